@@ -1,0 +1,2 @@
+//! plinth-cli
+fn main() {}

@@ -1,0 +1,201 @@
+//! Every bound the product has, with its unit in its name and its reason beside it.
+
+use serde::{Deserialize, Serialize};
+
+/// All limits. Read from `[limits]` in `plinth.toml`; every one has a default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// What a plugin may use and return.
+    pub plugin: PluginLimits,
+    /// What a table may be.
+    pub table: TableLimits,
+    /// What the CSV reader of the command line accepts.
+    pub csv: CsvLimits,
+    /// What a scoring server accepts and holds.
+    pub serve: ServeLimits,
+    /// What the tracking store accepts: MLflow's numbers.
+    pub tracking: TrackingLimits,
+}
+
+/// What a plugin may use and return.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PluginLimits {
+    /// Size of a component file. 64 MiB holds every language's runtime (SpiderMonkey, the largest, is 12 MiB).
+    pub component_bytes_max: u64,
+    /// Time to compile a component the first time.
+    pub compile_ms_max: u64,
+    /// Linear memory of one instance, all its memories added up.
+    pub memory_bytes_max: u64,
+    /// Linear memory of all instances of the process, added up.
+    pub memory_total_bytes_max: u64,
+    /// Wall-clock time of one call, host calls included.
+    pub call_ms_max: u64,
+    /// Wall-clock time of one call that answers an online request.
+    pub online_call_ms_max: u64,
+    /// Elements of one WebAssembly table.
+    pub table_elements_max: u64,
+    /// Bytes that may cross from a guest in one call.
+    pub output_bytes_max: u64,
+    /// Rows of one returned block.
+    pub output_rows_max: u32,
+    /// Columns of one returned schema.
+    pub output_columns_max: u32,
+    /// Length of one name (column, check, metric) that a guest returns.
+    pub name_bytes_max: u32,
+    /// Length of one message (problem, reason, note) that a guest returns; longer ones are cut.
+    pub message_bytes_max: u32,
+    /// Items of one returned list that is not data (checks, partitions, described items).
+    pub list_items_max: u32,
+    /// A fitted state's size.
+    pub state_bytes_max: u64,
+    /// Bytes of log that one call may write; the rest is dropped and counted.
+    pub log_bytes_per_call_max: u64,
+    /// Bytes a guest may read by one `object.read`.
+    pub object_read_bytes_max: u32,
+    /// Host calls in one second; one call over it traps the guest.
+    pub host_calls_per_second_max: u64,
+    /// Resource handles a guest may hold at once.
+    pub handles_max: u32,
+    /// Live instances of the process.
+    pub instances_max: u32,
+    /// Warm instances kept for one fitted transform; callers past that wait in line.
+    pub warm_instances_max: u32,
+    /// Faults in a row after which a plugin rests.
+    pub breaker_faults_max: u32,
+    /// How long it rests.
+    pub breaker_rest_ms: u64,
+    /// Passes over the data that a fit may ask for.
+    pub fit_passes_max: u32,
+    /// Bytes of one block that is handed to a guest: what fits the cache moves fastest.
+    pub block_bytes_target: u64,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            component_bytes_max: 64 << 20,
+            compile_ms_max: 120_000,
+            memory_bytes_max: 256 << 20,
+            memory_total_bytes_max: 2 << 30,
+            call_ms_max: 30_000,
+            online_call_ms_max: 1_000,
+            table_elements_max: 100_000,
+            output_bytes_max: 128 << 20,
+            output_rows_max: 1 << 20,
+            output_columns_max: 10_000,
+            name_bytes_max: 1_024,
+            message_bytes_max: 4_096,
+            list_items_max: 100_000,
+            state_bytes_max: 64 << 20,
+            log_bytes_per_call_max: 64 << 10,
+            object_read_bytes_max: 8 << 20,
+            host_calls_per_second_max: 1_000_000,
+            handles_max: 10_000,
+            instances_max: 128,
+            warm_instances_max: 8,
+            breaker_faults_max: 5,
+            breaker_rest_ms: 10_000,
+            fit_passes_max: 16,
+            block_bytes_target: 2 << 20,
+        }
+    }
+}
+
+/// What a table may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TableLimits {
+    /// Columns.
+    pub columns_max: u32,
+    /// Rows that a trainer, a drift test or a report holds in memory at once.
+    pub rows_in_memory_max: u64,
+    /// Rows of the reference sample stored with a model version.
+    pub profile_rows_max: u64,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self { columns_max: 10_000, rows_in_memory_max: 20_000_000, profile_rows_max: 20_000 }
+    }
+}
+
+/// What a delimited text may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CsvLimits {
+    /// Bytes of one partition of a large file.
+    pub partition_bytes_target: u64,
+}
+
+impl Default for CsvLimits {
+    fn default() -> Self {
+        Self { partition_bytes_target: 32 << 20 }
+    }
+}
+
+/// What a scoring server accepts and holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeLimits {
+    /// Body of one request.
+    pub body_bytes_max: u64,
+    /// Rows of one request.
+    pub request_rows_max: u32,
+    /// Requests in flight; the next is answered 503 with Retry-After.
+    pub requests_in_flight_max: u32,
+    /// Time from the last header byte to the answer.
+    pub request_ms_max: u64,
+    /// Rows waiting to be captured; more are dropped and counted.
+    pub capture_queue_rows_max: u32,
+    /// Rows of one captured file.
+    pub capture_file_rows_max: u32,
+    /// Time after which a captured file is written although it is not full.
+    pub capture_flush_ms: u64,
+    /// Time that requests in flight get to finish on shutdown.
+    pub drain_ms_max: u64,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 << 20,
+            request_rows_max: 100_000,
+            requests_in_flight_max: 1_024,
+            request_ms_max: 30_000,
+            capture_queue_rows_max: 65_536,
+            capture_file_rows_max: 16_384,
+            capture_flush_ms: 2_000,
+            drain_ms_max: 10_000,
+        }
+    }
+}
+
+/// What the tracking store accepts; the numbers are MLflow 3's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrackingLimits {
+    /// Length of a metric, parameter or tag key.
+    pub key_chars_max: u32,
+    /// Length of a parameter's value.
+    pub param_value_chars_max: u32,
+    /// Length of a tag's value.
+    pub tag_value_chars_max: u32,
+    /// Metrics of one batch.
+    pub batch_metrics_max: u32,
+    /// Parameters, or tags, of one batch.
+    pub batch_params_max: u32,
+}
+
+impl Default for TrackingLimits {
+    fn default() -> Self {
+        Self {
+            key_chars_max: 250,
+            param_value_chars_max: 6_000,
+            tag_value_chars_max: 8_000,
+            batch_metrics_max: 1_000,
+            batch_params_max: 100,
+        }
+    }
+}

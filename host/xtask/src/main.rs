@@ -1,0 +1,2 @@
+//! plinth-xtask
+fn main() {}
