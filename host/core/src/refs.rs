@@ -164,7 +164,16 @@ mod tests {
 
     #[test]
     fn hostile_references_are_refused() {
-        for text in ["churn", "models:/", "models:/churn", "models:/churn/0", "models:/../x/1", "models:/a%2f/1", "models:/a@", "models:/a\0@b"] {
+        for text in [
+            "churn",
+            "models:/",
+            "models:/churn",
+            "models:/churn/0",
+            "models:/../x/1",
+            "models:/a%2f/1",
+            "models:/a@",
+            "models:/a\0@b",
+        ] {
             assert!(text.parse::<ModelRef>().is_err(), "{text}");
         }
         let id = "0123456789abcdef0123456789abcdef";
