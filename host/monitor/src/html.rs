@@ -1,0 +1,93 @@
+//! A report as one self-contained page.
+
+use minijinja::{Environment, context};
+
+use crate::{MonitorError, Report, summary::short};
+
+/// The page: no script, no font, no image from elsewhere; charts are inline SVG. Everything that came from data is
+/// escaped.
+///
+/// # Errors
+/// [`MonitorError::Render`].
+pub fn html(report: &Report) -> Result<String, MonitorError> {
+    let mut environment = Environment::new();
+    environment.add_filter("short", |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short));
+    environment.add_filter("percent", |value: f64| format!("{} %", short((value * 1000.0).round() / 10.0)));
+    // SVG coordinates: two decimals are a hundredth of a pixel.
+    environment.add_filter("px", |value: f64| format!("{value:.2}"));
+    environment.add_template("report.html", include_str!("report.html"))?;
+    Ok(environment.get_template("report.html")?.render(context! { report, tallest => tallest(report) })?)
+}
+
+/// The highest bar of each column's histogram, by which its chart is scaled.
+fn tallest(report: &Report) -> Vec<f64> {
+    report
+        .columns
+        .iter()
+        .map(|c| {
+            c.summary.histogram.bars.iter().fold(0.0_f64, |m, bar| m.max(bar.reference).max(bar.current)).max(1e-9)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use plinth_ext::{DriftOutcome, Verdict};
+
+    use super::*;
+    use crate::{Bar, ColumnClass, ColumnReport, ColumnSummary, Histogram, TestReport};
+
+    fn report(columns: usize) -> Report {
+        let bars =
+            (0..24).map(|i| Bar { label: format!("{i} to {}", i + 1), reference: 0.04, current: 0.05 }).collect();
+        let column = ColumnReport {
+            name: "<script>alert(1)</script>".into(),
+            class: ColumnClass::Numeric,
+            verdict: Verdict::Drift,
+            p_adjusted: Some(1e-12),
+            tests: vec![TestReport {
+                test: "ks".into(),
+                outcome: Some(DriftOutcome {
+                    statistic: 0.5,
+                    p_value: Some(1e-13),
+                    effect_size: Some(0.5),
+                    threshold: 0.05,
+                    verdict: Verdict::Drift,
+                    n_reference: 10,
+                    n_current: 10,
+                    note: Some("a & b".into()),
+                }),
+                error: None,
+            }],
+            summary: ColumnSummary { histogram: Histogram { bars }, ..Default::default() },
+            notes: vec!["x".into()],
+        };
+        Report {
+            reference: "models:/churn/1".into(),
+            current: "new.csv".into(),
+            rows_reference: 10,
+            rows_current: 10,
+            verdict: Verdict::Drift,
+            columns_drifted: columns as u32,
+            columns_tested: columns as u32,
+            columns: vec![column; columns],
+        }
+    }
+
+    #[test]
+    fn twenty_columns_stay_far_under_a_megabyte_and_need_nothing_from_elsewhere() {
+        let page = html(&report(20)).unwrap();
+        assert!(page.len() < 300_000, "{} bytes", page.len());
+        assert_eq!(page.matches("<svg").count(), 20);
+        for outside in ["http://", "https://", "<script", "<link", "<img"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_came_from_data_is_escaped() {
+        let page = html(&report(1)).unwrap();
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"), "{page}");
+        assert!(page.contains("a &amp; b"));
+    }
+}
