@@ -1,0 +1,420 @@
+//! Parquet files whose bytes depend on nothing but schema and rows.
+//!
+//! Batches are re-cut to [`BATCH_ROWS`] before they are written, because page boundaries follow write calls; the
+//! writer's name is fixed, because the library's default carries its version.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use arrow_select::coalesce::BatchCoalescer;
+use bytes::Bytes;
+use parquet::{
+    arrow::{
+        ArrowWriter, ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+        },
+    },
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::{
+        properties::{EnabledStatistics, WriterProperties, WriterVersion},
+        reader::ChunkReader,
+    },
+};
+use plinth_ext::{Batch, Schema};
+
+use crate::TableError;
+
+/// Rows of one batch as read, and of one write.
+pub const BATCH_ROWS: usize = 8_192;
+/// Rows of one row group: what a writer holds in memory.
+pub const ROW_GROUP_ROWS: usize = 65_536;
+
+/// Writes one table. Dropping it without [`Writer::finish`] leaves a file that cannot be read.
+pub struct Writer<W: Write + Send> {
+    schema: Schema,
+    cutter: BatchCoalescer,
+    inner: ArrowWriter<Target<W>>,
+    rows: u64,
+}
+
+impl<W: Write + Send> Writer<W> {
+    /// A table that goes to `to`.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumns`]; [`TableError::Parquet`] if `to` refuses the first bytes.
+    pub fn new(to: W, schema: Schema) -> Result<Self, TableError> {
+        if schema.is_empty() {
+            return Err(TableError::NoColumns);
+        }
+        let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
+        let properties = WriterProperties::builder()
+            .set_created_by("plinth".into())
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .build();
+        let inner = ArrowWriter::try_new(Target { to, failed: None }, schema.arrow().clone(), Some(properties))
+            .map_err(damaged("table"))?;
+        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), BATCH_ROWS), schema, inner, rows: 0 })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// [`TableError::Schema`] if they have other columns; [`TableError::Io`] if the target refuses the bytes.
+    pub fn write(&mut self, batch: &Batch) -> Result<(), TableError> {
+        self.schema.expect_same(batch.schema())?;
+        self.rows += batch.num_rows() as u64;
+        self.cutter.push_batch(batch.arrow().clone())?;
+        self.drain()
+    }
+
+    /// Rows so far.
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes what is left and the footer, and gives the target back.
+    ///
+    /// # Errors
+    /// [`TableError::Io`] if the target refuses the bytes.
+    pub fn finish(mut self) -> Result<W, TableError> {
+        self.cutter.finish_buffered_batch()?;
+        self.drain()?;
+        if let Err(error) = self.inner.finish() {
+            return Err(self.failed(error));
+        }
+        self.inner.into_inner().map(|target| target.to).map_err(damaged("table"))
+    }
+
+    fn drain(&mut self) -> Result<(), TableError> {
+        while let Some(rows) = self.cutter.next_completed_batch() {
+            if let Err(error) = self.inner.write(&rows) {
+                return Err(self.failed(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: ParquetError) -> TableError {
+        match self.inner.inner_mut().failed.take() {
+            Some(source) => TableError::Io { path: "table".into(), source },
+            None => damaged("table")(error),
+        }
+    }
+}
+
+/// Remembers why the target refused, because the library tells it in words only and a full disk must be told as such.
+struct Target<W> {
+    to: W,
+    failed: Option<io::Error>,
+}
+
+impl<W> Target<W> {
+    fn note<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.map_err(|error| {
+            let kind = error.kind();
+            self.failed = Some(error);
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for Target<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.to.write(bytes);
+        self.note(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.to.flush();
+        self.note(outcome)
+    }
+}
+
+/// A table as the bytes of a file.
+///
+/// # Errors
+/// As for [`Writer`].
+pub fn to_bytes<'a>(schema: &Schema, batches: impl IntoIterator<Item = &'a Batch>) -> Result<Vec<u8>, TableError> {
+    let mut writer = Writer::new(Vec::new(), schema.clone())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()
+}
+
+/// A table at rest: opened, its footer read, its rows not yet.
+#[derive(Debug)]
+pub struct Table {
+    what: String,
+    source: Source,
+    metadata: ArrowReaderMetadata,
+    schema: Schema,
+}
+
+#[derive(Debug)]
+enum Source {
+    Path(PathBuf),
+    Bytes(Bytes),
+}
+
+impl Table {
+    /// A table in a file, which must stay as it is: each read opens it again.
+    ///
+    /// # Errors
+    /// [`TableError::Io`], [`TableError::Parquet`], [`TableError::Schema`] if a column has a type that ours do not.
+    pub fn open(path: &Path) -> Result<Self, TableError> {
+        let what = path.display().to_string();
+        let file = File::open(path).map_err(|source| TableError::Io { path: what.clone(), source })?;
+        let metadata = load(&file, &what)?;
+        Self::new(what, Source::Path(path.to_owned()), metadata)
+    }
+
+    /// A table in memory.
+    ///
+    /// # Errors
+    /// [`TableError::Parquet`], [`TableError::Schema`] if a column has a type that ours do not.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, TableError> {
+        let bytes = bytes.into();
+        let metadata = load(&bytes, "table")?;
+        Self::new("table".into(), Source::Bytes(bytes), metadata)
+    }
+
+    fn new(what: String, source: Source, metadata: ArrowReaderMetadata) -> Result<Self, TableError> {
+        let schema = Schema::from_arrow(metadata.schema())?;
+        Ok(Self { what, source, metadata, schema })
+    }
+
+    /// Its columns.
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// How many rows it holds.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Reads it from the start, [`BATCH_ROWS`] rows at a time.
+    ///
+    /// # Errors
+    /// [`TableError::Io`], [`TableError::Parquet`].
+    pub fn batches(&self) -> Result<Batches, TableError> {
+        self.read(self.schema.clone(), ProjectionMask::all())
+    }
+
+    /// Reads only the columns named, in the table's order; the others' bytes are not touched.
+    ///
+    /// # Errors
+    /// [`TableError::Schema`] names a column that does not exist; else as [`Table::batches`].
+    pub fn columns<S: AsRef<str>>(&self, names: &[S]) -> Result<Batches, TableError> {
+        let mut wanted =
+            names.iter().map(|name| self.schema.require(name.as_ref())).collect::<Result<Vec<usize>, _>>()?;
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted.iter().copied());
+        self.read(self.schema.project(&wanted), mask)
+    }
+
+    /// All rows as one batch.
+    ///
+    /// # Errors
+    /// As for [`Table::batches`], and [`TableError::Arrow`] if a text column has more than 2 GiB.
+    pub fn read_all(&self) -> Result<Batch, TableError> {
+        let batches = self.batches()?.collect::<Result<Vec<_>, _>>()?;
+        crate::concat(&self.schema, &batches)
+    }
+
+    fn read(&self, schema: Schema, mask: ProjectionMask) -> Result<Batches, TableError> {
+        let inner = match &self.source {
+            // Not `try_clone`: clones share one position, and two readers of one table would disturb each other
+            // were the library to seek; it reads at offsets through its own clone, each seeking first under `&self`.
+            // Opened again: clones of a file share one position, and readers on two threads would disturb each other.
+            Source::Path(path) => {
+                let file = File::open(path).map_err(|source| TableError::Io { path: self.what.clone(), source })?;
+                build(file, &self.metadata, mask)
+            }
+            Source::Bytes(bytes) => build(bytes.clone(), &self.metadata, mask),
+        };
+        Ok(Batches { what: self.what.clone(), schema, inner: inner.map_err(damaged(&self.what))? })
+    }
+}
+
+/// The rows of a [`Table`], batch by batch.
+pub struct Batches {
+    what: String,
+    schema: Schema,
+    inner: ParquetRecordBatchReader,
+}
+
+impl Batches {
+    /// The columns of every batch.
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(match self.inner.next()? {
+            Ok(rows) => Batch::new(self.schema.clone(), rows.columns().to_vec(), rows.num_rows()).map_err(Into::into),
+            Err(source) => {
+                Err(TableError::Parquet { what: self.what.clone(), source: ParquetError::External(source.into()) })
+            }
+        })
+    }
+}
+
+fn load(source: &impl ChunkReader, what: &str) -> Result<ArrowReaderMetadata, TableError> {
+    ArrowReaderMetadata::load(source, ArrowReaderOptions::new()).map_err(damaged(what))
+}
+
+fn build<R: ChunkReader + 'static>(
+    source: R,
+    metadata: &ArrowReaderMetadata,
+    mask: ProjectionMask,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
+    ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata.clone())
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+}
+
+fn damaged(what: &str) -> impl FnOnce(ParquetError) -> TableError + use<> {
+    let what = what.to_owned();
+    move |source| TableError::Parquet { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use plinth_core::{Coded, codes};
+    use plinth_ext::{Field, Kind};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema::new(Kind::ALL.into_iter().map(|kind| Field::new(kind.name(), kind, kind != Kind::Int64)).collect())
+            .unwrap()
+    }
+
+    /// `rows` rows of every kind, with nulls wherever the schema allows them.
+    fn table(rows: usize) -> Batch {
+        fn every<T>(rows: usize, skip: usize, value: impl Fn(usize) -> T) -> Vec<Option<T>> {
+            (0..rows).map(|row| (row % 7 != skip).then(|| value(row))).collect()
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(BooleanArray::from(every(rows, 0, |r| r % 3 == 0))),
+            Arc::new(Int64Array::from_iter_values((0..rows as i64).map(|r| r * r - 5))),
+            Arc::new(TimestampMicrosecondArray::from(every(rows, 1, |r| r as i64 * 1_000_003)).with_timezone("UTC")),
+            Arc::new(Float32Array::from(every(rows, 2, |r| r as f32 / 3.0))),
+            Arc::new(Float64Array::from(every(rows, 3, |r| if r == 4 { f64::NAN } else { -(r as f64) / 7.0 }))),
+            Arc::new(StringArray::from(every(rows, 4, |r| format!("text {}", r % 50)))),
+            Arc::new(BinaryArray::from_iter(every(rows, 5, |r| (r as u32).to_be_bytes()))),
+        ];
+        Batch::new(schema(), columns, rows).unwrap()
+    }
+
+    fn same(left: &Batch, right: &Batch) -> bool {
+        // Arrow compares NaN by IEEE rules in some versions; hashes take every NaN for equal.
+        left.schema() == right.schema() && crate::row_hashes(left) == crate::row_hashes(right)
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went_in_across_row_groups() {
+        let rows = table(ROW_GROUP_ROWS + 10);
+        let read = Table::from_bytes(to_bytes(rows.schema(), [&rows]).unwrap()).unwrap();
+        assert_eq!(read.rows(), rows.num_rows() as u64);
+        assert!(same(&read.read_all().unwrap(), &rows));
+        assert!(read.batches().unwrap().all(|batch| batch.unwrap().num_rows() <= BATCH_ROWS));
+    }
+
+    #[test]
+    fn a_table_without_rows_keeps_its_columns() {
+        let read = Table::from_bytes(to_bytes(&schema(), []).unwrap()).unwrap();
+        assert_eq!((read.schema(), read.rows()), (&schema(), 0));
+        assert_eq!(read.read_all().unwrap(), Batch::empty(schema()));
+    }
+
+    #[test]
+    fn only_the_columns_asked_for_are_read_and_a_slip_is_pointed_out() {
+        let rows = table(100);
+        let read = Table::from_bytes(to_bytes(rows.schema(), [&rows]).unwrap()).unwrap();
+        let two: Vec<Batch> = read.columns(&["utf8", "int64"]).unwrap().collect::<Result<_, _>>().unwrap();
+        assert!(same(&two[0], &rows.project(&[1, 5])));
+        let Err(error) = read.columns(&["utf9"]) else { panic!("found a column that is not there") };
+        assert_eq!(error.hint().as_deref(), Some("did you mean `utf8`?"));
+    }
+
+    #[test]
+    fn missing_and_damaged_files_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        assert_eq!(Table::open(&path).unwrap_err().code(), codes::FILE_NOT_FOUND);
+        std::fs::write(&path, b"a,b\n1,2\n").unwrap();
+        assert_eq!(Table::open(&path).unwrap_err().code(), codes::BAD_TABLE);
+        let mut bytes = to_bytes(&schema(), [&table(50)]).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        assert_eq!(Table::from_bytes(bytes).unwrap_err().code(), codes::BAD_TABLE);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let outcome = Writer::new(Full, schema()).and_then(|mut writer| {
+            writer.write(&table(10))?;
+            writer.finish().map(|_| ())
+        });
+        assert_eq!(outcome.unwrap_err().code(), codes::DISK_FULL);
+    }
+
+    #[test]
+    fn rows_of_other_columns_are_refused() {
+        let mut writer = Writer::new(Vec::new(), schema()).unwrap();
+        assert_eq!(writer.write(&table(3).project(&[0, 1])).unwrap_err().code(), codes::SCHEMA_MISMATCH);
+        let none = Schema::new(vec![]).unwrap();
+        assert!(matches!(Writer::new(Vec::new(), none), Err(TableError::NoColumns)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn the_bytes_do_not_depend_on_batch_boundaries(rows in 1_usize..20_000, cuts in prop::collection::vec(1_usize..9_000, 1..8)) {
+            let whole = table(rows);
+            let mut parts = Vec::new();
+            let mut offset = 0;
+            for cut in cuts.into_iter().cycle() {
+                let len = cut.min(rows - offset);
+                parts.push(whole.slice(offset, len));
+                offset += len;
+                if offset == rows {
+                    break;
+                }
+            }
+            prop_assert!(to_bytes(whole.schema(), [&whole]).unwrap() == to_bytes(whole.schema(), &parts).unwrap());
+        }
+    }
+}
