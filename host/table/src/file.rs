@@ -5,8 +5,10 @@
 
 use std::{
     fs::File,
+    io,
     io::Write,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow_select::coalesce::BatchCoalescer;
@@ -39,6 +41,7 @@ pub struct Writer<W: Write + Send> {
     schema: Schema,
     cutter: BatchCoalescer,
     inner: ArrowWriter<Target<W>>,
+    failed: Failure,
     rows: u64,
 }
 
@@ -59,9 +62,11 @@ impl<W: Write + Send> Writer<W> {
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .build();
-        let inner = ArrowWriter::try_new(Target { to, failed: None }, schema.arrow().clone(), Some(properties))
-            .map_err(damaged("table"))?;
-        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), BATCH_ROWS), schema, inner, rows: 0 })
+        let failed = Failure::default();
+        let inner =
+            ArrowWriter::try_new(Target { to, failed: failed.clone() }, schema.arrow().clone(), Some(properties))
+                .map_err(damaged("table"))?;
+        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), BATCH_ROWS), schema, inner, failed, rows: 0 })
     }
 
     /// Adds rows.
@@ -87,40 +92,40 @@ impl<W: Write + Send> Writer<W> {
     pub fn finish(mut self) -> Result<W, TableError> {
         self.cutter.finish_buffered_batch()?;
         self.drain()?;
-        if let Err(error) = self.inner.finish() {
-            return Err(self.failed(error));
-        }
-        self.inner.into_inner().map(|target| target.to).map_err(damaged("table"))
+        let Self { inner, failed, .. } = self;
+        inner.into_inner().map(|target| target.to).map_err(|error| why(&failed, error))
     }
 
     fn drain(&mut self) -> Result<(), TableError> {
         while let Some(rows) = self.cutter.next_completed_batch() {
             if let Err(error) = self.inner.write(&rows) {
-                return Err(self.failed(error));
+                return Err(why(&self.failed, error));
             }
         }
         Ok(())
     }
+}
 
-    fn failed(&mut self, error: ParquetError) -> TableError {
-        match self.inner.inner_mut().failed.take() {
-            Some(source) => TableError::Io { path: "table".into(), source },
-            None => damaged("table")(error),
-        }
+type Failure = Arc<Mutex<Option<io::Error>>>;
+
+fn why(failed: &Failure, error: ParquetError) -> TableError {
+    match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(source) => TableError::Io { path: "table".into(), source },
+        None => damaged("table")(error),
     }
 }
 
 /// Remembers why the target refused, because the library tells it in words only and a full disk must be told as such.
 struct Target<W> {
     to: W,
-    failed: Option<io::Error>,
+    failed: Failure,
 }
 
 impl<W> Target<W> {
-    fn note<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+    fn note<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         outcome.map_err(|error| {
             let kind = error.kind();
-            self.failed = Some(error);
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             kind.into()
         })
     }
@@ -296,7 +301,6 @@ fn damaged(what: &str) -> impl FnOnce(ParquetError) -> TableError + use<> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use arrow_array::{
         ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray,
