@@ -1,0 +1,130 @@
+//! Every wrong input gets a message that names the place, the value and the fix, a stable code and an exit code.
+
+use plinth_e2e::{Done, Project};
+
+/// The churn example with its data replaced.
+fn with_data(change: impl Fn(Vec<String>) -> Vec<String>) -> Done {
+    let project = Project::churn();
+    let path = "data/mlc_churn_events.csv";
+    let text = std::fs::read_to_string(project.path(path)).expect("the data");
+    let lines = change(text.lines().map(str::to_owned).collect());
+    project.write(path, lines.join("\n") + if lines.is_empty() { "" } else { "\n" });
+    let done = project.run(&["run"]);
+    assert_eq!(project.json(&["model", "list"]), serde_json::json!([]), "nothing is registered");
+    done
+}
+
+/// Sets one cell; rows count from the first data line, as 1.
+fn set(mut lines: Vec<String>, row: usize, column: usize, value: &str) -> Vec<String> {
+    let mut cells: Vec<&str> = lines[row].split(',').collect();
+    cells[column] = value;
+    lines[row] = cells.join(",");
+    lines
+}
+
+const LABEL: usize = 22;
+const DAY_MINUTES: usize = 9;
+
+#[test]
+fn a_missing_file_is_named() {
+    let project = Project::churn();
+    std::fs::remove_file(project.path("data/mlc_churn_events.csv")).expect("removable");
+    project.run(&["run"]).fails(6, "file-not-found", &["mlc_churn_events.csv"]);
+}
+
+#[test]
+fn a_missing_pipeline_file_is_named() {
+    Project::empty().run(&["run", "other.yaml"]).fails(6, "file-not-found", &["other.yaml"]);
+}
+
+#[test]
+fn an_empty_file_and_a_header_alone_are_empty_input() {
+    with_data(|_| vec![]).fails(5, "empty-input", &["mlc_churn_events.csv"]);
+    with_data(|lines| lines[..1].to_vec()).fails(5, "empty-input", &["mlc_churn_events.csv"]);
+}
+
+#[test]
+fn a_ragged_row_is_named_by_its_line() {
+    with_data(|mut lines| {
+        lines[7].push_str(",surplus");
+        lines
+    })
+    .fails(5, "bad-table", &["line 8"]);
+}
+
+#[test]
+fn a_wrong_type_is_named_by_line_column_and_value() {
+    with_data(|lines| set(lines, 4321, DAY_MINUTES, "lots")).fails(5, "bad-value", &["4322", "total_day_minutes", "lots"]);
+}
+
+#[test]
+fn an_unknown_column_gets_a_suggestion() {
+    let project = Project::churn();
+    project.edit("plinth.yaml", "label: churn", "label: chrun");
+    let done = project.run(&["run"]);
+    assert!(["unknown-column", "bad-label"].iter().any(|code| done.stderr.contains(code)), "{}", done.stderr);
+    assert_eq!(done.code, Some(5));
+    assert!(done.stderr.contains("chrun") && done.stderr.contains("churn"), "{}", done.stderr);
+}
+
+#[test]
+fn a_label_with_a_single_value_or_a_null_cannot_be_learned() {
+    let single = |lines: Vec<String>| {
+        let n = lines.len();
+        (1..n).fold(lines, |lines, row| set(lines, row, LABEL, "no"))
+    };
+    let done = with_data(single);
+    assert!(done.stderr.contains("churn"), "{}", done.stderr);
+    assert!([Some(3), Some(5)].contains(&done.code), "{:?} {}", done.code, done.stderr);
+    let done = with_data(|lines| set(lines, 100, LABEL, ""));
+    assert!([Some(3), Some(5)].contains(&done.code), "{:?} {}", done.code, done.stderr);
+}
+
+#[test]
+fn infinite_numbers_are_refused_by_name() {
+    let done = with_data(|lines| set(lines, 10, DAY_MINUTES, "inf"));
+    assert!([Some(3), Some(5)].contains(&done.code), "{:?} {}", done.code, done.stderr);
+    assert!(done.stderr.contains("total_day_minutes") || done.stdout.contains("total_day_minutes"), "{}{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn unknown_keys_get_line_and_suggestion() {
+    let project = Project::churn();
+    project.edit("plinth.yaml", "label: churn", "lable: churn");
+    project.run(&["run"]).fails(2, "bad-pipeline", &["plinth.yaml", "lable", "label"]);
+    project.run(&["run", "-p", "trianer=x"]).fails(2, "unknown-parameter", &["trianer", "trainer"]);
+}
+
+#[test]
+fn cycles_and_missing_dependencies_are_named() {
+    let project = Project::empty();
+    project.write(
+        "plinth.yaml",
+        "name: x\nstages:\n  a: {kind: features, data: b, plugin: tabular, item: chain, options: {steps: []}}\n  b: {kind: features, data: a, plugin: tabular, item: chain, options: {steps: []}}\n",
+    );
+    project.run(&["run"]).fails(2, "pipeline-cycle", &["a", "b"]);
+    project.write("plinth.yaml", "name: x\nstages:\n  load: {kind: load, plugin: load-csv, source: a.csv}\n  check: {kind: validate, data: laod, plugin: quality-gate, item: expectations, options: {}}\n");
+    project.run(&["run"]).fails(2, "unknown-stage", &["laod", "load"]);
+}
+
+#[test]
+fn unknown_verbs_and_flags_get_a_suggestion() {
+    let done = Project::empty().run(&["srve"]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.stderr.contains("serve"), "{}", done.stderr);
+}
+
+#[test]
+fn unknown_models_are_named() {
+    let project = Project::churn();
+    project.run(&["serve", "models:/nobody@champion", "--port", "0"]).fails(6, "model-not-found", &["nobody"]);
+    project.run(&["serve", "nobody", "--port", "0"]).fails(2, "bad-reference", &["nobody", "models:/"]);
+    project.run(&["monitor", "check", "nobody", "--current", "data/mlc_churn_events.csv"]).fails(6, "model-not-found", &["nobody"]);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    let project = Project::churn();
+    project.run(&["run", "--device", "cuda:7"]).fails(12, "device-not-found", &["cuda:7"]);
+    project.run(&["run", "--device", "tpu"]).fails(2, "usage", &["tpu", "cuda:"]);
+}

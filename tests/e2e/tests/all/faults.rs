@@ -1,0 +1,110 @@
+//! The machine, the disk and the user's impatience.
+
+use std::process::Command;
+
+use plinth_e2e::{Project, binary, plugins, signal};
+
+/// Waits, by looking and not by a fixed time, until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed().as_secs() < 60, "waited a minute for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The stage keys that the catalog knows, read through the product.
+fn finished(project: &Project) -> bool {
+    project.path(".plinth/catalog.db").exists()
+}
+
+#[test]
+fn kill_9_at_any_moment_loses_no_finished_stage_and_the_next_run_goes_on() {
+    // The moments are spread over the run by the amount of state that exists, not by time.
+    for blobs_before_the_kill in [0_usize, 2, 4, 8] {
+        let project = Project::churn();
+        let mut child = project.command(&["run"]).spawn().expect("it starts");
+        let blobs = || walk(&project.path(".plinth/blobs"));
+        until("blobs", || blobs() >= blobs_before_the_kill || child.try_wait().expect("ours").is_some());
+        // It may have finished already on a fast machine; the kill is then too late and changes nothing.
+        let _ = child.kill();
+        child.wait().expect("ours");
+        let resumed = project.run(&["run"]);
+        resumed.succeeds();
+        project.run(&["doctor"]).succeeds();
+        assert_eq!(project.json(&["model", "show", "churn"])["versions"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+fn walk(folder: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().map(|e| if e.path().is_dir() { walk(&e.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn ctrl_c_ends_with_130_and_the_next_run_goes_on() {
+    let project = Project::churn();
+    let mut child = project.command(&["run"]).spawn().expect("it starts");
+    until("the catalog", || finished(&project) || child.try_wait().expect("ours").is_some());
+    if child.try_wait().expect("ours").is_none() {
+        signal(child.id(), "INT");
+    }
+    let status = child.wait().expect("ours");
+    assert!(matches!(status.code(), Some(130 | 0)), "{status}");
+    project.run(&["run"]).succeeds();
+}
+
+#[test]
+fn a_second_writer_is_told_who_is_first() {
+    let project = Project::churn();
+    let mut first = project.command(&["run", "--force"]).spawn().expect("it starts");
+    until("the lock", || {
+        let lock = std::fs::read_to_string(project.path(".plinth/lock")).unwrap_or_default();
+        lock.contains(&first.id().to_string()) || first.try_wait().expect("ours").is_some()
+    });
+    let second = project.run(&["run"]);
+    if first.try_wait().expect("ours").is_none() {
+        second.fails(11, "state-in-use", &[&first.id().to_string()]);
+    }
+    assert!(first.wait().expect("ours").success());
+    project.run(&["run"]).succeeds();
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing() {
+    let project = Project::churn();
+    // A limit on the size of files makes the system refuse a write as a full device does.
+    let full = |blocks: u32| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run"), &binary().display().to_string()])
+            .current_dir(project.path(""))
+            .env("PLINTH_PLUGINS", plugins());
+        plinth_e2e::Done::from(command.output().expect("sh"))
+    };
+    full(200).fails(12, "disk-full", &[".plinth"]);
+    project.run(&["run"]).succeeds();
+    project.run(&["doctor"]).succeeds();
+}
+
+#[test]
+fn a_corrupted_blob_is_named_and_not_used() {
+    let project = Project::churn();
+    project.run(&["run", "--stage", "split"]).succeeds();
+    let mut largest = (0, std::path::PathBuf::new());
+    for folder in std::fs::read_dir(project.path(".plinth/blobs")).expect("blobs").flatten() {
+        for blob in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
+            largest = largest.max((blob.metadata().expect("a file").len(), blob.path()));
+        }
+    }
+    let mut bytes = std::fs::read(&largest.1).expect("a blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::remove_file(&largest.1).expect("removable");
+    std::fs::write(&largest.1, bytes).expect("writable");
+    let done = project.run(&["run"]);
+    done.fails(13, "blob-corrupt", &["doctor"]);
+    project.run(&["doctor"]).fails(13, "blob-corrupt", &[]);
+    project.run(&["doctor", "--repair"]).succeeds();
+    project.run(&["run"]).succeeds();
+}

@@ -1,0 +1,56 @@
+//! Components that are not what they should be.
+
+use plinth_e2e::{Project, plugins};
+
+/// The churn example, loading through another component.
+fn with_loader(bytes: &[u8]) -> Project {
+    let project = Project::churn();
+    project.write("other.wasm", bytes);
+    project.edit("plinth.yaml", "plugin: load-csv", "plugin: ./other.wasm");
+    project
+}
+
+#[test]
+fn a_file_that_is_no_component_is_refused() {
+    with_loader(b"hello").run(&["run"]).fails(9, "not-a-component", &["other.wasm"]);
+    let core_module = b"\0asm\x01\0\0\0";
+    with_loader(core_module).run(&["run"]).fails(9, "not-a-component", &["other.wasm"]);
+}
+
+#[test]
+fn a_component_of_another_world_is_refused() {
+    let bytes = std::fs::read(plugins().join("tabular.wasm")).expect("built");
+    with_loader(&bytes).run(&["run"]).fails(9, "plugin-wrong-world", &["loader", "transform"]);
+}
+
+#[test]
+fn a_missing_plugin_gets_a_suggestion() {
+    let project = Project::churn();
+    project.edit("plinth.yaml", "plugin: load-csv", "plugin: load-cvs");
+    project.run(&["run"]).fails(6, "plugin-not-found", &["load-cvs", "load-csv"]);
+}
+
+/// A pipeline whose only transform is an evil one.
+fn with_evil(item: &str) -> Project {
+    let project = Project::empty();
+    project.write("data.csv", "a,b\n1.5,2.5\n2.5,3.5\n3.5,4.5\n");
+    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 500\n");
+    project.write(
+        "plinth.yaml",
+        format!("name: evil\nstages:\n  load: {{kind: load, plugin: load-csv, source: data.csv}}\n  features: {{kind: features, data: load, plugin: evil, item: {item}, options: {{}}}}\n"),
+    );
+    project
+}
+
+#[test]
+fn evil_guests_end_with_their_own_code_and_nothing_else() {
+    for (item, exit, code) in [
+        ("infinite-loop", 9, "plugin-deadline"),
+        ("memory-bomb", 9, "plugin-memory"),
+        ("panic", 9, "plugin-trap"),
+        ("lying-lengths", 9, "plugin-output"),
+        ("huge-return", 9, "plugin-output"),
+    ] {
+        with_evil(item).run(&["run"]).fails(exit, code, &["evil"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Raw rows in, predictions out; and everything a client can get wrong.
+
+use plinth_e2e::Project;
+use serde_json::{Value, json};
+
+/// The first row of `mlc_churn_events.csv`, as a client has it: no label, no identifiers.
+pub(crate) fn customer() -> Value {
+    json!({"state": "KS", "account_length": 128, "area_code": "area_code_415", "international_plan": "no",
+        "voice_mail_plan": "yes", "number_vmail_messages": 25, "total_day_minutes": 265.1, "total_day_calls": 110,
+        "total_day_charge": 45.07, "total_eve_minutes": 197.4, "total_eve_calls": 99, "total_eve_charge": 16.78,
+        "total_night_minutes": 244.7, "total_night_calls": 91, "total_night_charge": 11.01, "total_intl_minutes": 10.0,
+        "total_intl_calls": 3, "total_intl_charge": 2.7, "number_customer_service_calls": 1})
+}
+
+/// The V2 form of one customer: an input tensor for each column.
+fn tensors() -> Value {
+    let inputs: Vec<Value> = customer()
+        .as_object()
+        .expect("an object")
+        .iter()
+        .map(|(name, value)| {
+            let datatype = if value.is_string() { "BYTES" } else if value.is_f64() { "FP64" } else { "INT64" };
+            json!({"name": name, "shape": [1], "datatype": datatype, "data": [value]})
+        })
+        .collect();
+    json!({"id": "42", "inputs": inputs})
+}
+
+#[test]
+fn raw_rows_are_scored_the_same_over_both_protocols_and_hostile_requests_are_named() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let server = project.serve("models:/churn@champion");
+
+    let (status, body) = server.post("/invocations", &json!({"dataframe_records": [customer()]}));
+    assert_eq!(status, 200, "{body}");
+    let predictions: Value = serde_json::from_str(&body).expect("JSON");
+    let first = &predictions["predictions"][0];
+    assert!(first.to_string().contains("no") || first.to_string().contains("yes"), "{first}");
+
+    let names: Vec<String> = customer().as_object().expect("an object").keys().cloned().collect();
+    let values: Vec<Value> = customer().as_object().expect("an object").values().cloned().collect();
+    let split = json!({"dataframe_split": {"columns": names, "data": [values]}});
+    assert_eq!(server.post("/invocations", &split), (200, body.clone()));
+    let line: Vec<String> = values.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+    let csv = format!("{}\n{}\n", names.join(","), line.join(","));
+    assert_eq!(server.post_text("/invocations", "text/csv", &csv), (200, body.clone()));
+
+    let (status, answer) = server.post("/v2/models/churn/infer", &tensors());
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!((&answer["id"], &answer["model_name"]), (&json!("42"), &json!("churn")));
+
+    for path in ["/health", "/ping", "/v2/health/live", "/v2/health/ready", "/v2/models/churn/ready"] {
+        assert_eq!(server.get(path).0, 200, "{path}");
+    }
+    let metrics = server.get("/metrics").1;
+    assert!(metrics.lines().any(|line| !line.starts_with('#') && line.contains("churn")), "{metrics}");
+
+    let mut missing = customer();
+    missing.as_object_mut().expect("an object").remove("total_day_minutes");
+    let mut wrong = customer();
+    wrong["total_day_minutes"] = json!("many");
+    for (body, word) in [
+        (json!({"dataframe_records": [missing]}).to_string(), "total_day_minutes"),
+        (json!({"dataframe_records": [wrong]}).to_string(), "total_day_minutes"),
+        ("{".into(), ""),
+        ("{}".into(), ""),
+        (json!({"dataframe_records": [customer()], "inputs": [1]}).to_string(), ""),
+        (json!({"dataframe_records": 3}).to_string(), ""),
+        (json!({"dataframe_records": [3]}).to_string(), ""),
+        ("[".repeat(100_000), ""),
+    ] {
+        let (status, answer) = server.post_text("/invocations", "application/json", &body);
+        assert_eq!(status, 400, "{}: {answer}", &body[..body.len().min(80)]);
+        assert!(answer.contains("error_code") && answer.contains(word), "{answer}");
+    }
+    assert_eq!(server.post_text("/invocations", "text/plain", "hello").0, 415);
+    assert_eq!(server.post("/v2/models/nobody/infer", &tensors()).0, 404);
+    assert_eq!(server.post("/v2/models/churn/infer", &json!({"inputs": []})).0, 400);
+    assert_eq!(server.post("/invocations", &json!({"dataframe_records": [customer()]})).0, 200, "it still serves");
+    server.stop();
+}
+
+#[test]
+fn captured_requests_can_be_checked_for_drift() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let server = project.serve("models:/churn@champion");
+    let rows: Vec<Value> = (0..300)
+        .map(|i| {
+            let mut row = customer();
+            row["total_day_minutes"] = json!(300.0 + f64::from(i % 50));
+            row
+        })
+        .collect();
+    assert_eq!(server.post("/invocations", &json!({ "dataframe_records": rows })).0, 200);
+    server.stop();
+    let done = project.run(&["monitor", "check", "churn", "--captured"]);
+    assert_eq!(done.code, Some(4), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("total_day_minutes"), "{}", done.stdout);
+}
+
+#[test]
+fn a_model_whose_stored_component_changed_is_refused() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let version = project.json(&["model", "show", "models:/churn/1"]);
+    let files = version["files"].as_array().expect("files").clone();
+    let component = files.iter().find(|f| f["role"] == "component").unwrap_or_else(|| panic!("a component in {version}"));
+    let hash = component["hash"].as_str().expect("a hash");
+    let blob = project.path(".plinth/blobs").join(&hash[..2]).join(&hash[2..]);
+    let mut bytes = std::fs::read(&blob).expect("the blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&blob).expect("removable");
+    std::fs::write(&blob, bytes).expect("writable");
+    project.run(&["serve", "models:/churn@champion", "--port", "0"]).fails(13, "blob-corrupt", &[&hash[..12]]);
+}
