@@ -1,2 +1,78 @@
-//! plinth-cli
-fn main() {}
+//! The `plinth` binary: reads arguments and configuration, puts the crates together, runs one command.
+//!
+//! This is the composition root: the only place that knows both the domain crates and what stands behind their
+//! traits (WebAssembly plugins, ONNX Runtime, SQLite). It holds no domain logic of its own.
+//!
+//! Invariants: stdout is data, stderr is talk; every failure ends in [`output::Failure`], whose code decides the
+//! exit code; nothing is loaded before the command that needs it (`--version` touches no file, a pipeline run in
+//! which everything is known loads no plugin and no ONNX Runtime).
+
+mod args;
+mod config;
+mod info;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Cli, Command},
+    config::Settings,
+    output::{Failure, Output},
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each belongs on.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let output = Output::new(&cli.global);
+    match dispatch(&cli, output) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.error(&failure);
+            ExitCode::from(failure.code.class().exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
+    // These need neither configuration nor state.
+    match &cli.command {
+        Command::Errors => return info::errors(output),
+        Command::Completions { shell } => return info::completions(*shell),
+        _ => {}
+    }
+    let cwd = std::env::current_dir().map_err(|error| output::io_failure("the current folder", &error))?;
+    let settings = Settings::load(&cli.global, &cwd, |name| std::env::var(name).ok())?;
+    start_logging(cli, &settings, output);
+    match &cli.command {
+        Command::Config(args::ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),
+        _ => Err(Failure::new(plinth_core::codes::USAGE, "not wired")),
+    }
+}
+
+/// Sends events of every crate to stderr, as much as `-v` asks for; `PLINTH_LOG` takes a finer filter.
+fn start_logging(cli: &Cli, settings: &Settings, output: Output) {
+    use tracing_subscriber::EnvFilter;
+    let level = match cli.global.verbose {
+        0 => "warn",
+        1 => "plinth=info,warn",
+        2 => "plinth=debug,info",
+        _ => "trace",
+    };
+    // Crates are named plinth_store, plinth_plugin, ...: a target that starts with `plinth` is one of ours.
+    let filter = EnvFilter::try_from_env("PLINTH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output.color)
+        .with_target(cli.global.verbose > 1);
+    if settings.config.log_format == "json" { builder.json().init() } else { builder.init() }
+}

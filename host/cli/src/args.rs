@@ -1,0 +1,307 @@
+//! What a command line says, as clap reads it; nothing here looks anything up.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Trains, gates, registers, serves and watches models on one machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "plinth",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = "Examples:\n  \
+        plinth run examples/churn/plinth.yaml              run a pipeline; only what changed is run again\n  \
+        plinth run -p trainer=random-forest                the same with another parameter\n  \
+        plinth serve models:/churn@champion                answer predictions on http://127.0.0.1:8080\n  \
+        plinth monitor check churn --current new.csv       compare new data with what the model was trained on\n\n\
+        Exit codes: 0 done, 2 usage, 3 gate failed, 4 drift found, 5 bad input, 6 not found, 7 conflict, 8 denied,\n\
+        9 plugin, 10 limit, 11 busy, 12 unavailable, 13 corrupt, 130 stopped; `plinth errors` lists every code."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where runs, models and blobs are kept [default: .plinth in the project] [env: PLINTH_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The configuration file [default: plinth.toml in the project]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
+    pub(crate) config: Option<PathBuf>,
+    /// Write data as JSON to stdout and errors as JSON to stderr
+    #[arg(long, global = true, help_heading = "Global")]
+    pub(crate) json: bool,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Global")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Say more: -v for what happens, -vv for why, -vvv for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global")]
+    pub(crate) verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Global")]
+    pub(crate) color: When,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline: only what changed since the last time
+    Run(RunArgs),
+    /// Serve a model over HTTP
+    Serve(ServeArgs),
+    /// Score a file with a model
+    Predict(PredictArgs),
+    /// Watch a model's data
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
+    /// Registered models, their versions and aliases
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Recorded runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// WebAssembly plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Check the machine and the state directory
+    Doctor(DoctorArgs),
+    /// List every error code
+    Errors,
+    /// Configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth run                                         the plinth.yaml of this folder\n  \
+    plinth run examples/churn/plinth.yaml              another one\n  \
+    plinth run -p trainer=random-forest                set a parameter of the file\n  \
+    plinth run --set split.fraction=0.3                set a key of a stage\n  \
+    plinth run --stage train                           only what `train` needs, and `train`")]
+pub(crate) struct RunArgs {
+    /// The pipeline file
+    #[arg(default_value = "plinth.yaml")]
+    pub(crate) file: PathBuf,
+    /// Set a parameter of the pipeline
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub(crate) param: Vec<String>,
+    /// Set a key of a stage
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Only this stage and what it needs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    /// Run stages although their results are known
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where models are scored: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth serve models:/churn@champion\n  \
+    curl -s http://127.0.0.1:8080/invocations -H 'content-type: application/json' \\\n      \
+    -d '{\"dataframe_records\": [{\"state\": \"KS\", \"account_length\": 128, ...}]}'\n\n\
+    A model named by an alias follows the alias: when it moves, the new version takes over between two requests.")]
+pub(crate) struct ServeArgs {
+    /// models:/NAME@ALIAS or models:/NAME/VERSION
+    #[arg(value_name = "REF")]
+    pub(crate) model: String,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Where the model runs: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Do not keep requests for drift checks
+    #[arg(long)]
+    pub(crate) no_capture: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth predict models:/churn@champion --input new.csv                 CSV to stdout\n  \
+    plinth predict models:/churn/3 --input new.csv --output out.parquet   a Parquet file")]
+pub(crate) struct PredictArgs {
+    /// models:/NAME@ALIAS or models:/NAME/VERSION
+    #[arg(value_name = "REF")]
+    pub(crate) model: String,
+    /// Rows to score: .csv, .jsonl or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Where predictions go: .csv, .jsonl or .parquet [default: CSV to stdout]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where the model runs: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MonitorCommand {
+    /// Compare current data with the profile stored with a model version; exit code 4 means drift
+    Check(MonitorCheckArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("source").required(true).args(["current", "captured"]),
+    after_help = "Examples:\n  \
+    plinth monitor check churn --current new.csv --report drift.html\n  \
+    plinth monitor check churn --captured                                 what the server was asked\n  \
+    plinth monitor check churn --current new.csv --retrain --approve      on drift, train, gate and promote"
+)]
+pub(crate) struct MonitorCheckArgs {
+    /// A model's name, or models:/NAME@ALIAS, or models:/NAME/VERSION
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Current rows: .csv, .jsonl or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) current: Option<PathBuf>,
+    /// Use the requests that the server captured
+    #[arg(long)]
+    pub(crate) captured: bool,
+    /// On drift, run the model's pipeline on the current rows
+    #[arg(long)]
+    pub(crate) retrain: bool,
+    /// Let the new version take over the alias if its gate passes
+    #[arg(long, requires = "retrain")]
+    pub(crate) approve: bool,
+    /// Set a parameter of the pipeline for the retraining
+    #[arg(short, long = "param", value_name = "NAME=VALUE", requires = "retrain")]
+    pub(crate) param: Vec<String>,
+    /// Write an HTML report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Where models are scored: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// List registered models
+    List,
+    /// Show a model and its versions
+    Show {
+        /// A model's name, or models:/NAME@ALIAS, or models:/NAME/VERSION
+        model: String,
+    },
+    /// Let an alias name a version
+    #[command(after_help = "Example:\n  plinth model promote churn 7 --alias champion")]
+    Promote {
+        /// The model's name
+        name: String,
+        /// The version
+        version: u64,
+        /// The alias
+        #[arg(long, default_value = "champion")]
+        alias: String,
+    },
+    /// Set or delete an alias
+    Alias {
+        /// The model's name
+        name: String,
+        /// The alias
+        alias: String,
+        /// The version that it names
+        #[arg(required_unless_present = "delete", conflicts_with = "delete")]
+        version: Option<u64>,
+        /// Delete the alias
+        #[arg(long)]
+        delete: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the latest runs
+    List {
+        /// Only those of an experiment
+        #[arg(long, value_name = "NAME")]
+        experiment: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show a run
+    Show {
+        /// The run's id, or the start of it
+        run: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the plugins that can be found
+    List,
+    /// Show what a plugin offers, asks for and is granted
+    Inspect {
+        /// A plugin's name or file
+        plugin: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Repair what can be repaired without losing anything
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every setting
+    Show {
+        /// Also where each comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

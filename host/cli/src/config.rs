@@ -1,0 +1,367 @@
+//! Configuration: flag over environment over `plinth.toml` over default, each value with its origin.
+//!
+//! Every leaf of [`Config`] can be set by an environment variable: `limits.plugin.call-ms-max` is
+//! `PLINTH_LIMITS_PLUGIN_CALL_MS_MAX`. The tables that are keyed by names of plugins can only be set in the file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use plinth_core::{Code, Coded, Limits, closest, codes};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::args::Global;
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// Where runs, models and blobs are kept; relative to the project.
+    pub(crate) state_dir: String,
+    /// Where models are scored: `auto`, `cpu` or `cuda:N`.
+    pub(crate) device: String,
+    /// The ONNX Runtime library; `auto` looks where `cargo xtask` and the system put it.
+    pub(crate) onnxruntime: String,
+    /// Folders that hold plugins, before the usual ones; relative to the project.
+    pub(crate) plugin_dirs: Vec<String>,
+    /// `text` or `json`.
+    pub(crate) log_format: String,
+    /// What `plinth serve` does unless its flags say otherwise.
+    pub(crate) serve: ServeConfig,
+    /// How a drift check decides.
+    pub(crate) monitor: plinth_monitor::Config,
+    /// Every bound.
+    pub(crate) limits: Limits,
+    /// Plugins by name.
+    pub(crate) plugins: BTreeMap<String, PluginConfig>,
+}
+
+/// What `plinth serve` does unless its flags say otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ServeConfig {
+    /// Address to listen on.
+    pub(crate) host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub(crate) port: u16,
+    /// Whether requests are kept for drift checks.
+    pub(crate) capture: bool,
+}
+
+/// What the operator says about one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PluginConfig {
+    /// Its file; by default the name is looked up in the plugin folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// The only content hash that is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hash: Option<plinth_core::ContentHash>,
+    /// Capabilities that it may use although no pipeline stage grants them.
+    pub(crate) grant: Vec<String>,
+    /// Folders whose files it may read, besides the source that a stage names.
+    pub(crate) read: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: ".plinth".into(),
+            device: "auto".into(),
+            onnxruntime: "auto".into(),
+            plugin_dirs: Vec::new(),
+            log_format: "text".into(),
+            serve: ServeConfig::default(),
+            monitor: plinth_monitor::Config::default(),
+            limits: Limits::default(),
+            plugins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".into(), port: 8080, capture: true }
+    }
+}
+
+/// Configuration with its origins and the paths that follow from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The settings.
+    pub(crate) config: Config,
+    /// The folder that relative paths of the configuration start from.
+    pub(crate) project: PathBuf,
+    /// Where each leaf that is not a default comes from.
+    origins: BTreeMap<String, String>,
+    values: Table,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file that a flag names does not exist.
+    #[error("there is no configuration file `{}`", .0.display())]
+    NotFound(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {message}", path.display())]
+    Unreadable { path: PathBuf, message: String },
+    /// The file is no TOML, or has a key or a value that does not belong.
+    #[error("{place}: {message}")]
+    Invalid { place: String, message: String, hint: Option<String> },
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound(_) => codes::FILE_NOT_FOUND,
+            Self::Unreadable { .. } => codes::FILE_UNREADABLE,
+            Self::Invalid { .. } => codes::BAD_CONFIG,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Invalid { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl Settings {
+    /// Settings for a process that was started in `cwd` with these flags and this environment.
+    pub(crate) fn load(
+        global: &Global,
+        cwd: &Path,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let file = match global.config.clone().or_else(|| env("PLINTH_CONFIG").map(PathBuf::from)) {
+            Some(file) if !file.is_file() => return Err(ConfigError::NotFound(file)),
+            Some(file) => Some(cwd.join(file)),
+            None => cwd.ancestors().map(|dir| dir.join("plinth.toml")).find(|file| file.is_file()),
+        };
+        let project = match &file {
+            Some(file) => file.parent().unwrap_or(cwd).to_owned(),
+            // Without a file, the nearest folder that was worked in before.
+            None => cwd.ancestors().find(|dir| dir.join(".plinth").is_dir()).unwrap_or(cwd).to_owned(),
+        };
+        let mut values = as_table(&Config::default());
+        let mut origins = BTreeMap::new();
+        if let Some(file) = &file {
+            let table = read_file(file)?;
+            merge(&mut values, table, "", &file.display().to_string(), &mut origins);
+        }
+        for (path, variable) in leaves(&as_table(&Config::default()), "")
+            .into_iter()
+            .map(|path| (path.clone(), format!("PLINTH_{}", path.replace(['.', '-'], "_").to_uppercase())))
+            .chain([("plugin-dirs".to_owned(), "PLINTH_PLUGINS".to_owned())])
+        {
+            if let Some(text) = env(&variable).filter(|text| !text.is_empty()) {
+                set_from_text(&mut values, &path, &text, &variable)?;
+                origins.insert(path, format!("environment {variable}"));
+            }
+        }
+        let mut flag = |path: &str, value: Option<String>| {
+            if let Some(value) = value {
+                origins.insert(path.to_owned(), format!("flag --{path}"));
+                values.insert(path.to_owned(), Value::String(value));
+            }
+        };
+        flag("state-dir", global.state_dir.as_ref().map(|dir| cwd.join(dir).display().to_string()));
+        flag("log-format", global.log_format.map(|format| format!("{format:?}").to_lowercase()));
+        let config: Config = values.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Invalid {
+            place: "environment".into(),
+            message: error.message().to_owned(),
+            hint: None,
+        })?;
+        if !matches!(config.log_format.as_str(), "text" | "json") {
+            let place = origins.get("log-format").cloned().unwrap_or_default();
+            let message = format!("`{}` is not a log format", config.log_format);
+            return Err(ConfigError::Invalid { place, message, hint: Some("write text or json".into()) });
+        }
+        Ok(Self { config, project, origins, values })
+    }
+
+    /// The state directory.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.project.join(&self.config.state_dir)
+    }
+
+    /// Every leaf: its path, its value as TOML, its origin.
+    pub(crate) fn rows(&self) -> Vec<(String, String, String)> {
+        leaves(&self.values, "")
+            .into_iter()
+            .map(|path| {
+                let value = get(&self.values, &path).map(ToString::to_string).unwrap_or_default();
+                let origin = self.origins.get(&path).map_or("default", String::as_str).to_owned();
+                (path, value, origin)
+            })
+            .collect()
+    }
+}
+
+/// Reads a file strictly: a key that nothing reads is an error with its line.
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let unreadable = |message: String| ConfigError::Unreadable { path: path.to_owned(), message };
+    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(unreadable(format!("{size} bytes are more than the {FILE_BYTES_MAX} allowed")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let invalid = |error: &toml::de::Error| {
+        let at = error.span().map(|span| {
+            let before = &text[..span.start.min(text.len())];
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!(":{}:{column}", before.matches('\n').count() + 1)
+        });
+        let message = error.message().trim().to_owned();
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let unknown = quoted.next().filter(|_| message.starts_with("unknown field"));
+        ConfigError::Invalid {
+            place: format!("{}{}", path.display(), at.unwrap_or_default()),
+            hint: unknown.and_then(|key| closest(key, quoted)).map(|known| format!("did you mean `{known}`?")),
+            message,
+        }
+    };
+    toml::from_str::<Config>(&text).map_err(|error| invalid(&error))?;
+    toml::from_str(&text).map_err(|error| invalid(&error))
+}
+
+fn as_table(config: &Config) -> Table {
+    Table::try_from(config).expect("settings are a TOML table")
+}
+
+/// Lays `new` over `old` and notes where each leaf comes from.
+fn merge(old: &mut Table, new: Table, prefix: &str, origin: &str, origins: &mut BTreeMap<String, String>) {
+    for (key, value) in new {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match (old.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new, &path, origin, origins),
+            (_, Value::Table(new)) => {
+                let mut table = Table::new();
+                merge(&mut table, new, &path, origin, origins);
+                old.insert(key, Value::Table(table));
+            }
+            (_, value) => {
+                origins.insert(path, origin.to_owned());
+                old.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Dotted paths of everything that is not a table.
+fn leaves(table: &Table, prefix: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(table) => paths.extend(leaves(table, &path)),
+            _ => paths.push(path),
+        }
+    }
+    paths
+}
+
+fn get<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((head, rest)) => get(table.get(head)?.as_table()?, rest),
+        None => table.get(path),
+    }
+}
+
+/// Sets a leaf from an environment variable, read as the type that the default has.
+fn set_from_text(table: &mut Table, path: &str, text: &str, variable: &str) -> Result<(), ConfigError> {
+    let bad = |expected: &str| ConfigError::Invalid {
+        place: format!("environment {variable}"),
+        message: format!("`{text}` is not {expected}"),
+        hint: None,
+    };
+    let (way, last) = path.rsplit_once('.').map_or((None, path), |(way, last)| (Some(way), last));
+    let mut at = table;
+    for part in way.iter().flat_map(|way| way.split('.')) {
+        at = at.get_mut(part).and_then(Value::as_table_mut).expect("paths come from the default's tables");
+    }
+    let value = match at.get(last) {
+        Some(Value::Integer(_)) => Value::Integer(text.parse().map_err(|_| bad("a whole number"))?),
+        Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| bad("a number"))?),
+        Some(Value::Boolean(_)) => Value::Boolean(text.parse().map_err(|_| bad("true or false"))?),
+        Some(Value::Array(_)) => {
+            let parts = std::env::split_paths(text).map(|path| Value::String(path.display().to_string()));
+            Value::Array(parts.collect())
+        }
+        _ => Value::String(text.to_owned()),
+    };
+    at.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global() -> Global {
+        Global {
+            state_dir: None,
+            config: None,
+            json: false,
+            log_format: None,
+            verbose: 0,
+            color: crate::args::When::Never,
+        }
+    }
+
+    fn told(error: &ConfigError) -> String {
+        format!("[{}] {error} / {}", error.code(), error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "device = \"cpu\"\nstate-dir = \"file\"\n[limits.plugin]\ncall-ms-max = 1\n[plugins.x]\ngrant = [\"objects\"]\n";
+        std::fs::write(dir.path().join("plinth.toml"), text).unwrap();
+        let below = dir.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        let env = |name: &str| match name {
+            "PLINTH_LIMITS_PLUGIN_CALL_MS_MAX" => Some("7".to_owned()),
+            "PLINTH_STATE_DIR" => Some("env".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::load(&global(), &below, env).unwrap();
+        assert_eq!(settings.config.limits.plugin.call_ms_max, 7);
+        assert_eq!(settings.config.device, "cpu");
+        assert_eq!(settings.config.plugins["x"].grant, ["objects"]);
+        assert_eq!(settings.state_dir(), dir.path().join("env"));
+        let rows = settings.rows();
+        let origin = |path: &str| rows.iter().find(|row| row.0 == path).unwrap().2.clone();
+        assert_eq!(origin("state-dir"), "environment PLINTH_STATE_DIR");
+        assert!(origin("device").ends_with("plinth.toml"));
+        assert_eq!(origin("serve.port"), "default");
+        let flags = Global { state_dir: Some("flag".into()), ..global() };
+        assert_eq!(Settings::load(&flags, &below, env).unwrap().state_dir(), below.join("flag"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_likely_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("plinth.toml"), "device = \"cpu\"\n[serve]\nprot = 1\n").unwrap();
+        let error = Settings::load(&global(), dir.path(), |_| None).unwrap_err();
+        let text = told(&error);
+        assert!(text.contains("plinth.toml:3:1: unknown field `prot`"), "{text}");
+        assert!(text.ends_with("did you mean `port`?"), "{text}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_names_its_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = |name: &str| (name == "PLINTH_SERVE_PORT").then(|| "http".to_owned());
+        let error = Settings::load(&global(), dir.path(), env).unwrap_err();
+        assert_eq!(told(&error), "[bad-config] environment PLINTH_SERVE_PORT: `http` is not a whole number / ");
+    }
+}

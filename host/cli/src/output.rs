@@ -1,0 +1,148 @@
+//! What reaches the terminal: data on stdout, talk on stderr, errors with their code and their fix.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{Cell, ContentArrangement, Table, presets};
+use plinth_core::{Code, Coded, codes};
+use serde_json::{Value, json};
+
+use crate::args::{Global, When};
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Data as JSON.
+    pub(crate) json: bool,
+    /// Colour on stderr and in tables.
+    pub(crate) color: bool,
+    /// Whether progress bars make sense.
+    pub(crate) live: bool,
+}
+
+impl Output {
+    /// As the flags and the terminal say.
+    pub(crate) fn new(global: &Global) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let color = match global.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        Self { json: global.json, color, live: terminal && !global.json }
+    }
+
+    /// Writes data: `value` as JSON, or what `text` makes for a person.
+    pub(crate) fn data(&self, value: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
+        let text = if self.json { format!("{value:#}\n") } else { text() };
+        write_out(text.as_bytes())
+    }
+
+    /// Writes one line of talk to stderr; nothing with `--json`.
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
+        if !self.json {
+            // Talk that cannot be heard is no reason to stop.
+            let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+        }
+    }
+
+    /// Writes an error to stderr, with its code and its fix.
+    pub(crate) fn error(&self, error: &Failure) {
+        let mut stderr = io::stderr().lock();
+        let _ = if self.json {
+            let mut value = json!({"error": {
+                "code": error.code.name(),
+                "message": error.message,
+                "hint": error.hint,
+                "retryable": error.retryable,
+                "exit_code": error.code.class().exit_code(),
+            }});
+            if let Some(details) = &error.details {
+                value["error"]["details"] = details.clone();
+            }
+            writeln!(stderr, "{value}")
+        } else {
+            let (red, bold, plain) = if self.color { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+            let hint = error.hint.as_ref().map(|hint| format!("\n  {bold}hint{plain}: {hint}")).unwrap_or_default();
+            writeln!(stderr, "{red}error[{}]{plain}: {}{hint}", error.code, error.message)
+        };
+    }
+}
+
+/// Writes to stdout. A reader that went away (`plinth runs list | head -1`) ends the command quietly.
+pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A table for a person: a header, rows, no lines around cells.
+pub(crate) fn table<H: Into<Cell>, C: Into<Cell>>(
+    header: impl IntoIterator<Item = H>,
+    rows: impl IntoIterator<Item = Vec<C>>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.into_iter().map(Into::into));
+    for row in rows {
+        table.add_row(row.into_iter().map(Into::into));
+    }
+    format!("{table}\n")
+}
+
+/// How a command failed: what an error of any crate tells a user.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) retryable: bool,
+    /// Shown by the command itself; part of the JSON form.
+    pub(crate) details: Option<Value>,
+}
+
+impl Failure {
+    /// A failure that no crate's error stands for.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, retryable: code.retryable(), details: None }
+    }
+
+    /// Adds the fix.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// From an error behind a pointer.
+    pub(crate) fn of(error: &(impl Coded + ?Sized)) -> Self {
+        let mut message = error.to_string();
+        // Libraries' causes that the message does not quote are worth their words.
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = error.source();
+        }
+        Self { code: error.code(), message, hint: error.hint(), retryable: error.retryable(), details: None }
+    }
+}
+
+impl<E: Coded> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::of(&error)
+    }
+}
+
+/// An IO error of the command itself, such as a report that cannot be written.
+pub(crate) fn io_failure(what: &str, error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge => codes::DISK_FULL,
+        io::ErrorKind::NotFound => codes::FILE_NOT_FOUND,
+        _ => codes::IO,
+    };
+    Failure::new(code, format!("{what}: {error}"))
+}
