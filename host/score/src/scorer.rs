@@ -1,0 +1,326 @@
+//! Transforms and model, joined once and then called.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow_array::{
+    Array, ArrayRef, Float32Array, Float64Array,
+    cast::AsArray,
+    types::{Float32Type, Float64Type, Int64Type},
+};
+use plinth_core::did_you_mean;
+use plinth_ext::{Batch, Fitted, Kind, Model, Schema};
+
+use crate::{ScoreError, Signature};
+
+/// A signature, fitted transforms in order, and a model, known to fit together. Shared between threads.
+pub struct Scorer {
+    signature: Signature,
+    stages: Vec<(Feed, Arc<dyn Fitted>)>,
+    to_model: Feed,
+    model: Arc<dyn Model>,
+}
+
+/// Predictions, and how long the two halves of the work took.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The model's answer: one row for each row sent.
+    pub predictions: Batch,
+    /// Time in the transforms.
+    pub transform: Duration,
+    /// Time in the model.
+    pub model: Duration,
+}
+
+impl Scorer {
+    /// Joins the parts: each takes its columns by name from the one before it, the first from the signature.
+    /// Columns that the next part does not take are left behind. The model's features must be numeric and may be
+    /// cast to its float kind; every other kind must be the same.
+    ///
+    /// # Errors
+    /// [`ScoreError::NotFed`], [`ScoreError::FedOtherKind`] name the parts and the column.
+    pub fn new(signature: Signature, stages: Vec<Arc<dyn Fitted>>, model: Arc<dyn Model>) -> Result<Self, ScoreError> {
+        let mut given = signature.columns().clone();
+        let mut giver = "the signature".to_owned();
+        let mut joined = Vec::with_capacity(stages.len());
+        for (index, stage) in stages.into_iter().enumerate() {
+            let taker = format!("transform {}", index + 1);
+            joined.push((Feed::new(&giver, &given, &taker, stage.input(), false)?, Arc::clone(&stage)));
+            given = stage.output().clone();
+            giver = taker;
+        }
+        let to_model = Feed::new(&giver, &given, "the model", model.input(), true)?;
+        Ok(Self { signature, stages: joined, to_model, model })
+    }
+
+    /// What a caller sends.
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What the model returns.
+    pub fn output(&self) -> &Schema {
+        self.model.output()
+    }
+
+    /// What the model takes.
+    pub fn feature_schema(&self) -> &Schema {
+        self.model.input()
+    }
+
+    /// The features that the model would see for these rows of the signature.
+    ///
+    /// # Errors
+    /// [`ScoreError::Part`] if a transform fails; [`ScoreError::Schema`] if the rows are not of the signature.
+    pub fn features(&self, raw: &Batch) -> Result<Batch, ScoreError> {
+        self.signature.columns().expect_same(raw.schema())?;
+        let mut rows = raw.clone();
+        for (index, (feed, stage)) in self.stages.iter().enumerate() {
+            let sent = feed.pass(rows)?;
+            rows = stage.apply(&sent)?;
+            if rows.num_rows() != sent.num_rows() || rows.schema() != stage.output() {
+                return Err(bad_answer(format!("transform {}", index + 1), &sent, &rows));
+            }
+        }
+        self.to_model.pass(rows)
+    }
+
+    /// Predictions for these rows of the signature: one row for each, in order.
+    ///
+    /// # Errors
+    /// As for [`Scorer::features`], and [`ScoreError::Part`] if the model fails.
+    pub fn score(&self, raw: &Batch) -> Result<Batch, ScoreError> {
+        self.predict(&self.features(raw)?)
+    }
+
+    /// As [`Scorer::score`], with the time that each half took.
+    ///
+    /// # Errors
+    /// As for [`Scorer::score`].
+    pub fn score_timed(&self, raw: &Batch) -> Result<Scored, ScoreError> {
+        let start = Instant::now();
+        let features = self.features(raw)?;
+        let between = Instant::now();
+        let predictions = self.predict(&features)?;
+        Ok(Scored { predictions, transform: between - start, model: between.elapsed() })
+    }
+
+    /// Predictions for features, as [`Scorer::features`] returns them.
+    ///
+    /// # Errors
+    /// [`ScoreError::Part`] if the model fails.
+    pub fn predict(&self, features: &Batch) -> Result<Batch, ScoreError> {
+        let predictions = self.model.predict(features)?;
+        if predictions.num_rows() != features.num_rows() || predictions.schema() != self.model.output() {
+            return Err(bad_answer("the model".into(), features, &predictions));
+        }
+        Ok(predictions)
+    }
+}
+
+impl fmt::Debug for Scorer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scorer")
+            .field("signature", &self.signature)
+            .field("transforms", &self.stages.len())
+            .field("features", self.model.input())
+            .field("output", self.model.output())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How one part's output becomes the next part's input.
+struct Feed {
+    to: Schema,
+    /// None when the columns are the same already.
+    columns: Option<Vec<Take>>,
+}
+
+struct Take {
+    from: usize,
+    cast: Option<Kind>,
+}
+
+impl Feed {
+    fn new(giver: &str, given: &Schema, taker: &str, wanted: &Schema, cast: bool) -> Result<Self, ScoreError> {
+        if given == wanted {
+            return Ok(Self { to: wanted.clone(), columns: None });
+        }
+        let columns = wanted.fields().iter().map(|field| {
+            let from = given.index_of(&field.name).ok_or_else(|| ScoreError::NotFed {
+                taker: taker.to_owned(),
+                giver: giver.to_owned(),
+                column: field.name.clone(),
+                hint: did_you_mean(&field.name, given.fields().iter().map(|f| f.name.as_str())),
+            })?;
+            let kind = given.fields()[from].kind;
+            let may_cast = cast && kind.is_numeric() && matches!(field.kind, Kind::Float32 | Kind::Float64);
+            if kind != field.kind && !may_cast {
+                return Err(ScoreError::FedOtherKind {
+                    taker: taker.to_owned(),
+                    giver: giver.to_owned(),
+                    column: field.name.clone(),
+                    wanted: field.kind,
+                    given: kind,
+                });
+            }
+            Ok(Take { from, cast: (kind != field.kind).then_some(field.kind) })
+        });
+        Ok(Self { to: wanted.clone(), columns: Some(columns.collect::<Result<_, _>>()?) })
+    }
+
+    fn pass(&self, rows: Batch) -> Result<Batch, ScoreError> {
+        let Some(takes) = &self.columns else { return Ok(rows) };
+        let columns = takes
+            .iter()
+            .map(|take| {
+                let column = rows.column(take.from);
+                take.cast.map_or_else(|| Arc::clone(column), |kind| cast(column, kind))
+            })
+            .collect();
+        Ok(Batch::new(self.to.clone(), columns, rows.num_rows())?)
+    }
+}
+
+/// A numeric column as floats of `kind`; nulls stay nulls.
+fn cast(column: &ArrayRef, kind: Kind) -> ArrayRef {
+    let wide: Float64Array = match Kind::from_arrow(column.data_type()) {
+        Some(Kind::Boolean) => column.as_boolean().iter().map(|v| v.map(|v| f64::from(u8::from(v)))).collect(),
+        Some(Kind::Int64) => column.as_primitive::<Int64Type>().unary(|v| v as f64),
+        Some(Kind::Float32) => column.as_primitive::<Float32Type>().unary(f64::from),
+        _ => column.as_primitive::<Float64Type>().clone(),
+    };
+    if kind == Kind::Float64 {
+        Arc::new(wide)
+    } else {
+        Arc::new(wide.unary::<_, Float32Type>(|v| v as f32) as Float32Array)
+    }
+}
+
+fn bad_answer(who: String, sent: &Batch, found: &Batch) -> ScoreError {
+    let found = format!("{} rows of {} columns", found.num_rows(), found.num_columns());
+    ScoreError::BadAnswer { who, sent: sent.num_rows(), found }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, StringArray};
+    use plinth_core::{Coded, codes};
+    use plinth_ext::{ExtError, Field};
+
+    use super::*;
+
+    fn schema(fields: &[(&str, Kind)]) -> Schema {
+        Schema::new(fields.iter().map(|(name, kind)| Field::new(*name, *kind, true)).collect()).unwrap()
+    }
+
+    /// Counts the letters of `word`; passes `id` through.
+    struct Letters {
+        input: Schema,
+        output: Schema,
+        lose_a_row: bool,
+    }
+
+    impl Letters {
+        fn arc(lose_a_row: bool) -> Arc<dyn Fitted> {
+            let input = schema(&[("id", Kind::Int64), ("word", Kind::Utf8)]);
+            let output = schema(&[("id", Kind::Int64), ("letters", Kind::Float64)]);
+            Arc::new(Self { input, output, lose_a_row })
+        }
+    }
+
+    impl Fitted for Letters {
+        fn input(&self) -> &Schema {
+            &self.input
+        }
+        fn output(&self) -> &Schema {
+            &self.output
+        }
+        fn apply(&self, rows: &Batch) -> Result<Batch, ExtError> {
+            let letters: Float64Array =
+                rows.column(1).as_string::<i32>().iter().map(|word| word.map(|word| word.len() as f64)).collect();
+            let out =
+                Batch::new(self.output.clone(), vec![Arc::clone(rows.column(0)), Arc::new(letters)], rows.num_rows())?;
+            Ok(if self.lose_a_row { out.slice(0, out.num_rows() - 1) } else { out })
+        }
+    }
+
+    /// Twice its one feature.
+    struct Twice {
+        input: Schema,
+        output: Schema,
+    }
+
+    impl Twice {
+        fn of(feature: &str, kind: Kind) -> Arc<dyn Model> {
+            Arc::new(Self { input: schema(&[(feature, kind)]), output: schema(&[("prediction", Kind::Float64)]) })
+        }
+    }
+
+    impl Model for Twice {
+        fn input(&self) -> &Schema {
+            &self.input
+        }
+        fn output(&self) -> &Schema {
+            &self.output
+        }
+        fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+            let wide = cast(features.column(0), Kind::Float64);
+            let twice = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| v * 2.0);
+            Ok(Batch::new(self.output.clone(), vec![Arc::new(twice)], features.num_rows())?)
+        }
+    }
+
+    fn raw() -> Batch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["a", "abc"])),
+            Arc::new(Int64Array::from(vec![7, 8])),
+            Arc::new(StringArray::from(vec!["x", "y"])),
+        ];
+        Batch::new(schema(&[("word", Kind::Utf8), ("id", Kind::Int64), ("note", Kind::Utf8)]), columns, 2).unwrap()
+    }
+
+    fn signature() -> Signature {
+        Signature::new(raw().schema().clone())
+    }
+
+    #[test]
+    fn parts_take_their_columns_by_name_and_leave_the_rest() {
+        let scorer = Scorer::new(signature(), vec![Letters::arc(false)], Twice::of("letters", Kind::Float32)).unwrap();
+        let scored = scorer.score(&raw()).unwrap();
+        assert_eq!(scored.column(0).as_primitive::<Float64Type>().values(), &[2.0, 6.0]);
+        assert_eq!(scorer.score_timed(&raw()).unwrap().predictions, scored);
+        let features = scorer.features(&raw()).unwrap();
+        assert_eq!(features.schema(), scorer.feature_schema());
+        assert_eq!(scorer.predict(&features).unwrap(), scored);
+    }
+
+    #[test]
+    fn a_model_may_stand_alone() {
+        let scorer = Scorer::new(signature(), vec![], Twice::of("id", Kind::Float64)).unwrap();
+        let scored = scorer.score(&raw()).unwrap();
+        assert_eq!(scored.column(0).as_primitive::<Float64Type>().values(), &[14.0, 16.0]);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused_by_name() {
+        let error = Scorer::new(signature(), vec![Letters::arc(false)], Twice::of("leters", Kind::Float64));
+        let error = error.unwrap_err();
+        assert_eq!(error.to_string(), "the model takes column `leters`, which transform 1 does not give");
+        assert_eq!(error.hint().unwrap(), "did you mean `letters`?");
+        let error = Scorer::new(signature(), vec![], Twice::of("word", Kind::Float64)).unwrap_err();
+        assert_eq!(error.to_string(), "the model takes column `word` as float64, but the signature gives utf8");
+        assert_eq!(error.code(), codes::SCHEMA_MISMATCH);
+    }
+
+    #[test]
+    fn rows_of_another_schema_and_lost_rows_are_errors() {
+        let scorer = Scorer::new(signature(), vec![Letters::arc(true)], Twice::of("letters", Kind::Float64)).unwrap();
+        assert_eq!(scorer.score(&raw().project(&[0, 1])).unwrap_err().code(), codes::SCHEMA_MISMATCH);
+        let error = scorer.score(&raw()).unwrap_err();
+        assert_eq!(error.to_string(), "transform 1 returned 1 rows of 2 columns for 2 rows");
+    }
+}
