@@ -207,7 +207,12 @@ impl Engine<'_> {
                     state.done.insert(index, report);
                 }
                 Err(error) => {
-                    state.failed.get_or_insert(error);
+                    // A stage that was not begun because of the stop has less to tell than the one that was stopped.
+                    let vague =
+                        |e: &PipelineError| matches!(e, PipelineError::Interrupted { stage } if stage.is_empty());
+                    if state.failed.as_ref().is_none_or(vague) {
+                        state.failed = Some(error);
+                    }
                 }
             }
             drop(state);
@@ -310,8 +315,7 @@ impl Lease<'_> {
             scope.spawn(|| {
                 let mut done = ended.0.lock().unwrap_or_else(PoisonError::into_inner);
                 while !*done {
-                    let (guard, wait) =
-                        ended.1.wait_timeout(done, LEASE_RENEW).unwrap_or_else(PoisonError::into_inner);
+                    let (guard, wait) = ended.1.wait_timeout(done, LEASE_RENEW).unwrap_or_else(PoisonError::into_inner);
                     done = guard;
                     if wait.timed_out()
                         && !*done

@@ -194,9 +194,10 @@ impl Coded for PipelineError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { .. } => {
-                Some("name one, as in `plinth run examples/churn/plinth.yaml`, or go to a folder that has a plinth.yaml".into())
-            }
+            Self::NotFound { .. } => Some(
+                "name one, as in `plinth run examples/churn/plinth.yaml`, or go to a folder that has a plinth.yaml"
+                    .into(),
+            ),
             Self::Invalid { hint, .. } => hint.clone(),
             Self::UnknownKey { hint, .. }
             | Self::UnknownKind { hint, .. }

@@ -160,7 +160,8 @@ fn circle(nodes: &[Node<'_>]) -> PipelineError {
         walk.push(next);
     };
     let mut names: Vec<String> = walk[start..].iter().rev().map(|&i| nodes[i].spec.name.clone()).collect();
-    let first = (0..names.len()).min_by_key(|&i| nodes.iter().position(|n| n.spec.name == names[i])).unwrap_or_default();
+    let first =
+        (0..names.len()).min_by_key(|&i| nodes.iter().position(|n| n.spec.name == names[i])).unwrap_or_default();
     names.rotate_left(first);
     let place = nodes.iter().find(|n| n.spec.name == names[0]).expect("it is one of them").spec.place(&[]);
     names.push(names[0].clone());

@@ -30,7 +30,7 @@ pub use error::{AnyError, PipelineError, StageFailure};
 pub use graph::Graph;
 pub use handler::{Cancel, InputRef, KeyPart, Output, StageContext, StageHandler, StageOutcome, StagePlan, Stopped};
 pub use place::Place;
-pub use spec::{Overrides, Pipeline, StageSpec};
+pub use spec::{Overrides, Pipeline, Retrain, StageSpec};
 
 /// The kinds of stages that there are.
 #[derive(Default)]

@@ -31,6 +31,8 @@ pub struct Pipeline {
     pub params: Map<String, Value>,
     /// Plugins that the file binds to a path, relative to the file, or to another name.
     pub plugins: BTreeMap<String, String>,
+    /// How it is run on new data after drift, if it says.
+    pub retrain: Option<Retrain>,
     /// Stages in the order of the file.
     pub stages: Vec<StageSpec>,
     /// The folder of the file; relative paths start there.
@@ -50,6 +52,17 @@ pub struct StageSpec {
     /// Its other keys.
     pub config: Map<String, Value>,
     source: Source,
+}
+
+/// How a pipeline is run on new data after drift.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retrain {
+    /// The parameter that names the source of the rows.
+    pub source: String,
+    /// Other parameters to change, such as the way to split.
+    #[serde(default)]
+    pub params: Map<String, Value>,
 }
 
 /// What messages need to name a place.
@@ -83,6 +96,8 @@ struct Document {
     params: Map<String, Value>,
     #[serde(default)]
     plugins: BTreeMap<String, String>,
+    #[serde(default)]
+    retrain: Option<Retrain>,
     stages: Map<String, Value>,
 }
 
@@ -157,6 +172,16 @@ impl Pipeline {
         }
         source.arguments = arguments.into();
 
+        if let Some(retrain) = &document.retrain {
+            let named = std::iter::once(&retrain.source).chain(retrain.params.keys());
+            if let Some(name) = named.into_iter().find(|name| !document.params.contains_key(name.as_str())) {
+                return Err(PipelineError::UnknownParameter {
+                    place: source.place(&["retrain"]),
+                    name: name.clone(),
+                    hint: did_you_mean(name, document.params.keys().map(String::as_str)),
+                });
+            }
+        }
         let mut stages = Vec::with_capacity(document.stages.len());
         for (name, mut value) in document.stages {
             source.check_stage_name(&name)?;
@@ -171,6 +196,7 @@ impl Pipeline {
             name: document.name,
             params: document.params,
             plugins: document.plugins,
+            retrain: document.retrain,
             stages,
             dir,
             source,
@@ -261,7 +287,14 @@ impl Source {
                 owner: String::new(),
                 hint: did_you_mean(key, known),
             },
-            None => PipelineError::Invalid { place, message: message.to_owned(), hint: None },
+            None => {
+                // YAML takes the brace of `${...}` inside `{...}` for its own.
+                let line = position.and_then(|(line, _)| self.text.lines().nth(line - 1));
+                let hint = line
+                    .filter(|line| line.contains("${"))
+                    .map(|_| "inside { } a reference such as ${params.NAME} needs quotes: put it in quotes".to_owned());
+                PipelineError::Invalid { place, message: message.to_owned(), hint }
+            }
         }
     }
 
@@ -353,12 +386,7 @@ fn interpolate(
     Ok(())
 }
 
-fn replace(
-    text: &str,
-    params: &Map<String, Value>,
-    source: &Source,
-    path: &[String],
-) -> Result<Value, PipelineError> {
+fn replace(text: &str, params: &Map<String, Value>, source: &Source, path: &[String]) -> Result<Value, PipelineError> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let mut out = String::new();
     let mut rest = text;

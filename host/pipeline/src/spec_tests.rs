@@ -21,7 +21,8 @@ stages:
     kind: train
     after: load
     trainer: ${params.trainer}
-    params: {depth: ${params.depth}}
+    params:
+      depth: ${params.depth}
 ";
 
 fn parse(text: &str, params: &[&str], settings: &[&str]) -> Result<Pipeline, PipelineError> {
@@ -56,7 +57,7 @@ fn what_does_not_exist_is_named_with_its_place() {
     );
     assert_eq!(
         told(parse(&TEXT.replace("params.depth}", "params.dept}"), &[], &[])),
-        "[unknown-parameter] plinth.yaml:13:14: unknown parameter `dept` / did you mean `depth`?"
+        "[unknown-parameter] plinth.yaml:14:7: unknown parameter `dept` / did you mean `depth`?"
     );
     assert_eq!(
         told(parse(&TEXT.replace("params:\n  trainer", "parms:\n  trainer"), &[], &[])),
@@ -77,10 +78,10 @@ fn an_unknown_key_of_a_stage_names_its_line_or_its_argument() {
         told(pipeline.stages[0].config::<Load>()),
         "[bad-pipeline] plinth.yaml:8:5: unknown key `sorce` in stage `load` (load) / did you mean `source`?"
     );
-    let pipeline = parse(TEXT, &[], &["load.sauce=1"]).unwrap();
+    let pipeline = parse(TEXT, &[], &["load.surce=1"]).unwrap();
     assert_eq!(
         told(pipeline.stages[0].config::<Load>()),
-        "[bad-pipeline] --set load.sauce=1: unknown key `sauce` in stage `load` (load) / did you mean `source`?"
+        "[bad-pipeline] --set load.surce=1: unknown key `surce` in stage `load` (load) / did you mean `source`?"
     );
 }
 
@@ -94,6 +95,7 @@ fn broken_files_are_refused_with_a_position() {
         ("name: x\nstages:\n  a: {after: b}\n", "plinth.yaml:3:3: stage `a` needs a `kind`"),
         ("name: x\nstages:\n  a/b: {kind: load}\n", "cannot be the name of a stage"),
         ("name: [\n", "plinth.yaml:2:1"),
+        ("name: x\nparams: {a: 1}\nstages:\n  a: {kind: load, x: ${params.a}}\n", "put it in quotes"),
         ("name: x\nstages:\n  a: {kind: load, x: '${params'}\n", "does not close"),
         ("name: x\nstages:\n  a: {kind: load, x: '${env.HOME}'}\n", "is not a parameter"),
     ] {
