@@ -1,1 +1,88 @@
-//! plinth-store
+//! One durable state directory: content-addressed blobs and an SQL catalog.
+//!
+//! Deliberately knows nothing of experiments, models or stages: it keeps bytes and rows. The schema of the catalog
+//! lives here, in `migrations/`, because rows outlive the crates that write them; what the rows mean does not.
+//!
+//! Start at [`Store::open`], then [`Store::blobs`] and [`Store::catalog`]. [`doctor`] tells what is wrong with a
+//! directory.
+//!
+//! Invariants: a blob's name is the blake3 of its bytes, checked whenever it is read; a blob is on the device before
+//! its hash is returned; a write to the catalog is on the device before it returns; nothing of a process that was
+//! killed is left but temporary files and a lock that the system gave back.
+#![warn(missing_docs)]
+
+mod audit;
+mod blob;
+mod catalog;
+mod doctor;
+mod error;
+mod lock;
+mod migrate;
+mod outbox;
+mod sqlite;
+
+use std::path::{Path, PathBuf};
+
+pub use audit::{AuditEntry, append_audit, verify_audit};
+pub use blob::{BlobWriter, Blobs};
+pub use catalog::{Catalog, Row, Tx, Value};
+pub use doctor::{Finding, doctor};
+pub use error::StoreError;
+pub use outbox::emit;
+
+/// How a process opens a state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// The one process that runs pipelines and retrains; `command` tells a second one who is first.
+    Writer {
+        /// Such as `plinth run`.
+        command: String,
+    },
+    /// Servers and commands that look things up. They may write small rows; SQLite lines the writes up.
+    Shared,
+}
+
+/// An open state directory.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    blobs: Blobs,
+    catalog: Catalog,
+    _lock: Option<lock::WriterLock>,
+}
+
+impl Store {
+    /// Opens a state directory, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] names the writer; [`StoreError::NewerVersion`]; anything the system refuses.
+    pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
+        let make = |path: &Path| std::fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e));
+        make(dir)?;
+        let lock = match access {
+            Access::Writer { command } => Some(lock::WriterLock::take(dir, &command)?),
+            Access::Shared => None,
+        };
+        let blobs = Blobs::open(dir)?;
+        if lock.is_some() {
+            blobs.clear_temporary()?;
+        }
+        let catalog = Catalog::open(&dir.join("catalog.db"))?;
+        Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The blobs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+}

@@ -1,0 +1,110 @@
+//! The audit log: who changed what and why, each record chained to the one before by blake3.
+
+use plinth_core::{ContentHash, Micros};
+
+use crate::{StoreError, Tx, Value};
+
+/// A change worth an audit record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub time: Micros,
+    /// Who.
+    pub principal: String,
+    /// What was done, such as `alias.set`.
+    pub action: String,
+    /// To what, such as `models:/churn@champion`.
+    pub subject: String,
+    /// Everything else, as JSON.
+    pub detail: String,
+}
+
+impl AuditEntry {
+    fn hash(&self, seq: i64, previous: &str) -> String {
+        let (seq, time) = (seq.to_string(), self.time.to_string());
+        let parts = [previous, &seq, &time, &self.principal, &self.action, &self.subject, &self.detail];
+        ContentHash::of_parts(parts.map(str::as_bytes)).to_hex()
+    }
+}
+
+/// Appends a record in the transaction of the change it tells of.
+///
+/// # Errors
+/// [`StoreError::Catalog`].
+pub fn append_audit(tx: &mut dyn Tx, entry: &AuditEntry) -> Result<(), StoreError> {
+    let last = tx.query_one("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", &[])?;
+    let (seq, previous) = match last {
+        Some(row) => (row.int(0)? + 1, row.text(1)?),
+        None => (1, String::new()),
+    };
+    let hash = entry.hash(seq, &previous);
+    tx.execute(
+        "INSERT INTO audit (seq, time_us, principal, action, subject, detail, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        &[
+            Value::Int(seq),
+            Value::Int(entry.time),
+            Value::from(&entry.principal),
+            Value::from(&entry.action),
+            Value::from(&entry.subject),
+            Value::from(&entry.detail),
+            Value::from(hash),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Proves the log whole; returns its number of records.
+///
+/// # Errors
+/// [`StoreError::Audit`] names the first record that is missing or was changed.
+pub fn verify_audit(tx: &mut dyn Tx) -> Result<u64, StoreError> {
+    let mut previous = String::new();
+    let rows =
+        tx.query("SELECT seq, time_us, principal, action, subject, detail, hash FROM audit ORDER BY seq", &[])?;
+    for (index, row) in rows.iter().enumerate() {
+        let seq = row.int(0)?;
+        let entry = AuditEntry {
+            time: row.int(1)?,
+            principal: row.text(2)?,
+            action: row.text(3)?,
+            subject: row.text(4)?,
+            detail: row.text(5)?,
+        };
+        let hash = row.text(6)?;
+        if seq != index as i64 + 1 {
+            return Err(StoreError::Audit { seq: index as i64 + 1, reason: "it is missing".into() });
+        }
+        if entry.hash(seq, &previous) != hash {
+            return Err(StoreError::Audit { seq, reason: "its content does not have its hash".into() });
+        }
+        previous = hash;
+    }
+    Ok(rows.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Catalog;
+
+    #[test]
+    fn a_changed_or_missing_record_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&dir.path().join("catalog.db")).unwrap();
+        let entry = |n: i64| AuditEntry {
+            time: n,
+            principal: "ann".into(),
+            action: "alias.set".into(),
+            subject: "models:/churn@champion".into(),
+            detail: "{}".into(),
+        };
+        let write = |sql: &str| catalog.write(|tx| tx.execute(sql, &[])).map_err(|e: StoreError| e).unwrap();
+        catalog.write::<_, StoreError>(|tx| (1..=3).try_for_each(|n| append_audit(tx, &entry(n)))).unwrap();
+        assert_eq!(catalog.read(verify_audit).unwrap(), 3);
+        write("UPDATE audit SET principal = 'eve' WHERE seq = 2");
+        assert!(matches!(catalog.read(verify_audit), Err(StoreError::Audit { seq: 2, .. })));
+        write("UPDATE audit SET principal = 'ann' WHERE seq = 2");
+        write("DELETE FROM audit WHERE seq = 1");
+        assert!(matches!(catalog.read(verify_audit), Err(StoreError::Audit { seq: 1, .. })));
+    }
+}

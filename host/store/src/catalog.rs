@@ -1,0 +1,186 @@
+//! The catalog: rows, and transactions over them.
+//!
+//! Every query is written once, in SQL that SQLite and PostgreSQL both read, against [`Tx`].
+
+use std::path::Path;
+
+use crate::{StoreError, sqlite::Sqlite};
+
+/// A value that goes into or comes out of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// An integer; times are microseconds, booleans 0 or 1.
+    Int(i64),
+    /// A float; never NaN, which SQLite would store as NULL.
+    Real(f64),
+    /// Text; identifiers, hashes and JSON too.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+macro_rules! from {
+    ($($type:ty => $make:expr),* $(,)?) => {
+        $(impl From<$type> for Value { fn from(value: $type) -> Self { ($make)(value) } })*
+    };
+}
+
+from! {
+    i64 => Self::Int,
+    u64 => |v| Self::Int(i64::try_from(v).unwrap_or(i64::MAX)),
+    u32 => |v| Self::Int(i64::from(v)),
+    bool => |v| Self::Int(i64::from(v)),
+    f64 => Self::Real,
+    String => Self::Text,
+    &str => |v: &str| Self::Text(v.to_owned()),
+    &String => |v: &String| Self::Text(v.clone()),
+    plinth_core::ContentHash => |v: plinth_core::ContentHash| Self::Text(v.to_hex()),
+    Vec<u8> => Self::Bytes,
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// One row of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row(pub Vec<Value>);
+
+impl Row {
+    fn get(&self, column: usize) -> &Value {
+        self.0.get(column).unwrap_or(&Value::Null)
+    }
+
+    fn wrong(&self, column: usize, expected: &'static str) -> StoreError {
+        StoreError::Row { column, expected, found: format!("{:?}", self.get(column)).chars().take(80).collect() }
+    }
+
+    /// The text in a column, from 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if it is anything else.
+    pub fn text(&self, column: usize) -> Result<String, StoreError> {
+        self.opt_text(column)?.ok_or_else(|| self.wrong(column, "text"))
+    }
+
+    /// The text in a column, if it is not NULL.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn opt_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        match self.get(column) {
+            Value::Text(text) => Ok(Some(text.clone())),
+            Value::Null => Ok(None),
+            _ => Err(self.wrong(column, "text")),
+        }
+    }
+
+    /// The integer in a column.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn int(&self, column: usize) -> Result<i64, StoreError> {
+        self.opt_int(column)?.ok_or_else(|| self.wrong(column, "an integer"))
+    }
+
+    /// The integer in a column, if it is not NULL.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn opt_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        match self.get(column) {
+            Value::Int(int) => Ok(Some(*int)),
+            Value::Null => Ok(None),
+            _ => Err(self.wrong(column, "an integer")),
+        }
+    }
+
+    /// The number in a column, as a float.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn real(&self, column: usize) -> Result<f64, StoreError> {
+        match self.get(column) {
+            Value::Real(real) => Ok(*real),
+            Value::Int(int) => Ok(*int as f64),
+            _ => Err(self.wrong(column, "a number")),
+        }
+    }
+
+    /// The content hash in a column.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn hash(&self, column: usize) -> Result<plinth_core::ContentHash, StoreError> {
+        self.text(column)?.parse().map_err(|_| self.wrong(column, "a content hash"))
+    }
+}
+
+/// A transaction. Placeholders are `$1`, `$2`, … and may be used in any order and more than once.
+pub trait Tx {
+    /// Rows of a query.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Number of rows that a statement changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError>;
+
+    /// The first row of a query, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    fn query_one(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(sql, parameters)?.into_iter().next())
+    }
+}
+
+/// An open catalog. May be used from many threads; writes line up.
+#[derive(Debug)]
+pub struct Catalog(Sqlite);
+
+impl Catalog {
+    /// Opens a catalog and brings its schema up to date.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self(Sqlite::open(path)?))
+    }
+
+    /// Does `work` in a transaction that writes. It is on the device when this returns; after an error nothing of it
+    /// has happened.
+    ///
+    /// # Errors
+    /// What `work` returns, or [`StoreError`].
+    pub fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        self.0.write(work)
+    }
+
+    /// Does `work` in a transaction that only reads and sees one state of the catalog.
+    ///
+    /// # Errors
+    /// What `work` returns, or [`StoreError`].
+    pub fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        self.0.read(work)
+    }
+
+    /// A number that changes whenever another process or this one has changed the catalog: a cheap question for those
+    /// who watch.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    pub fn change_counter(&self) -> Result<i64, StoreError> {
+        self.0.change_counter()
+    }
+
+    /// What SQLite's own check of the file finds; empty when all is well.
+    pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.0.integrity()
+    }
+}

@@ -1,0 +1,122 @@
+//! What is wrong with a state directory, and what can be done about it.
+
+use std::{fs, path::Path};
+
+use plinth_core::ContentHash;
+use serde::Serialize;
+
+use crate::{Access, Store, StoreError, migrate, verify_audit};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// For a person: names the file, the blob or the row.
+    pub what: String,
+    /// What a repair does, or did.
+    pub repair: String,
+    /// Whether a repair was made.
+    pub repaired: bool,
+    /// Whether it is a loss, as opposed to leftovers.
+    pub harmful: bool,
+}
+
+/// Tables that name blobs, and how a person calls their rows.
+const REFERENCES: &[(&str, &str, &str)] = &[
+    ("stage_outputs", "SELECT blob, stage_key || '/' || name FROM stage_outputs", "a stage's output"),
+    ("artifacts", "SELECT blob, 'runs:/' || run_id || '/' || path FROM artifacts", "a run's artifact"),
+    (
+        "version_files",
+        "SELECT blob, 'models:/' || model || '/' || version || ' ' || role FROM version_files",
+        "a model version's file",
+    ),
+    ("captures", "SELECT blob, 'models:/' || model || '/' || version FROM captures", "captured requests"),
+];
+
+/// Looks at everything: the catalog's file, its migrations, the audit log, temporary files, every blob's bytes and
+/// every reference to a blob. With `repair`, leftovers are removed, corrupt blobs are set aside in `quarantine/`, and
+/// stage results that lost a blob are forgotten, so that the next run makes them again.
+///
+/// # Errors
+/// [`StoreError`] if the directory cannot even be looked at; with `repair`, [`StoreError::InUse`].
+pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
+    let access = if repair { Access::Writer { command: "plinth doctor --repair".into() } } else { Access::Shared };
+    let store = Store::open(dir, access)?;
+    let mut findings = Vec::new();
+    let mut found = |what: String, repair_text: &str, repaired, harmful| {
+        findings.push(Finding { what, repair: repair_text.into(), repaired, harmful });
+    };
+
+    for line in store.catalog().integrity()? {
+        found(format!("catalog.db: {line}"), "restore the catalog from a backup", false, true);
+    }
+    let path = dir.join("catalog.db");
+    if let Err(error) = store.catalog().read(|tx| migrate::verify(tx, &path)) {
+        found(error.to_string(), "use the plinth that wrote it", false, true);
+    }
+    if let Err(error) = store.catalog().read(verify_audit) {
+        found(error.to_string(), "restore the catalog from a backup", false, true);
+    }
+    // Without the writer's lock a temporary file may belong to a run that goes on.
+    for path in store.blobs().temporary_files()? {
+        let young = fs::metadata(&path)
+            .and_then(|m| m.modified())
+            .ok()
+            .and_then(|at| at.elapsed().ok())
+            .is_some_and(|age| age.as_secs() < 3600);
+        if !young {
+            found(format!("{} was left by a process that ended early", path.display()), "remove it", repair, false);
+            if repair {
+                fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
+            }
+        }
+    }
+
+    let mut lost = Vec::new();
+    for hash in store.blobs().list()? {
+        if let Err(error) = store.blobs().check(&hash) {
+            found(error.to_string(), "set it aside in quarantine/", repair, true);
+            lost.push(hash);
+            if repair {
+                quarantine(&store, &hash)?;
+            }
+        }
+    }
+    for (table, sql, kind) in REFERENCES {
+        for row in store.catalog().read::<_, StoreError>(|tx| tx.query(sql, &[]))? {
+            let (hash, owner) = (row.hash(0)?, row.text(1)?);
+            if store.blobs().contains(&hash) && !lost.contains(&hash) {
+                continue;
+            }
+            let again = *table == "stage_outputs";
+            let fix = if again {
+                "forget the stage's result; the next run makes it again"
+            } else {
+                "restore the blob from a backup"
+            };
+            found(format!("blob {} of {kind} ({owner}) is lost", hash.short()), fix, repair && again, true);
+            if repair && again {
+                forget_stage(&store, &hash)?;
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn quarantine(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
+    let folder = store.dir().join("quarantine");
+    fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+    let (from, to) = (store.blobs().path(hash), folder.join(hash.to_hex()));
+    fs::rename(&from, &to).map_err(|e| StoreError::io("move", &from, e))
+}
+
+fn forget_stage(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
+    store.catalog().write(|tx| {
+        let keys = tx.query("SELECT DISTINCT stage_key FROM stage_outputs WHERE blob = $1", &[(*hash).into()])?;
+        for row in keys {
+            let key = [row.text(0)?.into()];
+            tx.execute("DELETE FROM stage_outputs WHERE stage_key = $1", &key)?;
+            tx.execute("DELETE FROM stage_runs WHERE stage_key = $1", &key)?;
+        }
+        Ok(())
+    })
+}

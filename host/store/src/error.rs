@@ -1,0 +1,150 @@
+//! What a state directory can refuse.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use plinth_core::{Code, Coded, ContentHash, codes};
+
+/// What a state directory can refuse.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process writes.
+    #[error("{} is in use by {owner}", dir.display())]
+    InUse {
+        /// The state directory.
+        dir: PathBuf,
+        /// Process and command.
+        owner: String,
+    },
+    /// A newer Plinth wrote the catalog.
+    #[error("{} has catalog version {found}, but this plinth knows only up to {known}", path.display())]
+    NewerVersion {
+        /// The catalog.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The last that this binary knows.
+        known: i64,
+    },
+    /// A blob that is not there.
+    #[error("there is no blob {hash} in {}", dir.display())]
+    BlobNotFound {
+        /// Which.
+        hash: ContentHash,
+        /// The blob folder.
+        dir: PathBuf,
+    },
+    /// A blob whose bytes are not what they were.
+    #[error("blob {hash} is corrupt: the bytes of {} have hash {found}", path.display())]
+    BlobCorrupt {
+        /// What it should be.
+        hash: ContentHash,
+        /// What it is.
+        found: ContentHash,
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// No room.
+    #[error("there is no room to {action} {}: {source}", path.display())]
+    DiskFull {
+        /// What was to be done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// As the system said it.
+        source: io::Error,
+    },
+    /// Anything else the system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// As the system said it.
+        source: io::Error,
+    },
+    /// The catalog refused.
+    #[error("the catalog failed: {0}")]
+    Catalog(#[from] rusqlite::Error),
+    /// A row is not of the shape its query promises.
+    #[error("a catalog row has {found} in column {column} where {expected} was expected")]
+    Row {
+        /// From 0.
+        column: usize,
+        /// Type expected.
+        expected: &'static str,
+        /// Value found.
+        found: String,
+    },
+    /// The audit log was changed.
+    #[error("the audit log is broken at record {seq}: {reason}")]
+    Audit {
+        /// First record that is wrong.
+        seq: i64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A migration that was applied is not the one this binary holds.
+    #[error("migration {version} of {} was changed after it was applied", path.display())]
+    MigrationChanged {
+        /// Its number.
+        version: i64,
+        /// The catalog.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    /// A refusal by the system, told apart by whether room was the reason.
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::DiskFull { action, path, source }
+            }
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+impl Coded for StoreError {
+    fn code(&self) -> Code {
+        match self {
+            Self::InUse { .. } => codes::STATE_IN_USE,
+            Self::NewerVersion { .. } => codes::STATE_VERSION,
+            Self::BlobNotFound { .. } => codes::BLOB_NOT_FOUND,
+            Self::BlobCorrupt { .. } | Self::Audit { .. } => codes::BLOB_CORRUPT,
+            Self::DiskFull { .. } => codes::DISK_FULL,
+            Self::Io { .. } => codes::IO,
+            Self::Catalog(error) => match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => codes::DISK_FULL,
+                // SQLite reports a refused write of any kind as an IO error; on a healthy device it is a limit.
+                Some(rusqlite::ErrorCode::SystemIoFailure) => codes::DISK_FULL,
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => codes::STATE_IN_USE,
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => codes::BLOB_CORRUPT,
+                _ => codes::CATALOG,
+            },
+            Self::Row { .. } | Self::MigrationChanged { .. } => codes::CATALOG,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::InUse { .. } => Some("wait until it has finished, or use another --state-dir".into()),
+            Self::NewerVersion { .. } => Some("use the newer plinth, or another --state-dir".into()),
+            Self::BlobCorrupt { .. } | Self::BlobNotFound { .. } => {
+                Some("run `plinth doctor --repair`: results that can be made again are then forgotten, and the next run makes them".into())
+            }
+            Self::DiskFull { path, .. } => Some(format!(
+                "free some room on the device of {}; what was stored before is safe",
+                path.parent().unwrap_or(path).display()
+            )),
+            Self::Audit { .. } => Some("restore the catalog from a backup; `plinth doctor` shows what else is wrong".into()),
+            _ => None,
+        }
+    }
+}

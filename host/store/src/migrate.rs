@@ -1,0 +1,65 @@
+//! Brings the schema of a catalog up to date: numbered, forward only, each in one transaction.
+
+use std::path::Path;
+
+use plinth_core::{Clock, ContentHash, SystemClock};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::StoreError;
+
+/// Every migration, in order; the number of the first is 1. A released one never changes.
+const MIGRATIONS: &[(&str, &str)] = &[("base", include_str!("migrations/0001_base.sql"))];
+
+/// Applies what is missing.
+pub(crate) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::NewerVersion { path: path.to_owned(), found, known });
+    }
+    if found < known {
+        // Two processes may arrive together: the second looks again once it is its turn.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+            transaction.execute_batch(sql)?;
+            transaction.execute(
+                "INSERT INTO migrations (version, name, checksum, applied_us) VALUES (?1, ?2, ?3, ?4)",
+                rusqlite::params![index as i64 + 1, name, checksum(sql), SystemClock.now()],
+            )?;
+        }
+        transaction.pragma_update(None, "user_version", known)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Checks that what was applied is what this binary holds.
+pub(crate) fn verify(tx: &mut dyn crate::Tx, path: &Path) -> Result<(), StoreError> {
+    for row in tx.query("SELECT version, checksum FROM migrations ORDER BY version", &[])? {
+        let version = row.int(0)?;
+        let sql = MIGRATIONS.get(version as usize - 1).map(|(_, sql)| checksum(sql));
+        if sql != Some(row.text(1)?) {
+            return Err(StoreError::MigrationChanged { version, path: path.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn checksum(sql: &str) -> String {
+    ContentHash::of(sql.as_bytes()).to_hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_of_a_newer_plinth_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = crate::Catalog::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::NewerVersion { found: 99, .. }), "{error}");
+    }
+}

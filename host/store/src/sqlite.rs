@@ -1,0 +1,193 @@
+//! The catalog on SQLite: one connection that writes, a few that read.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, TransactionBehavior, types::ValueRef};
+
+use crate::{Row, StoreError, Tx, Value, migrate};
+
+/// How long a process waits for another's transaction. Transactions here take milliseconds.
+const BUSY_MS_MAX: u64 = 5_000;
+/// Reading connections that are kept open.
+const READERS_KEPT_MAX: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Sqlite {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut writer = connect(path)?;
+        migrate::up(&mut writer, path)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
+    }
+
+    pub(crate) fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        let mut connection = held(&self.writer);
+        // Immediate: a transaction that reads before it writes must not find out at its end that it may not write.
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+        let result = work(&mut SqliteTx(&transaction))?;
+        transaction.commit().map_err(StoreError::from)?;
+        Ok(result)
+    }
+
+    pub(crate) fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        let kept = held(&self.readers).pop();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        let result = {
+            let transaction = connection.transaction().map_err(StoreError::from)?;
+            work(&mut SqliteTx(&transaction))
+        };
+        let mut readers = held(&self.readers);
+        if readers.len() < READERS_KEPT_MAX {
+            readers.push(connection);
+        }
+        result
+    }
+
+    pub(crate) fn change_counter(&self) -> Result<i64, StoreError> {
+        // data_version tells of other connections only; total_changes of this one.
+        let connection = held(&self.writer);
+        let others: i64 = connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        Ok((others << 32) ^ connection.total_changes() as i64)
+    }
+
+    pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        let connection = held(&self.writer);
+        let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+        let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+    // FULL: with WAL it is what makes a commit survive the loss of power, not only of the process.
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// A panic in another thread's closure rolled its transaction back; the connection is sound.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct SqliteTx<'a>(&'a Connection);
+
+impl Tx for SqliteTx<'_> {
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.0.prepare_cached(&numbered(sql))?;
+        let columns = statement.column_count();
+        let rows = statement.query_map(rusqlite::params_from_iter(parameters.iter().map(Parameter)), |row| {
+            (0..columns).map(|i| row.get_ref(i).map(value)).collect::<Result<Vec<_>, _>>().map(Row)
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError> {
+        let mut statement = self.0.prepare_cached(&numbered(sql))?;
+        Ok(statement.execute(rusqlite::params_from_iter(parameters.iter().map(Parameter)))? as u64)
+    }
+}
+
+struct Parameter<'a>(&'a Value);
+
+impl rusqlite::ToSql for Parameter<'_> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Int(int) => ValueRef::Integer(*int),
+            Value::Real(real) => ValueRef::Real(*real),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn value(found: ValueRef<'_>) -> Value {
+    match found {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(int) => Value::Int(int),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+/// `$n` as SQLite wants it, `?n`: with `$n` it would number parameters by first appearance. Text in quotes stays.
+fn numbered(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut quoted = false;
+    let mut rest = sql.chars().peekable();
+    while let Some(c) = rest.next() {
+        quoted ^= c == '\'';
+        let placeholder = c == '$' && !quoted && rest.peek().is_some_and(char::is_ascii_digit);
+        out.push(if placeholder { '?' } else { c });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Sqlite) {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
+        (dir, sqlite)
+    }
+
+    #[test]
+    fn placeholders_go_by_number_not_by_appearance() {
+        assert_eq!(numbered("select '$1', $2, $1"), "select '$1', ?2, ?1");
+        let (_dir, sqlite) = open();
+        let rows = sqlite
+            .read::<_, StoreError>(|tx| tx.query("SELECT $2, $1, $2", &[Value::Int(1), Value::from("two")]))
+            .unwrap();
+        assert_eq!(rows, [Row(vec!["two".into(), Value::Int(1), "two".into()])]);
+    }
+
+    #[test]
+    fn a_failed_closure_changes_nothing() {
+        let (_dir, sqlite) = open();
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'x', '{}')";
+        let failed: Result<(), StoreError> = sqlite.write(|tx| {
+            tx.execute(insert, &[])?;
+            tx.execute("no such statement", &[]).map(|_| ())
+        });
+        assert!(failed.is_err());
+        let count = |sqlite: &Sqlite| {
+            sqlite.read(|tx| tx.query("SELECT id FROM outbox", &[])).map(|rows| rows.len()).map_err(|e: StoreError| e)
+        };
+        assert_eq!(count(&sqlite).unwrap(), 0);
+        sqlite.write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
+        assert_eq!(count(&sqlite).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_change_counter_sees_own_and_foreign_writes() {
+        let (dir, mine) = open();
+        let other = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'x', '{}')";
+        let start = mine.change_counter().unwrap();
+        assert_eq!(mine.change_counter().unwrap(), start);
+        other.write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
+        let after_other = mine.change_counter().unwrap();
+        assert_ne!(after_other, start);
+        mine.write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
+        assert_ne!(mine.change_counter().unwrap(), after_other);
+    }
+}
