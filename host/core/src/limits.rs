@@ -149,12 +149,18 @@ pub struct ServeLimits {
     pub request_ms_max: u64,
     /// Rows waiting to be captured; more are dropped and counted.
     pub capture_queue_rows_max: u32,
+    /// Bytes waiting to be captured, as columns in memory; rows past that are dropped and counted too.
+    pub capture_queue_bytes_max: u64,
     /// Rows of one captured file.
     pub capture_file_rows_max: u32,
     /// Time after which a captured file is written although it is not full.
     pub capture_flush_ms: u64,
     /// Time that requests in flight get to finish on shutdown.
     pub drain_ms_max: u64,
+    /// Threads that score; 0 is one for each core.
+    pub scoring_threads: u32,
+    /// Time between two looks at which model version should be served.
+    pub source_poll_ms: u64,
 }
 
 impl Default for ServeLimits {
@@ -165,9 +171,12 @@ impl Default for ServeLimits {
             requests_in_flight_max: 1_024,
             request_ms_max: 30_000,
             capture_queue_rows_max: 65_536,
+            capture_queue_bytes_max: 256 << 20,
             capture_file_rows_max: 16_384,
             capture_flush_ms: 2_000,
             drain_ms_max: 10_000,
+            scoring_threads: 0,
+            source_poll_ms: 200,
         }
     }
 }

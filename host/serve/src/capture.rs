@@ -1,0 +1,410 @@
+//! What was asked and answered, kept for monitoring without slowing anyone down.
+//!
+//! A request leaves its rows (reference-counted columns, no copy) in a bounded queue and goes on. One thread puts
+//! them together into larger tables and hands those to a [`CaptureSink`]. When the queue is full, rows are dropped
+//! and counted.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow_select::concat::concat_batches;
+use plinth_core::{Micros, ServeLimits};
+use plinth_ext::{Batch, Field, Kind, Schema};
+
+use crate::{Deployment, ServeError};
+
+/// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values.
+const COMPACT_ROWS: usize = 512;
+
+/// Where captured rows go. Called from one thread; may block.
+pub trait CaptureSink: Send + Sync + 'static {
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// [`ServeError::outside`]; the rows are then lost, counted and logged.
+    fn write(&self, captured: Captured) -> Result<(), ServeError>;
+}
+
+/// Rows that one model version was asked about, with its answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Captured {
+    /// The registered model's name.
+    pub model: String,
+    /// The version's number.
+    pub version: String,
+    /// When the first of these requests was answered.
+    pub first_at: Micros,
+    /// When the last was.
+    pub last_at: Micros,
+    /// `request_id` and `at` of each row.
+    pub requests: Batch,
+    /// The rows as they were sent, in the signature's columns.
+    pub inputs: Batch,
+    /// What the model answered.
+    pub outputs: Batch,
+}
+
+impl Captured {
+    /// What the name of every input column starts with in [`Captured::table`].
+    pub const INPUT: &'static str = "input.";
+    /// What the name of every output column starts with in [`Captured::table`].
+    pub const OUTPUT: &'static str = "output.";
+
+    /// All of it as one table: `request_id`, `at`, `input.NAME`…, `output.NAME`….
+    pub fn table(&self) -> Batch {
+        let mut fields = self.requests.schema().fields().to_vec();
+        let mut columns: Vec<ArrayRef> = self.requests.columns().to_vec();
+        for (prefix, part) in [(Self::INPUT, &self.inputs), (Self::OUTPUT, &self.outputs)] {
+            let named = part.schema().fields().iter();
+            fields.extend(named.map(|field| Field { name: format!("{prefix}{}", field.name), ..field.clone() }));
+            columns.extend(part.columns().iter().cloned());
+        }
+        let schema = Schema::new(fields).expect("prefixes keep unique names unique");
+        Batch::new(schema, columns, self.requests.num_rows()).expect("the parts have the same rows")
+    }
+
+    /// The columns of a [`Captured::table`] that start with `prefix`, under their own names.
+    pub fn part(table: &Batch, prefix: &str) -> Batch {
+        let (fields, columns) = table
+            .schema()
+            .fields()
+            .iter()
+            .zip(table.columns())
+            .filter_map(|(field, column)| {
+                let name = field.name.strip_prefix(prefix)?;
+                Some((Field { name: name.to_owned(), ..field.clone() }, Arc::clone(column)))
+            })
+            .unzip();
+        let schema = Schema::new(fields).expect("a prefix taken off keeps unique names unique");
+        Batch::new(schema, columns, table.num_rows()).expect("columns of a batch obey its schema")
+    }
+}
+
+/// Rows captured since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CaptureStats {
+    /// Handed to the sink and kept.
+    pub stored: u64,
+    /// Dropped because the queue was full.
+    pub dropped: u64,
+    /// Lost because the sink failed.
+    pub failed: u64,
+    /// Waiting now.
+    pub waiting: u64,
+}
+
+/// The queue and the thread that empties it.
+pub(crate) struct Capture {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    sink: Arc<dyn CaptureSink>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    flushed: Condvar,
+    queue_rows_max: u64,
+    queue_bytes_max: u64,
+    file_rows_max: usize,
+    flush_after: Duration,
+    /// From being queued until being written or lost.
+    waiting: AtomicU64,
+    waiting_bytes: AtomicU64,
+    stored: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    rows: usize,
+    stop: bool,
+    /// How often a flush was asked for, and how many of those are done.
+    flush_asked: u64,
+    flush_done: u64,
+}
+
+/// One request.
+struct Entry {
+    deployment: Arc<Deployment>,
+    request_id: Arc<str>,
+    at: Micros,
+    bytes: u64,
+    inputs: Batch,
+    outputs: Batch,
+}
+
+impl Capture {
+    pub(crate) fn new(sink: Arc<dyn CaptureSink>, limits: &ServeLimits) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            sink,
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            flushed: Condvar::new(),
+            queue_rows_max: limits.capture_queue_rows_max.into(),
+            // One table's text must stay below 2 GiB, whatever the configuration says.
+            queue_bytes_max: limits.capture_queue_bytes_max.min(1 << 30),
+            file_rows_max: (limits.capture_file_rows_max as usize).max(1),
+            flush_after: Duration::from_millis(limits.capture_flush_ms),
+            waiting: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let worker = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("plinth-capture".into()).spawn(move || worker.work())?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Queues the rows of one request, or drops and counts them. Never waits for anything but a short lock.
+    pub(crate) fn push(
+        &self,
+        deployment: &Arc<Deployment>,
+        request_id: &Arc<str>,
+        at: Micros,
+        inputs: &Batch,
+        outputs: &Batch,
+    ) {
+        let rows = inputs.num_rows();
+        let shared = &*self.shared;
+        if rows == 0 {
+            return;
+        }
+        let bytes = (inputs.get_array_memory_size() + outputs.get_array_memory_size()) as u64;
+        let rows_waiting = shared.waiting.fetch_add(rows as u64, Relaxed) + rows as u64;
+        let bytes_waiting = shared.waiting_bytes.fetch_add(bytes, Relaxed) + bytes;
+        if rows_waiting > shared.queue_rows_max || bytes_waiting > shared.queue_bytes_max {
+            shared.leave(rows as u64, bytes);
+            shared.dropped.fetch_add(rows as u64, Relaxed);
+            return;
+        }
+        let entry = Entry {
+            deployment: Arc::clone(deployment),
+            request_id: Arc::clone(request_id),
+            at,
+            bytes,
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+        };
+        let mut queue = shared.lock();
+        let before = queue.rows;
+        queue.rows += rows;
+        queue.entries.push_back(entry);
+        // The thread sleeps without a deadline while there is nothing to write, so the first row wakes it.
+        let wake = before == 0 || (before < COMPACT_ROWS && queue.rows >= COMPACT_ROWS);
+        drop(queue);
+        if wake {
+            shared.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> CaptureStats {
+        CaptureStats {
+            stored: self.shared.stored.load(Relaxed),
+            dropped: self.shared.dropped.load(Relaxed),
+            failed: self.shared.failed.load(Relaxed),
+            waiting: self.shared.waiting.load(Relaxed),
+        }
+    }
+
+    /// Returns once everything queued before the call was handed to the sink.
+    pub(crate) fn flush(&self) {
+        let mut queue = self.shared.lock();
+        if queue.stop {
+            return;
+        }
+        queue.flush_asked += 1;
+        let ticket = queue.flush_asked;
+        self.shared.wake.notify_one();
+        while queue.flush_done < ticket {
+            queue = self.shared.flushed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Writes what is left and ends the thread.
+    pub(crate) fn stop(&self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the capture thread panicked");
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, rows: u64, bytes: u64) {
+        self.waiting.fetch_sub(rows, Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    fn work(&self) {
+        let mut pending: Vec<Pending> = Vec::new();
+        loop {
+            let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
+            for entry in entries {
+                take_in(&mut pending, entry);
+            }
+            for held in &mut pending {
+                held.compact();
+            }
+            let all = flush.is_some() || stop;
+            let (ready, kept): (Vec<_>, Vec<_>) = pending
+                .into_iter()
+                .partition(|held| all || held.rows >= self.file_rows_max || held.since.elapsed() >= self.flush_after);
+            pending = kept;
+            for held in ready {
+                self.write(held);
+            }
+            if let Some(ticket) = flush {
+                self.lock().flush_done = ticket;
+                self.flushed.notify_all();
+            }
+            if stop {
+                let mut queue = self.lock();
+                queue.flush_done = queue.flush_asked;
+                self.flushed.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is enough to do: the queue, the flush ticket if one is open, whether to stop.
+    fn wait(&self, since: Option<Instant>) -> (VecDeque<Entry>, Option<u64>, bool) {
+        let mut queue = self.lock();
+        // Rows that arrive while nothing was pending start the clock.
+        let mut deadline = since.map(|since| since + self.flush_after);
+        loop {
+            let flush = (queue.flush_asked > queue.flush_done).then_some(queue.flush_asked);
+            let now = Instant::now();
+            if queue.stop || flush.is_some() || queue.rows >= COMPACT_ROWS || deadline.is_some_and(|at| at <= now) {
+                queue.rows = 0;
+                return (std::mem::take(&mut queue.entries), flush, queue.stop);
+            }
+            if deadline.is_none() && queue.rows > 0 {
+                deadline = Some(now + self.flush_after);
+            }
+            queue = match deadline {
+                None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let waited = self.wake.wait_timeout(queue, at - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn write(&self, held: Pending) {
+        let (rows, bytes) = (held.rows as u64, held.bytes);
+        let outcome = self.sink.write(held.finish());
+        self.leave(rows, bytes);
+        match outcome {
+            Ok(()) => self.stored.fetch_add(rows, Relaxed),
+            Err(error) => {
+                tracing::error!(%error, rows, "captured rows could not be stored and are lost");
+                self.failed.fetch_add(rows, Relaxed)
+            }
+        };
+    }
+}
+
+/// Rows of one deployment on their way to the sink.
+struct Pending {
+    deployment: Arc<Deployment>,
+    since: Instant,
+    first_at: Micros,
+    last_at: Micros,
+    rows: usize,
+    bytes: u64,
+    ids: Vec<(Arc<str>, Micros, usize)>,
+    inputs: Vec<Batch>,
+    outputs: Vec<Batch>,
+}
+
+fn take_in(pending: &mut Vec<Pending>, entry: Entry) {
+    let index = pending.iter().position(|held| Arc::ptr_eq(&held.deployment, &entry.deployment));
+    let index = index.unwrap_or_else(|| {
+        pending.push(Pending {
+            deployment: Arc::clone(&entry.deployment),
+            since: Instant::now(),
+            first_at: entry.at,
+            last_at: entry.at,
+            rows: 0,
+            bytes: 0,
+            ids: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        });
+        pending.len() - 1
+    });
+    let held = &mut pending[index];
+    held.first_at = held.first_at.min(entry.at);
+    held.last_at = held.last_at.max(entry.at);
+    held.rows += entry.inputs.num_rows();
+    held.bytes += entry.bytes;
+    held.ids.push((entry.request_id, entry.at, entry.inputs.num_rows()));
+    held.inputs.push(entry.inputs);
+    held.outputs.push(entry.outputs);
+}
+
+impl Pending {
+    fn compact(&mut self) {
+        for parts in [&mut self.inputs, &mut self.outputs] {
+            // A compacted table is not copied again for every few rows that follow it.
+            let from = parts.iter().position(|part| part.num_rows() < COMPACT_ROWS).unwrap_or(parts.len());
+            if parts.len() - from > 1 {
+                let whole = concat(&parts[from..]);
+                parts.truncate(from);
+                parts.push(whole);
+            }
+        }
+    }
+
+    fn finish(self) -> Captured {
+        let ids: StringArray =
+            self.ids.iter().flat_map(|(id, _, rows)| std::iter::repeat_n(Some(&**id), *rows)).collect();
+        let at: Vec<Micros> = self.ids.iter().flat_map(|(_, at, rows)| std::iter::repeat_n(*at, *rows)).collect();
+        let schema =
+            Schema::new(vec![Field::new("request_id", Kind::Utf8, false), Field::new("at", Kind::TimestampUs, false)])
+                .expect("two names");
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(ids), Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC"))];
+        Captured {
+            model: self.deployment.model().to_string(),
+            version: self.deployment.version().to_string(),
+            first_at: self.first_at,
+            last_at: self.last_at,
+            requests: Batch::new(schema, columns, self.rows).expect("as many ids and times as rows"),
+            inputs: concat(&self.inputs),
+            outputs: concat(&self.outputs),
+        }
+    }
+}
+
+fn concat(parts: &[Batch]) -> Batch {
+    let schema = parts[0].schema();
+    let whole = concat_batches(schema.arrow(), parts.iter().map(Batch::arrow))
+        .expect("rows of one deployment have one schema and the queue holds less than 2 GiB");
+    Batch::new(schema.clone(), whole.columns().to_vec(), whole.num_rows()).expect("concatenation keeps the schema")
+}

@@ -1,0 +1,251 @@
+//! A server without a network, with models written here.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::SeqCst},
+    mpsc,
+};
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Float64Type};
+use plinth_core::{Coded, FixedClock, ServeLimits, codes};
+use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
+use plinth_score::{Scorer, Signature};
+use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source, SwapStats};
+
+fn schema(name: &str, kind: Kind) -> Schema {
+    Schema::new(vec![Field::new(name, kind, false)]).unwrap()
+}
+
+fn rows(values: &[f64]) -> Batch {
+    let column: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+    Batch::new(schema("x", Kind::Float64), vec![column], values.len()).unwrap()
+}
+
+/// Answers `factor * x`; a factor of 0 is a model that cannot answer.
+struct Times {
+    factor: f64,
+    input: Schema,
+    output: Schema,
+}
+
+impl Model for Times {
+    fn input(&self) -> &Schema {
+        &self.input
+    }
+    fn output(&self) -> &Schema {
+        &self.output
+    }
+    fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+        if self.factor == 0.0 {
+            return Err(ExtError::fault("times", codes::BAD_MODEL, "a factor of 0"));
+        }
+        let answer = features.column(0).as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x * self.factor);
+        Ok(Batch::new(self.output.clone(), vec![Arc::new(answer)], features.num_rows())?)
+    }
+}
+
+/// Serves the version that the test sets; version 13 cannot be loaded, version 0 cannot answer.
+#[derive(Default)]
+struct Shelf(AtomicU64);
+
+impl Source for Shelf {
+    fn current(&self) -> Result<Generation, ServeError> {
+        Ok(Generation(self.0.load(SeqCst)))
+    }
+    fn load(&self, Generation(version): Generation) -> Result<Deployment, ServeError> {
+        if version == 13 {
+            return Err(ServeError::outside(&ExtError::fault("shelf", codes::BLOB_CORRUPT, "version 13 is damaged")));
+        }
+        let model = Times {
+            factor: version as f64,
+            input: schema("x", Kind::Float64),
+            output: schema("prediction", Kind::Float64),
+        };
+        let scorer = Scorer::new(Signature::new(model.input.clone()), vec![], Arc::new(model)).unwrap();
+        Ok(Deployment::new("times", version, scorer, vec![]))
+    }
+}
+
+#[derive(Default)]
+struct Drawer(Mutex<Vec<Captured>>);
+
+impl CaptureSink for Drawer {
+    fn write(&self, captured: Captured) -> Result<(), ServeError> {
+        self.0.lock().unwrap().push(captured);
+        Ok(())
+    }
+}
+
+fn shelf(version: u64) -> Arc<Shelf> {
+    Arc::new(Shelf(AtomicU64::new(version)))
+}
+
+/// Polls only when a test says so.
+fn still() -> ServeLimits {
+    ServeLimits { source_poll_ms: 3_600_000, scoring_threads: 2, ..ServeLimits::default() }
+}
+
+fn score(server: &Server, x: f64) -> f64 {
+    let deployment = server.deployment();
+    let scored = deployment.scorer().score(&rows(&[x])).unwrap();
+    scored.column(0).as_primitive::<Float64Type>().value(0)
+}
+
+#[test]
+fn a_new_version_is_swapped_in_and_a_bad_one_leaves_the_old_in_service() {
+    let shelf = shelf(2);
+    let server = Server::start(Arc::clone(&shelf) as _, Options { limits: still(), ..Options::default() }).unwrap();
+    assert!(!server.refresh().unwrap());
+    let held = server.deployment();
+    shelf.0.store(3, SeqCst);
+    assert!(server.refresh().unwrap());
+    assert_eq!((score(&server, 5.0), &**held.version()), (15.0, "2"));
+    for bad in [13, 0] {
+        shelf.0.store(bad, SeqCst);
+        assert!(server.refresh().is_err());
+        assert!(!server.refresh().unwrap(), "not tried again at once");
+        assert_eq!(score(&server, 5.0), 15.0);
+    }
+    assert_eq!(server.swap_stats(), SwapStats { swapped: 1, failed: 2 });
+    shelf.0.store(4, SeqCst);
+    assert!(server.refresh().unwrap());
+    assert_eq!(score(&server, 5.0), 20.0);
+}
+
+#[test]
+fn the_watching_thread_swaps_by_itself() {
+    let shelf = shelf(2);
+    let limits = ServeLimits { source_poll_ms: 1, ..still() };
+    let server = Server::start(Arc::clone(&shelf) as _, Options { limits, ..Options::default() }).unwrap();
+    shelf.0.store(3, SeqCst);
+    while score(&server, 1.0) != 3.0 {
+        std::thread::yield_now();
+    }
+    server.shutdown();
+    server.shutdown();
+}
+
+#[test]
+fn a_server_whose_first_version_is_bad_does_not_start() {
+    for (version, code) in [(13, codes::BLOB_CORRUPT), (0, codes::BAD_MODEL)] {
+        assert_eq!(Server::start(shelf(version), Options::default()).unwrap_err().code(), code);
+    }
+}
+
+#[test]
+fn requests_past_the_limit_are_turned_away_and_counted() {
+    let limits = ServeLimits { requests_in_flight_max: 2, ..still() };
+    let server = Server::start(shelf(2), Options { limits, ..Options::default() }).unwrap();
+    let first = server.admit().unwrap();
+    let _second = server.admit().unwrap();
+    assert_eq!(server.admit().unwrap_err().code(), codes::OVERLOADED);
+    drop(first);
+    assert!(server.admit().is_ok());
+    assert_eq!((server.in_flight(), server.shed()), (1, 1));
+}
+
+#[test]
+fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
+    let (shelf, drawer) = (shelf(2), Arc::new(Drawer::default()));
+    let options = Options {
+        limits: still(),
+        capture: Some(Arc::clone(&drawer) as _),
+        clock: Arc::new(FixedClock::at(1_000)),
+        ..Options::default()
+    };
+    let server = Server::start(Arc::clone(&shelf) as _, options).unwrap();
+    for (id, version, values) in [("a", 2, &[1.0, 2.0][..]), ("b", 2, &[3.0]), ("c", 3, &[4.0])] {
+        shelf.0.store(version, SeqCst);
+        server.refresh().unwrap();
+        let deployment = server.deployment();
+        let inputs = rows(values);
+        server.capture(&deployment, &id.into(), &inputs, &deployment.scorer().score(&inputs).unwrap());
+    }
+    server.flush_capture();
+    let mut captured = drawer.0.lock().unwrap();
+    captured.sort_by(|a, b| a.version.cmp(&b.version));
+    assert_eq!(captured.len(), 2);
+    assert_eq!((captured[0].inputs.clone(), captured[1].inputs.clone()), (rows(&[1.0, 2.0, 3.0]), rows(&[4.0])));
+    let ids: Vec<_> = captured[0].requests.column(0).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(ids, ["a", "a", "b"]);
+    let table = captured[0].table();
+    let names: Vec<&str> = table.schema().fields().iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["request_id", "at", "input.x", "output.prediction"]);
+    assert_eq!(Captured::part(&table, Captured::INPUT), captured[0].inputs);
+    assert_eq!(Captured::part(&table, Captured::OUTPUT), captured[0].outputs);
+    assert_eq!((captured[0].first_at, captured[0].last_at), (1_000, 1_000));
+    let stats = server.capture_stats().unwrap();
+    assert_eq!((stats.stored, stats.dropped, stats.failed, stats.waiting), (4, 0, 0, 0));
+}
+
+/// Waits for a word before it takes anything.
+struct Slow {
+    began: mpsc::SyncSender<()>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl CaptureSink for Slow {
+    fn write(&self, _: Captured) -> Result<(), ServeError> {
+        self.began.send(()).unwrap();
+        self.go.lock().unwrap().recv().unwrap();
+        Err(ServeError::outside(&ExtError::fault("sink", codes::DISK_FULL, "no room")))
+    }
+}
+
+#[test]
+fn a_slow_sink_makes_rows_drop_and_a_failing_one_is_counted_but_nobody_waits() {
+    let (began, begun) = mpsc::sync_channel(8);
+    let (go, gone) = mpsc::channel();
+    let limits = ServeLimits { capture_queue_rows_max: 10, capture_file_rows_max: 1, ..still() };
+    let sink = Arc::new(Slow { began, go: Mutex::new(gone) });
+    let server = Server::start(shelf(2), Options { limits, capture: Some(sink), ..Options::default() }).unwrap();
+    let deployment = server.deployment();
+    let push = |n: usize| {
+        let inputs = rows(&vec![1.0; n]);
+        let outputs = deployment.scorer().score(&inputs).unwrap();
+        server.capture(&deployment, &"id".into(), &inputs, &outputs);
+    };
+    let stats = || {
+        let s = server.capture_stats().unwrap();
+        (s.stored, s.dropped, s.failed, s.waiting)
+    };
+    push(4);
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.flush_capture());
+        begun.recv().unwrap();
+        push(6);
+        push(1);
+        push(100);
+        assert_eq!(stats(), (0, 101, 0, 10));
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+    });
+    server.shutdown();
+    assert_eq!(stats(), (0, 101, 10, 0));
+}
+
+#[test]
+fn many_small_requests_become_one_table() {
+    let drawer = Arc::new(Drawer::default());
+    let options = Options { limits: still(), capture: Some(Arc::clone(&drawer) as _), ..Options::default() };
+    let server = Server::start(shelf(2), options).unwrap();
+    let deployment = server.deployment();
+    for n in 0..5_000 {
+        let inputs = rows(&[f64::from(n)]);
+        server.capture(&deployment, &"id".into(), &inputs, &inputs_as_outputs(&inputs));
+    }
+    server.shutdown();
+    let captured = drawer.0.lock().unwrap();
+    let total: usize = captured.iter().map(|c| c.inputs.num_rows()).sum();
+    assert_eq!(total, 5_000);
+    assert!(captured.len() < 5, "{} files", captured.len());
+    let first: Vec<f64> =
+        captured.iter().flat_map(|c| c.inputs.column(0).as_primitive::<Float64Type>().values().to_vec()).collect();
+    assert!(first.is_sorted());
+}
+
+fn inputs_as_outputs(inputs: &Batch) -> Batch {
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![0; inputs.num_rows()]));
+    Batch::new(schema("y", Kind::Int64), vec![column], inputs.num_rows()).unwrap()
+}
