@@ -14,7 +14,7 @@ use plinth_core::{Code, Coded, ContentHash, codes};
 
 use crate::{
     Cancel, Graph, Output, PipelineError, StageContext, StageFailure, StageOutcome,
-    cache::{Acquired, Cache, LEASE_RENEW},
+    cache::{Acquired, Cache, Filed, LEASE_RENEW},
     graph::Node,
     key::stage_key,
 };
@@ -254,7 +254,7 @@ impl Engine<'_> {
         }
 
         let run_id = self.begin().map_err(failed)?;
-        let abandoned = match self.cache.acquire(key, name, run_id)? {
+        let abandoned = match self.cache.acquire(key, run_id)? {
             Acquired::Free { abandoned } => abandoned,
             Acquired::Held { holder } => return Err(PipelineError::Leased { stage: name.clone(), holder }),
         };
@@ -274,7 +274,14 @@ impl Engine<'_> {
             return Err(failed(MissingOutput((*missing).to_owned()).into()));
         }
         let elapsed = start.elapsed();
-        self.cache.record(key, name, &node.spec.kind, run_id, &outcome, elapsed)?;
+        self.cache.record(&Filed {
+            key,
+            pipeline: &self.graph.pipeline.name,
+            stage: name,
+            run_id,
+            outcome: &outcome,
+            elapsed,
+        })?;
         Ok(report(false, elapsed, outcome))
     }
 

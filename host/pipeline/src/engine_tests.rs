@@ -118,7 +118,9 @@ impl Bench {
     }
 
     fn cache(&self) -> Cache {
-        Cache::new(Arc::new(plinth_store::Store::open(&self.dir.path().join("state")).unwrap()))
+        Cache::new(Arc::new(
+            plinth_store::Store::open(&self.dir.path().join("state"), plinth_store::Access::Shared).unwrap(),
+        ))
     }
 
     fn run_with(&self, text: &str, params: &[&str], options: &RunOptions<'_>) -> Result<Report, PipelineError> {

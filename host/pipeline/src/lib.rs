@@ -13,14 +13,14 @@
 
 mod cache;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod error;
 mod graph;
 mod handler;
 mod key;
 mod place;
 mod spec;
-#[cfg(test)]
-mod engine_tests;
 #[cfg(test)]
 mod spec_tests;
 

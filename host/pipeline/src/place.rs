@@ -33,7 +33,7 @@ impl fmt::Display for Place {
 ///
 /// Understands block mappings, and flow mappings (`{a: 1}`) below a block key. Good enough for messages: it never
 /// decides what a file means.
-pub fn locate(text: &str, path: &[&str]) -> Option<(usize, usize)> {
+pub(crate) fn locate(text: &str, path: &[&str]) -> Option<(usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut range = 0..lines.len();
     let mut parent_indent = None;
