@@ -16,3 +16,17 @@ pub trait Model: Send + Sync {
     /// [`ExtError`].
     fn predict(&self, features: &Batch) -> Result<Batch, ExtError>;
 }
+
+/// Keys of an ONNX model's metadata: what the trainer knows of a model and its graph cannot say.
+pub mod metadata {
+    /// `classification`, `regression` or `clustering`.
+    pub const TASK: &str = "plinth.task";
+    /// Name of the trainer, such as `random-forest`.
+    pub const TRAINER: &str = "plinth.trainer";
+    /// JSON list of the feature columns' names, in the order of the model's input.
+    pub const FEATURES: &str = "plinth.features";
+    /// JSON list of the classes (text or integers), in the order of the probabilities.
+    pub const CLASSES: &str = "plinth.classes";
+    /// `allowed` if NaN stands for a missing value, `refused` if every feature must be finite.
+    pub const MISSING: &str = "plinth.missing";
+}

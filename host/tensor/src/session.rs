@@ -1,0 +1,264 @@
+//! A loaded model: a small pool of the library's sessions over the same weights.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Condvar, Mutex, PoisonError},
+};
+
+use ort::{
+    ep::{CUDA, ExecutionProvider},
+    session::{
+        Session as OrtSession, SessionInputValue, SessionOutputs,
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+    },
+    value::{Outlet, TensorRef},
+};
+
+use crate::{DType, Data, Device, Runtime, Tensor, TensorError};
+
+/// How a model is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// How many calls may run at once; further ones wait. At least 1.
+    pub sessions: usize,
+    /// Threads that one call may use. More than 1 pays only for large models on idle cores.
+    pub threads_per_call: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { device: Device::Auto, sessions: 1, threads_per_call: 1 }
+    }
+}
+
+/// A named input or output of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name in the graph.
+    pub name: String,
+    /// Type of its elements; none if it is no tensor of a type we know.
+    pub dtype: Option<DType>,
+    /// Its dimensions; none where any size will do.
+    pub shape: Vec<Option<usize>>,
+}
+
+impl Slot {
+    fn of(outlet: &Outlet) -> Self {
+        let dtype = outlet.dtype().tensor_type().and_then(DType::from_ort);
+        let shape = outlet.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
+        let shape = shape.into_iter().map(|dim| usize::try_from(dim).ok()).collect();
+        Self { name: outlet.name().to_owned(), dtype, shape }
+    }
+
+    fn accepts(&self, shape: &[usize]) -> bool {
+        self.shape.len() == shape.len()
+            && self.shape.iter().zip(shape).all(|(want, got)| want.is_none_or(|w| w == *got))
+    }
+
+    /// The shape for a person: `[?, 70]`.
+    pub fn shape_text(&self) -> String {
+        let dims: Vec<String> = self.shape.iter().map(|dim| dim.map_or("?".into(), |d| d.to_string())).collect();
+        format!("[{}]", dims.join(", "))
+    }
+}
+
+/// A loaded model. May be called from many threads at once.
+#[derive(Debug)]
+pub struct Session {
+    inputs: Vec<Slot>,
+    outputs: Vec<Slot>,
+    metadata: BTreeMap<String, String>,
+    device: Device,
+    idle: Mutex<Vec<OrtSession>>,
+    returned: Condvar,
+}
+
+impl Session {
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// [`TensorError::BadModel`] if the bytes are no model, or one of operators that the library lacks;
+    /// [`TensorError::DeviceNotFound`].
+    pub fn load(runtime: &Runtime, model: &[u8], options: &SessionOptions) -> Result<Self, TensorError> {
+        let weights = PrepackedWeights::new();
+        let (first, device) = open_on_device(runtime, model, options, &weights)?;
+        let inputs = first.inputs().iter().map(Slot::of).collect();
+        let outputs = first.outputs().iter().map(Slot::of).collect();
+        let metadata = read_metadata(&first);
+        let mut idle = vec![first];
+        while idle.len() < options.sessions {
+            idle.push(open(runtime, model, device, options, &weights)?);
+        }
+        Ok(Self { inputs, outputs, metadata, device, idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    /// What it takes, in order.
+    pub fn inputs(&self) -> &[Slot] {
+        &self.inputs
+    }
+
+    /// What it returns, in order.
+    pub fn outputs(&self) -> &[Slot] {
+        &self.outputs
+    }
+
+    /// The model's own notes: see [`plinth_ext::metadata`].
+    pub const fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Where it runs: never [`Device::Auto`].
+    pub const fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Runs the model on tensors in the order of [`Session::inputs`]; returns tensors in the order of
+    /// [`Session::outputs`].
+    ///
+    /// # Errors
+    /// [`TensorError::InputCount`], [`TensorError::InputType`], [`TensorError::InputShape`]; or
+    /// [`TensorError::BadModel`] if the model fails on these values.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, TensorError> {
+        self.check(inputs)?;
+        let values = inputs.iter().map(borrow).collect::<Result<Vec<_>, _>>()?;
+        self.with_outputs(&values, |outputs| outputs.values().map(|value| Tensor::from_value(&value)).collect())
+    }
+
+    /// Runs a model of one float matrix input on `rows` rows, and hands the outputs over before they are freed.
+    pub(crate) fn run_matrix<T>(
+        &self,
+        rows: usize,
+        columns: usize,
+        values: &[f32],
+        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, TensorError>,
+    ) -> Result<T, TensorError> {
+        let matrix = TensorRef::from_array_view(([rows, columns], values)).map_err(TensorError::run)?;
+        self.with_outputs(&[matrix.into()], read)
+    }
+
+    fn check(&self, inputs: &[Tensor]) -> Result<(), TensorError> {
+        if inputs.len() != self.inputs.len() {
+            return Err(TensorError::InputCount { expected: self.inputs.len(), found: inputs.len() });
+        }
+        for (slot, tensor) in self.inputs.iter().zip(inputs) {
+            if let Some(expected) = slot.dtype.filter(|dtype| *dtype != tensor.dtype()) {
+                return Err(TensorError::InputType { name: slot.name.clone(), expected, found: tensor.dtype() });
+            }
+            if !slot.accepts(tensor.shape()) {
+                let found = tensor.shape().to_vec();
+                return Err(TensorError::InputShape { name: slot.name.clone(), expected: slot.shape_text(), found });
+            }
+        }
+        Ok(())
+    }
+
+    fn with_outputs<T>(
+        &self,
+        values: &[SessionInputValue<'_>],
+        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, TensorError>,
+    ) -> Result<T, TensorError> {
+        let mut lent = self.borrow_session();
+        let session = lent.session.as_mut().expect("it is taken only on drop");
+        let outputs = session.run::<0>(values).map_err(TensorError::run)?;
+        read(&outputs)
+    }
+
+    fn borrow_session(&self) -> Lent<'_> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match idle.pop() {
+                Some(session) => return Lent { pool: self, session: Some(session) },
+                None => idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// A session taken from the pool; goes back when dropped, also when the caller panics.
+struct Lent<'a> {
+    pool: &'a Session,
+    session: Option<OrtSession>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            self.pool.returned.notify_one();
+        }
+    }
+}
+
+fn borrow(tensor: &Tensor) -> Result<SessionInputValue<'_>, TensorError> {
+    let shape = tensor.shape();
+    Ok(match tensor.data() {
+        Data::F32(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+        Data::F64(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+        Data::I32(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+        Data::I64(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+        Data::Bool(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+        Data::Text(v) => ort::value::Tensor::from_string_array((shape, v.as_slice())).map_err(TensorError::run)?.into(),
+    })
+}
+
+/// Opens the model where the options say; says where that was.
+fn open_on_device(
+    runtime: &Runtime,
+    model: &[u8],
+    options: &SessionOptions,
+    weights: &PrepackedWeights,
+) -> Result<(OrtSession, Device), TensorError> {
+    let cuda = options.device != Device::Cpu && CUDA::is_available().map_err(TensorError::load)?;
+    match options.device {
+        Device::Cuda(_) if !cuda => Err(TensorError::DeviceNotFound {
+            device: options.device,
+            reason: format!("{} was built without CUDA", runtime.library().display()),
+        }),
+        Device::Auto if cuda => match open(runtime, model, Device::Cuda(0), options, weights) {
+            Ok(session) => Ok((session, Device::Cuda(0))),
+            Err(error @ TensorError::DeviceNotFound { .. }) => {
+                tracing::warn!(%error, "running on the CPU instead");
+                Ok((open(runtime, model, Device::Cpu, options, weights)?, Device::Cpu))
+            }
+            Err(error) => Err(error),
+        },
+        Device::Auto | Device::Cpu => Ok((open(runtime, model, Device::Cpu, options, weights)?, Device::Cpu)),
+        device @ Device::Cuda(_) => Ok((open(runtime, model, device, options, weights)?, device)),
+    }
+}
+
+fn open(
+    runtime: &Runtime,
+    model: &[u8],
+    device: Device,
+    options: &SessionOptions,
+    weights: &PrepackedWeights,
+) -> Result<OrtSession, TensorError> {
+    let mut builder = configure(runtime, options, weights).map_err(TensorError::load)?;
+    if let Device::Cuda(number) = device {
+        // Registering is where a missing driver, a missing CUDA library or a wrong number shows.
+        let provider = CUDA::default().with_device_id(i32::from(number));
+        provider
+            .register(&mut builder)
+            .map_err(|error| TensorError::DeviceNotFound { device, reason: error.to_string() })?;
+    }
+    builder.commit_from_memory(model).map_err(TensorError::load)
+}
+
+fn configure(runtime: &Runtime, options: &SessionOptions, weights: &PrepackedWeights) -> ort::Result<SessionBuilder> {
+    let builder = OrtSession::builder(runtime.environment())?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(options.threads_per_call.max(1))?
+        // Spinning threads take the cores that other requests need.
+        .with_intra_op_spinning(false)?
+        .with_prepacked_weights(weights)?;
+    Ok(builder)
+}
+
+fn read_metadata(session: &OrtSession) -> BTreeMap<String, String> {
+    let Ok(metadata) = session.metadata() else { return BTreeMap::new() };
+    let keys = metadata.custom_keys().unwrap_or_default();
+    keys.into_iter().filter_map(|key| metadata.custom(&key).map(|value| (key, value))).collect()
+}
