@@ -1,1 +1,54 @@
-//! plinth-tracking
+//! Experiments, runs and what they logged; registered models, their versions and aliases; captured requests and
+//! drift checks.
+//!
+//! Deliberately knows nothing of HTTP, of model formats, of how a run came to be, or of wire formats: a version's
+//! `spec` is JSON that its maker and its reader agree on. The words and the limits are MLflow's, so that a surface
+//! that speaks MLflow is a translation and nothing more.
+//!
+//! Start at [`Tracking::new`].
+//!
+//! Invariants: a model version never changes; an alias moves only together with an audit record and an event; a
+//! parameter keeps its first value; a batch is logged whole or not at all; every blob is stored before the row that
+//! names it.
+#![warn(missing_docs)]
+
+mod error;
+mod models;
+mod runs;
+mod watch;
+
+use std::sync::Arc;
+
+use plinth_core::{Clock, IdGen, Micros, TrackingLimits};
+use plinth_store::Store;
+
+pub use error::TrackingError;
+pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
+pub use runs::{Artifact, Batch, Experiment, Input, Metric, NewRun, Run, RunSummary, Status};
+pub use watch::{Capture, CheckRecord};
+
+/// The tracking store and model registry of a state directory.
+#[derive(Clone)]
+pub struct Tracking {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    limits: TrackingLimits,
+}
+
+impl Tracking {
+    /// Over a state directory, with the places that times and identifiers come from.
+    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>, limits: TrackingLimits) -> Self {
+        Self { store, clock, ids, limits }
+    }
+
+    /// The state directory.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The time, by this store's clock.
+    pub fn now(&self) -> Micros {
+        self.clock.now()
+    }
+}
