@@ -78,10 +78,13 @@ macro_rules! map_columns {
     };
 }
 
+/// Changes a column's values in place.
+type Change = Box<dyn Fn(&mut [f64])>;
+
 /// A function with its options filled in, and the columns it is for.
 pub struct Bound {
     columns: Option<Vec<String>>,
-    change: Box<dyn Fn(&mut [f64])>,
+    change: Change,
 }
 
 impl Bound {
@@ -200,7 +203,7 @@ impl Fitting for Nothing {
 
 struct Mapped {
     columns: Vec<usize>,
-    change: Box<dyn Fn(&mut [f64])>,
+    change: Change,
     schema: Schema,
 }
 
