@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use plinth_core::{Class, codes};
 
-use crate::{repo::Repo, shell};
+use crate::{check::deny, repo::Repo, shell};
 
 pub(crate) const HELP: &str = "docs
 
-Writes host/docs/errors.md from the table of error codes. `cargo xtask check` fails where the page is not what the
-code says.";
+Writes host/docs/errors.md from the table of error codes and .config/deny.toml from the tables of `cargo xtask check`,
+which fails where one of them is not what the code says.";
 
 /// A generated page: its path, and what it should hold.
 pub(crate) struct Page {
@@ -33,7 +33,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
 
 /// Every generated page.
 pub(crate) fn pages() -> Vec<Page> {
-    vec![Page { path: "host/docs/errors.md", content: errors() }]
+    vec![Page { path: "host/docs/errors.md", content: errors() }, Page { path: deny::CONFIG, content: deny::config() }]
 }
 
 fn errors() -> String {
