@@ -1,0 +1,73 @@
+//! Measures the hot paths as ratios against a peer or a physical limit, in one run on one machine.
+//!
+//! `cargo xtask bench` builds everything in release and runs this; `cargo xtask bench transform` runs one part. The
+//! exit code says only whether everything ran: a figure that misses its target is printed as missed, because a
+//! loaded machine must not turn a measurement into a failed build.
+
+mod csv;
+mod figures;
+mod load;
+mod memory;
+mod peer;
+mod serve;
+mod start;
+mod transform;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::figures::Figures;
+
+/// Where the product is.
+pub(crate) struct Place {
+    /// The `plinth` binary, built in release.
+    plinth: PathBuf,
+    /// The folder of built components.
+    plugins: PathBuf,
+    /// The root of the checkout.
+    root: PathBuf,
+}
+
+const PARTS: &[(&str, fn(&Place, &mut Figures) -> Result<()>)] = &[
+    ("transform", transform::measure),
+    ("csv", csv::measure),
+    ("start", start::measure),
+    ("serve", serve::measure),
+    ("memory", memory::measure),
+];
+
+fn main() -> Result<()> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|a| a == "peer-server") {
+        return peer::serve(arguments.get(1).context("peer-server needs a model file")?);
+    }
+    let json = arguments.iter().any(|a| a == "--json");
+    arguments.retain(|a| a != "--json");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let here = std::env::current_exe()?;
+    let place = Place {
+        plinth: here.with_file_name("plinth"),
+        plugins: root.join("target/plugins"),
+        root,
+    };
+    for needed in [&place.plinth, &place.plugins] {
+        if !needed.exists() {
+            bail!("{} is missing: run `cargo xtask bench`, which builds it", needed.display());
+        }
+    }
+    for argument in &arguments {
+        if !PARTS.iter().any(|(name, _)| name == argument) {
+            let known: Vec<_> = PARTS.iter().map(|(name, _)| *name).collect();
+            bail!("unknown part `{argument}`; known: {}", known.join(", "));
+        }
+    }
+    let mut figures = Figures::default();
+    for (name, measure) in PARTS {
+        if arguments.is_empty() || arguments.iter().any(|a| a == name) {
+            eprintln!("measuring {name} …");
+            measure(&place, &mut figures).with_context(|| format!("measuring {name}"))?;
+        }
+    }
+    figures.print(json)
+}

@@ -1,0 +1,39 @@
+//! The peer of the served prediction: the least that an axum server around one ONNX session can do. It takes feature
+//! vectors, not raw rows; it has no transforms, no capture, no metrics.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use ort::{session::Session, value::TensorRef};
+use serde_json::{Value, json};
+
+/// Serves a model on a free port, which it prints, until the process ends.
+pub(crate) fn serve(model: &str) -> Result<()> {
+    plinth_tensor::Runtime::start(&plinth_tensor::RuntimeConfig::default())?;
+    let session = Session::builder()
+        .and_then(|builder| Ok(builder.with_intra_threads(1)?))
+        .and_then(|mut builder| builder.commit_from_file(model))
+        .context("the peer's session")?;
+    let state = Arc::new(Mutex::new(session));
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?.port());
+        let app = Router::new().route("/predict", post(predict)).with_state(state);
+        Ok(axum::serve(listener, app).await?)
+    })
+}
+
+async fn predict(
+    State(session): State<Arc<Mutex<Session>>>,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let bad = |reason: &str| (StatusCode::BAD_REQUEST, reason.to_owned());
+    let row = body["inputs"][0].as_array().ok_or_else(|| bad("no inputs"))?;
+    let features: Vec<f32> = row.iter().map(|v| v.as_f64().unwrap_or(f64::NAN) as f32).collect();
+    let tensor = TensorRef::from_array_view(([1, features.len()], &features[..])).map_err(|e| bad(&e.to_string()))?;
+    let mut session = session.lock().map_err(|_| bad("poisoned"))?;
+    let outputs = session.run(ort::inputs![tensor]).map_err(|e| bad(&e.to_string()))?;
+    let (_, probabilities) = outputs[1].try_extract_tensor::<f32>().map_err(|e| bad(&e.to_string()))?;
+    Ok(Json(json!({ "probabilities": probabilities })))
+}
