@@ -1,1 +1,109 @@
-//! plinth-api
+//! The HTTP surfaces of a scoring server: MLflow's scoring protocol, the Open Inference Protocol V2, metrics.
+//!
+//! Deliberately knows nothing of models, plugins, catalogs or files: a [`Server`] scores, this crate reads requests
+//! and writes answers. Each surface answers errors in its own protocol's form.
+//!
+//! Start at [`serve`], or [`router`] to put the routes into a server of your own.
+//!
+//! Invariants: no body, however wrong, is answered 500; values go from JSON or CSV straight into columns, with no
+//! tree of values in between; reading, scoring and writing of one request happen on one scoring thread in one go; a
+//! request that cannot be admitted is answered at once with 503 and Retry-After.
+#![warn(missing_docs)]
+
+mod cells;
+mod encode;
+mod error;
+mod metrics;
+mod mlflow;
+mod oip;
+mod request;
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::header,
+    response::IntoResponse,
+    routing::{get, post},
+    serve::ListenerExt,
+};
+use plinth_serve::Server;
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// What every handler shares.
+#[derive(Clone)]
+pub(crate) struct App {
+    server: Arc<Server>,
+    metrics: Arc<Metrics>,
+}
+
+/// Answers requests on `listener` until `shutdown` is ready, lets those in flight finish (for as long as the limits
+/// allow), and stores what was captured.
+///
+/// # Errors
+/// [`io::Error`] if the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    server: Arc<Server>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let app = router(Arc::clone(&server));
+    let drain_max = Duration::from_millis(server.limits().drain_ms_max);
+    let (begin, mut began) = tokio::sync::watch::channel(false);
+    let draining = Arc::clone(&server);
+    let stop = async move {
+        shutdown.await;
+        draining.drain();
+        // Nobody listens any more if serving has failed meanwhile.
+        let _ = begin.send(true);
+    };
+    // An answer is small and complete when it is written: waiting for more would only delay it.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays with delayed packets");
+        }
+    });
+    let serving = axum::serve(listener, app).with_graceful_shutdown(stop);
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        () = async {
+            let _ = began.wait_for(|began| *began).await;
+            tokio::time::sleep(drain_max).await;
+        } => {
+            tracing::warn!(in_flight = server.in_flight(), "requests were still in flight when time was up");
+            Ok(())
+        }
+    };
+    let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
+    outcome.and(stopped.map_err(io::Error::other))
+}
+
+/// The routes.
+pub fn router(server: Arc<Server>) -> Router {
+    let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
+    Router::new()
+        .route("/invocations", post(mlflow::invocations))
+        .route("/ping", get(mlflow::ping))
+        .route("/health", get(mlflow::ping))
+        .route("/version", get(mlflow::version))
+        .route("/metrics", get(expose))
+        .route("/v2", get(oip::server))
+        .route("/v2/health/live", get(oip::live))
+        .route("/v2/health/ready", get(oip::ready))
+        .route("/v2/models/{model}", get(oip::model))
+        .route("/v2/models/{model}/ready", get(oip::model_ready))
+        .route("/v2/models/{model}/infer", post(oip::infer))
+        .route("/v2/models/{model}/versions/{version}", get(oip::model_version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(oip::model_version_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(oip::infer_version))
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .fallback(error::not_found)
+        .with_state(App { server, metrics })
+}
+
+async fn expose(State(app): State<App>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], app.metrics.expose())
+}

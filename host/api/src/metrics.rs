@@ -1,0 +1,197 @@
+//! What the server did, in the form that Prometheus reads.
+//!
+//! Labels are `model_name` and `model_version`, as KServe names them. Only what is in service becomes a label: a
+//! caller cannot make new series by asking for models that do not exist.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::http::StatusCode;
+use plinth_serve::{Deployment, Server};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::error::Surface;
+
+/// From ten microseconds, which a small model takes, to ten seconds.
+const SECONDS: [f64; 19] = [
+    1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// How long the parts of one answered request took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stages {
+    pub(crate) decode: Duration,
+    pub(crate) transform: Duration,
+    pub(crate) model: Duration,
+    pub(crate) encode: Duration,
+    pub(crate) rows: u64,
+}
+
+/// Counters and histograms of the HTTP side; the server's own numbers are read when asked for.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<ModelLabels, Histogram, fn() -> Histogram>,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    rows: Family<ModelLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    model_name: Arc<str>,
+    model_version: Arc<str>,
+    protocol: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    model_name: Arc<str>,
+    model_version: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    model_name: Arc<str>,
+    model_version: Arc<str>,
+    stage: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        let mut registry = Registry::with_prefix("plinth");
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            stages: Family::new_with_constructor(histogram),
+            rows: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Scoring requests by status code", metrics.requests.clone());
+        let help = "Time from a request's head to its answer";
+        registry.register_with_unit("request", help, Unit::Seconds, metrics.seconds.clone());
+        let help = "Time in one part of a request: decode, transform, model, encode";
+        registry.register_with_unit("stage", help, Unit::Seconds, metrics.stages.clone());
+        registry.register("rows", "Rows scored", metrics.rows.clone());
+        registry.register_collector(Box::new(ServerNumbers(server)));
+        Self { registry, ..metrics }
+    }
+
+    pub(crate) fn observe(
+        &self,
+        deployment: &Deployment,
+        surface: Surface,
+        status: StatusCode,
+        total: Duration,
+        stages: &Stages,
+    ) {
+        let (model_name, model_version) = (deployment.model(), deployment.version());
+        let model = ModelLabels { model_name: Arc::clone(model_name), model_version: Arc::clone(model_version) };
+        let request = RequestLabels {
+            model_name: Arc::clone(model_name),
+            model_version: Arc::clone(model_version),
+            protocol: surface.name(),
+            code: status.as_u16(),
+        };
+        self.requests.get_or_create(&request).inc();
+        self.seconds.get_or_create(&model).observe(total.as_secs_f64());
+        if status != StatusCode::OK {
+            return;
+        }
+        self.rows.get_or_create(&model).inc_by(stages.rows);
+        for (stage, time) in [
+            ("decode", stages.decode),
+            ("transform", stages.transform),
+            ("model", stages.model),
+            ("encode", stages.encode),
+        ] {
+            let ModelLabels { model_name, model_version } = model.clone();
+            self.stages.get_or_create(&StageLabels { model_name, model_version, stage }).observe(time.as_secs_f64());
+        }
+    }
+
+    /// Everything as OpenMetrics text.
+    pub(crate) fn expose(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+/// Numbers that the server keeps anyway.
+struct ServerNumbers(Arc<Server>);
+
+impl fmt::Debug for ServerNumbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerNumbers")
+    }
+}
+
+impl Collector for ServerNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let server = &self.0;
+        gauge(&mut encoder, "requests_in_flight", "Requests in flight", server.in_flight().into())?;
+        counter(&mut encoder, "requests_shed", "Requests turned away because too many were in flight", server.shed())?;
+        let swaps = server.swap_stats();
+        labelled(
+            &mut encoder,
+            "model_swaps",
+            "Times another model version was put in service, or was not",
+            &[("swapped", swaps.swapped), ("failed", swaps.failed)],
+        )?;
+        if let Some(capture) = server.capture_stats() {
+            labelled(
+                &mut encoder,
+                "capture_rows",
+                "Rows kept for monitoring, or lost",
+                &[("stored", capture.stored), ("dropped", capture.dropped), ("failed", capture.failed)],
+            )?;
+            let waiting = i64::try_from(capture.waiting).unwrap_or(i64::MAX);
+            gauge(&mut encoder, "capture_waiting_rows", "Rows waiting to be kept", waiting)?;
+        }
+        let deployment = server.deployment();
+        let mut labels = vec![
+            ("model_name".to_owned(), deployment.model().to_string()),
+            ("model_version".to_owned(), deployment.version().to_string()),
+        ];
+        labels.extend(deployment.hashes().iter().map(|(part, hash)| (label_name(part), hash.to_hex())));
+        let info = ConstGauge::new(1_i64);
+        let mut family =
+            encoder.encode_descriptor("model_info", "What is in service, by content hash", None, MetricType::Gauge)?;
+        info.encode(family.encode_family(&labels)?)
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> fmt::Result {
+    let gauge = ConstGauge::new(value);
+    gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let counter = ConstCounter::new(value);
+    counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn labelled(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: &[(&str, u64)]) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (outcome, value) in values {
+        ConstCounter::new(*value).encode(family.encode_family(&[("outcome", *outcome)])?)?;
+    }
+    Ok(())
+}
+
+fn label_name(part: &str) -> String {
+    let name: String = part.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("{name}_hash")
+}
