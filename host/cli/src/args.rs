@@ -233,18 +233,14 @@ pub(crate) enum ModelCommand {
         #[arg(long, default_value = "champion")]
         alias: String,
     },
-    /// Set or delete an alias
+    /// Set an alias
     Alias {
         /// The model's name
         name: String,
         /// The alias
         alias: String,
         /// The version that it names
-        #[arg(required_unless_present = "delete", conflicts_with = "delete")]
-        version: Option<u64>,
-        /// Delete the alias
-        #[arg(long)]
-        delete: bool,
+        version: u64,
     },
 }
 

@@ -8,17 +8,32 @@
 //! which everything is known loads no plugin and no ONNX Runtime).
 
 mod args;
+mod components;
 mod config;
+mod doctor;
+mod host;
 mod info;
+mod models;
+mod monitor;
 mod output;
+mod plugin;
+mod plugins;
+mod predict;
+mod record;
+mod rows;
+mod run;
+mod scorer;
+mod serve;
+mod stages;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, ConfigCommand, MonitorCommand},
     config::Settings,
+    host::Host,
     output::{Failure, Output},
 };
 
@@ -53,8 +68,16 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     let settings = Settings::load(&cli.global, &cwd, |name| std::env::var(name).ok())?;
     start_logging(cli, &settings, output);
     match &cli.command {
-        Command::Config(args::ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),
-        _ => Err(Failure::new(plinth_core::codes::USAGE, "not wired")),
+        Command::Run(args) => run::run(args, settings, output),
+        Command::Serve(args) => serve::serve(args, settings, output),
+        Command::Predict(args) => predict::predict(args, settings, output),
+        Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
+        Command::Model(command) => models::model(command, &Host::open(settings, None, None)?, output),
+        Command::Runs(command) => models::runs(command, &Host::open(settings, None, None)?, output),
+        Command::Plugin(command) => plugin::plugin(command, &settings, output),
+        Command::Doctor(args) => doctor::doctor(args.repair, &settings, output),
+        Command::Config(ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),
+        Command::Errors | Command::Completions { .. } => unreachable!("answered above"),
     }
 }
 

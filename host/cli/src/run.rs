@@ -9,7 +9,7 @@ use std::{
 
 use comfy_table::{Cell, Color};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use plinth_core::{Coded, codes};
+use plinth_core::codes;
 use plinth_pipeline::{
     Cancel, Graph, Observer, Overrides, Pipeline, PipelineError, Report, RunOptions, StageFailure, StageReport,
 };
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &RunArgs, settings: Settings, output: Output) -> Result<
     let start = Instant::now();
     let overrides = Overrides { params: args.param.clone(), settings: args.set.clone() };
     let pipeline = Pipeline::read(&args.file, &overrides).map_err(failure)?;
-    let host = Arc::new(Host::open(settings, args.device.as_deref())?);
+    let host = Arc::new(Host::open(settings, args.device.as_deref(), Some("plinth run"))?);
     let options = RunOptions { only: args.stage.as_deref(), force: args.force };
     let report = execute(&host, &pipeline, &options, output)?;
     show(&report, start.elapsed(), output)?;
@@ -262,9 +262,4 @@ impl Observer for Show<'_> {
         let (name, summary) = (&stage.name, &stage.outcome.summary);
         self.say(format!("{mark} {name:<0$}  {how}{pad}  {summary}", self.width));
     }
-}
-
-/// Whether an error is the user's own doing.
-pub(crate) fn is_interrupted(error: &PipelineError) -> bool {
-    error.code() == codes::INTERRUPTED
 }

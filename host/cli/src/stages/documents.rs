@@ -2,8 +2,10 @@
 //!
 //! Everything large is named by its content hash, so a document pins every byte that it stands on.
 
+use std::collections::BTreeMap;
+
 use plinth_core::ContentHash;
-use plinth_ext::Metric;
+use plinth_ext::{Check, Metric};
 use plinth_score::Signature;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -74,4 +76,52 @@ pub(crate) struct EvaluationDocument {
     pub(crate) predictions: ContentHash,
     /// Held-out rows.
     pub(crate) rows: u64,
+}
+
+/// What a gate saw and said: made by `gate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GateDocument {
+    /// The [`EvaluationDocument`] that was judged.
+    pub(crate) evaluation: ContentHash,
+    /// The model version in place, such as `models:/churn/3`; none the first time.
+    pub(crate) baseline: Option<String>,
+    /// Held-out rows that the baseline was not trained on: both were compared on these.
+    pub(crate) comparable_rows: Option<u64>,
+    /// Every check.
+    pub(crate) checks: Vec<Check>,
+}
+
+/// How the files of a model version work together: the `spec` in the registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VersionDocument {
+    /// Raised when a reader of the last form could not read this one.
+    pub(crate) format: u32,
+    /// The model and what comes before it.
+    pub(crate) model: ModelDocument,
+    /// The [`ModelDocument`] as a blob.
+    pub(crate) model_document: ContentHash,
+    /// The [`EvaluationDocument`].
+    pub(crate) evaluation: ContentHash,
+    /// The [`GateDocument`].
+    pub(crate) evidence: ContentHash,
+    /// The version that was in place when the gate judged.
+    pub(crate) judged_against: Option<String>,
+    /// Measurements on all held-out rows.
+    pub(crate) metrics: BTreeMap<String, f64>,
+    /// The class that precision, recall and F1 are about.
+    pub(crate) positive: Option<String>,
+    /// How it was made, for retraining.
+    pub(crate) pipeline: PipelineDocument,
+}
+
+/// The pipeline that made a model version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PipelineDocument {
+    /// Its file, absolute.
+    pub(crate) file: String,
+    /// Its parameters after overrides.
+    pub(crate) params: Map<String, Value>,
 }

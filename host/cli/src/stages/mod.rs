@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::host::Host;
 
-pub(crate) use evaluate::score_table;
+pub(crate) use register::registered_version;
 
 /// Every kind of stage.
 pub(crate) fn handlers(host: &Arc<Host>) -> Handlers {

@@ -1,0 +1,88 @@
+//! `plinth doctor`: is the machine able, and is the state directory whole?
+
+use std::process::ExitCode;
+
+use plinth_core::{Coded, codes};
+use plinth_tensor::{Device, Runtime, RuntimeConfig};
+use serde_json::json;
+
+use crate::{
+    config::Settings,
+    output::{Failure, Output, io_failure},
+    plugins,
+};
+
+/// One line of the answer.
+struct Line {
+    what: &'static str,
+    good: bool,
+    text: String,
+    hint: Option<String>,
+}
+
+/// `plinth doctor`
+pub(crate) fn doctor(repair: bool, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let mut lines = vec![runtime(settings)];
+    let found = plugins::all(settings);
+    lines.push(Line {
+        what: "plugins",
+        good: !found.is_empty(),
+        text: match found.len() {
+            0 => "none found".into(),
+            n => format!("{n} found: {}", found.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")),
+        },
+        hint: found.is_empty().then(|| "build the first-party plugins with `cargo xtask plugins`".into()),
+    });
+    let dir = settings.state_dir();
+    let findings = if dir.exists() { plinth_store::doctor(&dir, repair)? } else { Vec::new() };
+    let state = match (dir.exists(), findings.len()) {
+        (false, _) => format!("{} is not there yet; the first run makes it", dir.display()),
+        (true, 0) => format!("{} is whole", dir.display()),
+        (true, n) => format!("{n} findings in {}", dir.display()),
+    };
+    lines.push(Line { what: "state", good: findings.is_empty(), text: state, hint: None });
+
+    let harm = findings.iter().filter(|finding| finding.harmful && !finding.repaired).count();
+    let value = json!({
+        "machine": lines.iter().map(|line| json!({"what": line.what, "good": line.good, "text": line.text, "hint": line.hint})).collect::<Vec<_>>(),
+        "findings": findings,
+    });
+    output
+        .data(&value, || {
+            let mut text = String::new();
+            for line in &lines {
+                text.push_str(&format!("{} {:<8} {}\n", if line.good { "ok " } else { "!! " }, line.what, line.text));
+                if let Some(hint) = &line.hint {
+                    text.push_str(&format!("             {hint}\n"));
+                }
+            }
+            for finding in &findings {
+                let did = if finding.repaired { "done" } else { "repair" };
+                text.push_str(&format!("  - {}\n    {did}: {}\n", finding.what, finding.repair));
+            }
+            text
+        })
+        .map_err(|error| io_failure("stdout", &error))?;
+    if harm > 0 {
+        return Err(Failure::new(codes::BLOB_CORRUPT, format!("{harm} findings in {} mean a loss", dir.display()))
+            .hint(if repair {
+                "what could not be repaired needs a backup"
+            } else {
+                "`plinth doctor --repair` sets damaged blobs aside and forgets results that can be made again"
+            }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime(settings: &Settings) -> Line {
+    let library = &settings.config.onnxruntime;
+    let library = (library != "auto").then(|| settings.project.join(library));
+    match Runtime::start(&RuntimeConfig { library, device: Device::Auto }) {
+        Ok(runtime) => {
+            let version = runtime.version().map(|version| format!("{version}, ")).unwrap_or_default();
+            let text = format!("ONNX Runtime {version}{}", runtime.library().display());
+            Line { what: "models", good: true, text, hint: None }
+        }
+        Err(error) => Line { what: "models", good: false, text: error.to_string(), hint: error.hint() },
+    }
+}

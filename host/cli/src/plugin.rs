@@ -1,0 +1,51 @@
+//! `plinth plugin ...`: what there is, and what a component offers, asks for and is granted.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::{
+    args::PluginCommand,
+    components::Components,
+    config::Settings,
+    output::{Failure, Output, io_failure, table},
+    plugins::{self, PluginRef},
+};
+
+/// `plinth plugin ...`
+pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let components = Components::new(settings);
+    match command {
+        PluginCommand::List => {
+            let found = plugins::all(settings);
+            let value: Vec<_> = found.iter().map(|plugin| json!({"name": plugin.name, "path": plugin.path})).collect();
+            output.data(&json!(value), || {
+                if found.is_empty() {
+                    return "no plugin was found: build the first-party ones with `cargo xtask plugins`\n".into();
+                }
+                table(["plugin", "file"], found.iter().map(|p| vec![p.name.clone(), p.path.display().to_string()]))
+            })
+        }
+        PluginCommand::Inspect { plugin } => {
+            let found = PluginRef::named(plugin).find(settings)?;
+            let about = components.inspect(&found)?;
+            output.data(&json!(about), || {
+                let mut text = format!(
+                    "{} {}\n  file {}\n  blake3 {}\n  asks for {}\n  granted by plinth.toml: {}\n",
+                    about.name, about.version, about.path, about.hash, or_nothing(&about.asks), or_nothing(&about.granted),
+                );
+                let rows = about.items.iter().map(|(point, item)| {
+                    vec![point.clone(), item.name.clone(), item.summary.clone()]
+                });
+                text.push_str(&table(["extension point", "item", "summary"], rows));
+                text
+            })
+        }
+    }
+    .map_err(|error| io_failure("stdout", &error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn or_nothing(list: &[String]) -> String {
+    if list.is_empty() { "nothing".into() } else { list.join(", ") }
+}

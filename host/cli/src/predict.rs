@@ -1,0 +1,94 @@
+//! `plinth predict`: a file scored by a model version, batch by batch.
+
+use std::{path::Path, process::ExitCode};
+
+use plinth_core::codes;
+use plinth_ext::{Batch, Schema};
+use plinth_tracking::ModelVersion;
+use serde_json::json;
+
+use crate::{
+    args::PredictArgs,
+    config::Settings,
+    host::{Host, PluginRef},
+    models::resolve,
+    output::{Failure, Output},
+    rows::{Format, Sink},
+    scorer,
+    stages::thousands,
+};
+
+/// Rows asked of a reader at once.
+const ROWS_PER_READ: u32 = 8_192;
+
+/// `plinth predict`
+pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
+    let host = Host::open(settings, args.device.as_deref(), None)?;
+    let version: ModelVersion = resolve(&host, &args.model)?;
+    host.start_runtime_early();
+    let scorer = scorer::of_version(&host, &version, 1)?;
+    let mut sink = Sink::open(args.output.as_deref(), scorer.output(), output.json)?;
+    let mut rows = 0;
+    for_each_batch(&host, &args.input, |batch| {
+        let raw = scorer.signature().coerce(batch)?;
+        rows += batch.num_rows() as u64;
+        sink.write(&scorer.score(&raw)?)
+    })?;
+    sink.finish()?;
+    output.say(format!("{} rows scored by {}", thousands(rows), version.reference()));
+    if output.json && args.output.is_some() {
+        output
+            .data(&json!({"rows": rows, "model": version.reference(), "output": args.output}), String::new)
+            .map_err(|error| crate::output::io_failure("stdout", &error))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a file by the loader plugin for its format and hands its rows on; gives its columns.
+pub(crate) fn for_each_batch(
+    host: &Host,
+    path: &Path,
+    mut take: impl FnMut(&Batch) -> Result<(), Failure>,
+) -> Result<Schema, Failure> {
+    let found = std::fs::canonicalize(path).map_err(|error| {
+        let failure = crate::output::io_failure(&path.display().to_string(), &error);
+        if failure.code == codes::FILE_NOT_FOUND {
+            Failure::new(codes::FILE_NOT_FOUND, format!("there is no file `{}`", path.display()))
+        } else {
+            failure
+        }
+    })?;
+    let plugin = PluginRef::named(Format::of(path)?.loader());
+    let (loader, item) =
+        host.loader(host.cache(), &plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
+    let source = found.display().to_string();
+    let plan = loader.plan(&item, &source, "{}")?;
+    for partition in &plan.partitions {
+        let mut reader = loader.open(&item, &source, "{}", &plan.schema, &partition.token)?;
+        while let Some(batch) = reader.next(ROWS_PER_READ)? {
+            take(&batch)?;
+        }
+    }
+    Ok(plan.schema)
+}
+
+/// All rows of a file in memory.
+pub(crate) fn read_all(host: &Host, path: &Path) -> Result<Batch, Failure> {
+    let rows_max = host.limits().table.rows_in_memory_max;
+    let mut batches = Vec::new();
+    let mut rows = 0;
+    let schema = for_each_batch(host, path, |batch| {
+        rows += batch.num_rows() as u64;
+        if rows > rows_max {
+            let message = format!("`{}` has more than {} rows", path.display(), thousands(rows_max));
+            return Err(Failure::new(codes::LIMIT_EXCEEDED, message)
+                .hint("give a sample, or raise limits.table.rows-in-memory-max in plinth.toml"));
+        }
+        batches.push(batch.clone());
+        Ok(())
+    })?;
+    if rows == 0 {
+        return Err(Failure::new(codes::EMPTY_INPUT, format!("`{}` holds no rows", path.display())));
+    }
+    Ok(plinth_table::concat(&schema, &batches)?)
+}

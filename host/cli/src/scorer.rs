@@ -1,0 +1,63 @@
+//! Puts a scorer together from stored parts: the transform component and its fitted state by hash, then the model.
+
+use std::sync::Arc;
+
+use plinth_core::{Code, Coded, ContentHash, codes};
+use plinth_pipeline::StageFailure;
+use plinth_score::Scorer;
+use plinth_tracking::{FileRole, ModelVersion};
+
+use crate::{
+    host::Host,
+    output::Failure,
+    stages::documents::{ModelDocument, VersionDocument},
+};
+
+/// What a version's specification says.
+pub(crate) fn document(version: &ModelVersion) -> Result<VersionDocument, Failure> {
+    serde_json::from_value(version.spec.clone()).map_err(|error| {
+        Failure::new(codes::BAD_MODEL, format!("the specification of {} does not read: {error}", version.reference()))
+            .hint("a newer plinth, or something other than `plinth run`, registered it")
+    })
+}
+
+/// A scorer for a model version. The component must be the one that was recorded, byte for byte.
+pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Scorer, Failure> {
+    let document = document(version)?;
+    let recorded = document.model.transform.component;
+    let file = version.file(FileRole::Component)?;
+    if file.hash != recorded {
+        return Err(ComponentChanged { version: version.reference(), recorded, found: file.hash }.into());
+    }
+    of_model(host, &document.model, sessions).map_err(|failure| Failure::of(&*failure.error))
+}
+
+/// A scorer for a model that need not be registered.
+pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize) -> Result<Scorer, StageFailure> {
+    let transform = &model.transform;
+    let blobs = host.store().blobs();
+    // Checked against its name before a byte of it is run.
+    blobs.check(&transform.component)?;
+    let state = blobs.get(&transform.state)?;
+    let component = host.components.transform_of(&transform.plugin, &blobs.path(&transform.component), transform.component)?;
+    let fitted = component.load(&transform.item, &state, transform.signature.columns())?;
+    let onnx = host.model(&model.onnx, sessions)?;
+    Ok(Scorer::new(transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{version} was trained with the transform component {recorded}, but names {found}")]
+struct ComponentChanged {
+    version: String,
+    recorded: ContentHash,
+    found: ContentHash,
+}
+
+impl Coded for ComponentChanged {
+    fn code(&self) -> Code {
+        codes::PLUGIN_CHANGED
+    }
+    fn hint(&self) -> Option<String> {
+        Some("train and register the model again".into())
+    }
+}

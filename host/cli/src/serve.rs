@@ -1,0 +1,167 @@
+//! `plinth serve`: a model version, or whatever version an alias names, over HTTP.
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use plinth_core::{codes, refs::ModelRef};
+use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source};
+use plinth_tracking::{Capture, ModelVersion};
+
+use crate::{
+    args::ServeArgs,
+    config::Settings,
+    host::Host,
+    output::{Failure, Output, io_failure},
+    scorer,
+};
+
+/// How often the talk on stderr looks whether another version is served.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// `plinth serve`
+pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
+    let reference: ModelRef = args.model.parse()?;
+    let host = Arc::new(Host::open(settings, args.device.as_deref(), None)?);
+    // Asked before anything is loaded: a wrong name is told at once.
+    host.tracking().resolve(&reference)?;
+    host.start_runtime_early();
+    let config = &host.settings.config.serve;
+    let address = args.host.as_deref().unwrap_or(&config.host).to_owned();
+    let port = args.port.unwrap_or(config.port);
+    let capture = config.capture && !args.no_capture;
+
+    let source = Arc::new(Registry { host: host.clone(), reference, seen: Mutex::new(None) });
+    let options = Options {
+        limits: host.limits().serve.clone(),
+        capture: capture.then(|| Arc::new(Captures(host.clone())) as Arc<dyn CaptureSink>),
+        ..Options::default()
+    };
+    let server = Server::start(source, options)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| io_failure("the server's threads", &error))?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await.map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AddrInUse {
+                Failure::new(codes::ADDRESS_IN_USE, format!("{address}:{port} is in use by another process"))
+                    .hint("choose another with --port; --port 0 takes a free one")
+            } else {
+                io_failure(&format!("{address}:{port}"), &error)
+            }
+        })?;
+        let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
+        let shutdown = stop_signal().map_err(|error| io_failure("signals", &error))?;
+        let serving = server.deployment();
+        output.say(format!("listening on http://{bound} model {} v{}", serving.model(), serving.version()));
+        let telling = tokio::spawn(tell_swaps(server.clone(), output));
+        let served = plinth_api::serve(listener, server, shutdown).await;
+        telling.abort();
+        served.map_err(|error| io_failure("the server", &error))
+    })?;
+    output.say("stopped; what was captured is stored");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ready once ctrl-C or SIGTERM was sent.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Says when another version is served.
+async fn tell_swaps(server: Arc<Server>, output: Output) {
+    let mut told = server.deployment().version().clone();
+    let mut pause = tokio::time::interval(TELL_EVERY);
+    loop {
+        pause.tick().await;
+        let now = server.deployment();
+        if *now.version() != told {
+            told = now.version().clone();
+            output.say(format!("now serving model {} v{told}", now.model()));
+        }
+    }
+}
+
+/// Deployments from the model registry.
+struct Registry {
+    host: Arc<Host>,
+    reference: ModelRef,
+    /// The catalog's change counter, and the version that the alias named then.
+    seen: Mutex<Option<(i64, u64)>>,
+}
+
+impl Source for Registry {
+    fn current(&self) -> Result<Generation, ServeError> {
+        let (name, alias) = match &self.reference {
+            ModelRef::Version { version, .. } => return Ok(Generation(*version)),
+            ModelRef::Alias { name, alias } => (name, alias),
+        };
+        let outside = |error: plinth_store::StoreError| ServeError::outside(&error);
+        let counter = self.host.store().catalog().change_counter().map_err(outside)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, version)) = *seen
+            && at == counter
+        {
+            return Ok(Generation(version));
+        }
+        let version = self.host.tracking().alias(name, alias).map_err(|error| ServeError::outside(&error))?;
+        *seen = Some((counter, version));
+        Ok(Generation(version))
+    }
+
+    fn load(&self, generation: Generation) -> Result<Deployment, ServeError> {
+        let name = self.reference.name().to_owned();
+        let reference = ModelRef::Version { name, version: generation.0 };
+        let version = self.host.tracking().resolve(&reference).map_err(|error| ServeError::outside(&error))?;
+        let threads = self.host.limits().serve.scoring_threads.max(1) as usize;
+        deployment(&self.host, &version, threads).map_err(|failure| ServeError::Outside {
+            code: failure.code,
+            message: failure.message,
+            hint: failure.hint,
+        })
+    }
+}
+
+fn deployment(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Deployment, Failure> {
+    let document = scorer::document(version)?;
+    let scorer = scorer::of_version(host, version, sessions)?;
+    let hashes = vec![
+        ("model".to_owned(), document.model.onnx),
+        ("transform".to_owned(), document.model.transform.component),
+        ("state".to_owned(), document.model.transform.state),
+    ];
+    Ok(Deployment::new(&version.model, version.version, scorer, hashes))
+}
+
+/// Captured requests, as Parquet blobs with a row in the catalog.
+struct Captures(Arc<Host>);
+
+impl CaptureSink for Captures {
+    fn write(&self, captured: Captured) -> Result<(), ServeError> {
+        let table = captured.table();
+        let bytes = plinth_table::to_bytes(table.schema(), [&table]).map_err(|error| ServeError::outside(&error))?;
+        let blob = self.0.store().blobs().put(&bytes).map_err(|error| ServeError::outside(&error))?;
+        let capture = Capture {
+            blob,
+            version: captured.version.parse().unwrap_or_default(),
+            model: captured.model,
+            rows: table.num_rows() as u64,
+            from: captured.first_at,
+            to: captured.last_at,
+        };
+        self.0.tracking().add_capture(&capture).map_err(|error| ServeError::outside(&error))
+    }
+}

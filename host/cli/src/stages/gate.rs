@@ -1,0 +1,317 @@
+//! `kind: gate`: may this model go on? A plugin judges; an error, a trap and a timeout count as no.
+//!
+//! The baseline is the version behind an alias, scored again on the candidate's held-out rows. Rows that the baseline
+//! was trained on would flatter it, so both are compared on the others only; with too few of those there is no
+//! comparison, which is a warning.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow_array::BooleanArray;
+use plinth_core::{Code, Coded, ContentHash, codes, refs::ModelRef};
+use plinth_ext::{Batch, Check, CheckOutcome, Evidence, Metric, Schema, Subject};
+use plinth_pipeline::{
+    InputRef, KeyPart, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan, StageSpec,
+};
+use plinth_score::Signature;
+use plinth_table::{Table, row_hashes};
+use plinth_tracking::{FileRole, ModelVersion};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    documents::{EvaluationDocument, GateDocument, ModelDocument, VersionDocument},
+    evaluate::{Measure, measure},
+    judge, options_text, summary, thousands,
+};
+use crate::{
+    host::{Host, HostError, Lent, PluginRef},
+    scorer,
+};
+
+/// The slice under which both are measured on rows that the baseline was not trained on.
+const COMPARABLE: &str = "comparable";
+
+pub(crate) struct Gate(pub(crate) Arc<Host>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Config {
+    /// The evaluation to judge.
+    evaluation: String,
+    /// The model version in place, such as `models:/churn@champion`.
+    baseline: Option<String>,
+    /// Fewest held-out rows on which a comparison means something.
+    #[serde(default = "rows_min")]
+    comparable_rows_min: u64,
+    /// A gate plugin.
+    plugin: String,
+    /// Which of its gates, if it has several.
+    item: Option<String>,
+    #[serde(default)]
+    options: Map<String, Value>,
+}
+
+fn rows_min() -> u64 {
+    100
+}
+
+impl StageHandler for Gate {
+    fn kind(&self) -> &'static str {
+        "gate"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn plan(&self, stage: &StageSpec) -> Result<StagePlan, PipelineError> {
+        let config: Config = stage.config()?;
+        if let Some(Err(error)) = config.baseline.as_deref().map(str::parse::<ModelRef>) {
+            return Err(stage.invalid(&["baseline"], &error.to_string()));
+        }
+        Ok(StagePlan {
+            inputs: vec![InputRef::new("evaluation", config.evaluation)],
+            params: json!({
+                "baseline": config.baseline, "comparable-rows-min": config.comparable_rows_min,
+                "item": config.item, "options": config.options,
+            }),
+            outputs: vec!["checks"],
+        })
+    }
+
+    fn key_parts(&self, stage: &StageContext<'_>) -> Result<Vec<KeyPart>, StageFailure> {
+        let config: Config = stage.stage.config()?;
+        let plugin = PluginRef::new(stage.pipeline, &config.plugin);
+        let mut parts = vec![KeyPart { name: "plugin".into(), hash: self.0.plugin_hash(stage.cache, &plugin)? }];
+        if let Some(baseline) = self.baseline(&config)? {
+            let document = read_document(&baseline)?;
+            let evaluation: EvaluationDocument = self.0.read_json(&stage.input("evaluation").blob)?;
+            // A candidate that is in place already was judged against the one before it; that judgement stands.
+            let against = if document.model_document == evaluation.model {
+                document.judged_against
+            } else {
+                Some(baseline.reference())
+            };
+            if let Some(against) = against {
+                parts.push(KeyPart { name: "baseline".into(), hash: ContentHash::of(against.as_bytes()) });
+            }
+        }
+        Ok(parts)
+    }
+
+    fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
+        let config: Config = stage.stage.config()?;
+        let evaluation_blob = stage.input("evaluation").blob;
+        let evaluation: EvaluationDocument = self.0.read_json(&evaluation_blob)?;
+        let model: ModelDocument = self.0.read_json(&evaluation.model)?;
+        let baseline = self.baseline(&config)?;
+        let compared = match &baseline {
+            Some(version) => Some(self.compare(stage, &config, &evaluation, &model, version)?),
+            None => None,
+        };
+
+        let mut candidate = Subject {
+            reference: format!("candidate of pipeline {}", stage.pipeline.name),
+            metrics: evaluation.metrics.clone(),
+            tags: vec![("trainer".into(), model.trainer.clone())],
+        };
+        let mut against = None;
+        let mut notes = Vec::new();
+        let mut comparable_rows = None;
+        match (&baseline, compared) {
+            (Some(version), Some(compared)) => {
+                comparable_rows = Some(compared.rows);
+                notes.push(compared.note(&version.reference(), config.comparable_rows_min));
+                if let Some((mine, theirs)) = compared.metrics {
+                    candidate.metrics.extend(mine);
+                    against = Some(Subject { reference: version.reference(), metrics: theirs, tags: Vec::new() });
+                }
+            }
+            (None, _) if config.baseline.is_some() => notes.push(first_one()),
+            _ => {}
+        }
+
+        let plugin = PluginRef::new(stage.pipeline, &config.plugin);
+        let (gate, item) = self.0.gate(stage.cache, &plugin, config.item.as_deref())?;
+        let evidence = Evidence { candidate, baseline: against };
+        let tables = Arc::new(Lent::new([
+            ("data", self.0.table_of(&evaluation.data)?),
+            ("predictions", self.0.table_of(&evaluation.predictions)?),
+        ]));
+        let mut checks = match gate.evaluate(&item, &evidence, &options_text(&config.options), tables) {
+            Ok(checks) => checks,
+            // Wrong options are the user's to fix; anything else means no.
+            Err(error) if error.code() == codes::BAD_OPTIONS => return Err(error.into()),
+            Err(error) => vec![broken(&error)],
+        };
+        checks.extend(notes);
+        judge(&checks)?;
+        let document = GateDocument {
+            evaluation: evaluation_blob,
+            baseline: baseline.map(|version| version.reference()),
+            comparable_rows,
+            checks,
+        };
+        let output = self.0.write_json("checks", &json!(document))?;
+        Ok(StageOutcome {
+            outputs: vec![output],
+            summary: summary(&document.checks),
+            details: json!({ "checks": document.checks }),
+            ..StageOutcome::default()
+        })
+    }
+}
+
+/// Candidate and baseline on the rows that are fair to both.
+struct Compared {
+    /// Held-out rows that the baseline was not trained on.
+    rows: u64,
+    /// Held-out rows.
+    of: u64,
+    /// The candidate's and the baseline's; none with too few rows.
+    metrics: Option<(Vec<Metric>, Vec<Metric>)>,
+}
+
+impl Compared {
+    fn note(&self, baseline: &str, rows_min: u64) -> Check {
+        let enough = self.metrics.is_some();
+        let left_out = self.of - self.rows;
+        Check {
+            name: format!("comparable with {baseline}"),
+            outcome: if enough { CheckOutcome::Pass } else { CheckOutcome::Warn },
+            observed: format!("{} of {} held-out rows", thousands(self.rows), thousands(self.of)),
+            expected: format!("at least {rows_min}"),
+            reason: match (enough, left_out) {
+                (false, _) => "too few rows that the baseline was not trained on: not compared".into(),
+                (true, 0) => String::new(),
+                (true, n) => format!("{} rows that the baseline was trained on are left out", thousands(n)),
+            },
+        }
+    }
+}
+
+impl Gate {
+    /// The version in place, if there is one yet.
+    fn baseline(&self, config: &Config) -> Result<Option<ModelVersion>, StageFailure> {
+        let Some(text) = &config.baseline else { return Ok(None) };
+        match self.0.tracking().resolve(&text.parse::<ModelRef>()?) {
+            Ok(version) => Ok(Some(version)),
+            Err(error) if error.code() == codes::MODEL_NOT_FOUND => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn compare(
+        &self,
+        stage: &StageContext<'_>,
+        config: &Config,
+        evaluation: &EvaluationDocument,
+        model: &ModelDocument,
+        version: &ModelVersion,
+    ) -> Result<Compared, StageFailure> {
+        let theirs = read_document(version)?.model;
+        let table = self.0.table_of(&evaluation.data)?;
+        let seen = self.seen(version)?;
+        let label = theirs.transform.label.as_deref();
+        let unseen = fair_rows(&table, &theirs.transform.signature, label, &seen)?;
+        let rows = unseen.iter().filter(|unseen| **unseen).count() as u64;
+        let mut compared = Compared { rows, of: table.rows(), metrics: None };
+        if rows < config.comparable_rows_min {
+            return Ok(compared);
+        }
+        let mask = BooleanArray::from(unseen);
+        let measured = |model: &ModelDocument| -> Result<Vec<Metric>, StageFailure> {
+            let scorer = scorer::of_model(&self.0, model, 1)?;
+            let what = Measure {
+                model,
+                positive: evaluation.positive.as_deref(),
+                slices: &[],
+                rows: Some(&mask),
+            };
+            Ok(measure(stage, &scorer, &table, &what)?.metrics)
+        };
+        let mark = |metrics: Vec<Metric>| {
+            metrics.into_iter().map(|metric| Metric { slice: Some(COMPARABLE.into()), ..metric }).collect::<Vec<_>>()
+        };
+        let (mine, baseline) = (measured(model)?, measured(&theirs)?);
+        // With every row fair, the plain metrics can be compared; else only those of the slice.
+        let mut all = mark(baseline.clone());
+        if rows == table.rows() {
+            all.extend(baseline);
+        }
+        compared.metrics = Some((mark(mine), all));
+        Ok(compared)
+    }
+
+    /// Hashes of the rows that a version was trained on.
+    fn seen(&self, version: &ModelVersion) -> Result<HashSet<u64>, StageFailure> {
+        let bytes = self.0.store().blobs().get(&version.file(FileRole::TrainingRows)?.hash)?;
+        Ok(bytes.chunks_exact(8).map(|hash| u64::from_le_bytes(hash.try_into().expect("chunks of eight"))).collect())
+    }
+}
+
+/// For each row of a table, whether a model has not seen it: told by the columns that the model knows.
+fn fair_rows(
+    table: &Table,
+    signature: &Signature,
+    label: Option<&str>,
+    seen: &HashSet<u64>,
+) -> Result<Vec<bool>, StageFailure> {
+    let known = known_columns(signature, label, table.schema())?;
+    let mut unseen = Vec::new();
+    for batch in table.batches()? {
+        unseen.extend(row_hashes(&known.coerce(&batch?)?).iter().map(|hash| !seen.contains(hash)));
+    }
+    Ok(unseen)
+}
+
+/// Hashes of a table's rows over the columns that a model knows, label included; sorted, eight bytes each.
+pub(super) fn training_rows(
+    batches: impl Iterator<Item = Result<Batch, plinth_table::TableError>>,
+    signature: &Signature,
+    label: Option<&str>,
+    schema: &Schema,
+) -> Result<Vec<u8>, StageFailure> {
+    let known = known_columns(signature, label, schema)?;
+    let mut hashes = Vec::new();
+    for batch in batches {
+        hashes.extend(row_hashes(&known.coerce(&batch?)?));
+    }
+    hashes.sort_unstable();
+    hashes.dedup();
+    Ok(hashes.into_iter().flat_map(u64::to_le_bytes).collect())
+}
+
+/// The signature with the label at its end: identifiers and times, which make every row unique, stay out.
+fn known_columns(signature: &Signature, label: Option<&str>, schema: &Schema) -> Result<Signature, StageFailure> {
+    let mut fields = signature.columns().fields().to_vec();
+    if let Some(label) = label {
+        fields.push(schema.fields()[schema.require(label)?].clone());
+    }
+    Ok(Signature::new(Schema::new(fields)?))
+}
+
+fn read_document(version: &ModelVersion) -> Result<VersionDocument, StageFailure> {
+    scorer::document(version).map_err(|failure| HostError::from(failure).into())
+}
+
+fn first_one() -> Check {
+    Check {
+        name: "comparable with the champion".into(),
+        outcome: CheckOutcome::Pass,
+        observed: "there is none yet".into(),
+        expected: "any".into(),
+        reason: String::new(),
+    }
+}
+
+fn broken(error: &(impl Coded + ?Sized)) -> Check {
+    let code: Code = error.code();
+    Check {
+        name: "the gate itself".into(),
+        outcome: CheckOutcome::Fail,
+        observed: format!("{error} [{code}]"),
+        expected: "an answer".into(),
+        reason: "a gate that cannot answer lets nothing through".into(),
+    }
+}
