@@ -1,0 +1,5 @@
+//! A state directory from outside: killed writers, second writers, directories of earlier releases.
+
+mod crash;
+mod golden;
+mod open;
