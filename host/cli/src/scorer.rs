@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plinth_core::{Code, Coded, ContentHash, codes};
+use plinth_ext::Fitted;
 use plinth_pipeline::StageFailure;
 use plinth_score::Scorer;
 use plinth_tracking::{FileRole, ModelVersion};
@@ -10,7 +11,7 @@ use plinth_tracking::{FileRole, ModelVersion};
 use crate::{
     host::Host,
     output::Failure,
-    stages::documents::{ModelDocument, VersionDocument},
+    stages::documents::{ModelDocument, TransformDocument, VersionDocument},
 };
 
 /// What a version's specification says.
@@ -34,15 +35,19 @@ pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize) -
 
 /// A scorer for a model that need not be registered.
 pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize) -> Result<Scorer, StageFailure> {
-    let transform = &model.transform;
+    let fitted = fitted(host, &model.transform)?;
+    let onnx = host.model(&model.onnx, sessions)?;
+    Ok(Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
+}
+
+/// A fitted transform from the blob store: the component is checked against its name before a byte of it is run.
+pub(crate) fn fitted(host: &Host, transform: &TransformDocument) -> Result<Arc<dyn Fitted>, StageFailure> {
     let blobs = host.store().blobs();
-    // Checked against its name before a byte of it is run.
     blobs.check(&transform.component)?;
     let state = blobs.get(&transform.state)?;
-    let component = host.components.transform_of(&transform.plugin, &blobs.path(&transform.component), transform.component)?;
-    let fitted = component.load(&transform.item, &state, transform.signature.columns())?;
-    let onnx = host.model(&model.onnx, sessions)?;
-    Ok(Scorer::new(transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
+    let path = blobs.path(&transform.component);
+    let component = host.components.stored_transform(&transform.plugin, &path, transform.component)?;
+    Ok(component.load(&transform.item, &state, transform.signature.columns())?)
 }
 
 #[derive(Debug, thiserror::Error)]

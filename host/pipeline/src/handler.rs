@@ -160,6 +160,11 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The flag itself, for code that looks at one.
+    pub const fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// An error once the user asked to stop.
     ///
     /// # Errors

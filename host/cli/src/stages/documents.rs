@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use plinth_core::ContentHash;
 use plinth_ext::{Check, Metric};
 use plinth_score::Signature;
+use plinth_train::{Classes, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,16 +39,16 @@ pub(crate) struct TransformDocument {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelDocument {
-    /// `classification`, `regression` or `clustering`.
-    pub(crate) task: String,
+    /// What it does.
+    pub(crate) task: Task,
     /// Such as `gradient-boosting`.
     pub(crate) trainer: String,
-    /// As the pipeline file gave them.
+    /// All options of the trainer, defaults included.
     pub(crate) options: Map<String, Value>,
     /// The seed of everything random.
     pub(crate) seed: u64,
-    /// Class names in the order of the model's probabilities; empty unless it classifies.
-    pub(crate) classes: Vec<String>,
+    /// The classes in the order of the model's probabilities; none unless it classifies.
+    pub(crate) classes: Option<Classes>,
     /// The ONNX model.
     pub(crate) onnx: ContentHash,
     /// What turns raw rows into its features.

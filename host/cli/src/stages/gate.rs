@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow_array::BooleanArray;
 use plinth_core::{Code, Coded, ContentHash, codes, refs::ModelRef};
-use plinth_ext::{Batch, Check, CheckOutcome, Evidence, Metric, Schema, Subject};
+use plinth_ext::{Batch, Check, CheckOutcome, Evidence, Metric, Schema, Subject, Tables};
 use plinth_pipeline::{
     InputRef, KeyPart, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan, StageSpec,
 };
@@ -27,9 +27,6 @@ use crate::{
     host::{Host, HostError, Lent, PluginRef},
     scorer,
 };
-
-/// The slice under which both are measured on rows that the baseline was not trained on.
-const COMPARABLE: &str = "comparable";
 
 pub(crate) struct Gate(pub(crate) Arc<Host>);
 
@@ -104,52 +101,39 @@ impl StageHandler for Gate {
         let evaluation_blob = stage.input("evaluation").blob;
         let evaluation: EvaluationDocument = self.0.read_json(&evaluation_blob)?;
         let model: ModelDocument = self.0.read_json(&evaluation.model)?;
+        let plugin = PluginRef::new(stage.pipeline, &config.plugin);
+        let (gate, item) = self.0.gate(stage.cache, &plugin, config.item.as_deref())?;
+        let tables: Arc<dyn Tables> = Arc::new(Lent::new([
+            ("data", self.0.table_of(&evaluation.data)?),
+            ("predictions", self.0.table_of(&evaluation.predictions)?),
+        ]));
         let baseline = self.baseline(&config)?;
         let compared = match &baseline {
             Some(version) => Some(self.compare(stage, &config, &evaluation, &model, version)?),
             None => None,
         };
 
-        let mut candidate = Subject {
+        let candidate = Subject {
             reference: format!("candidate of pipeline {}", stage.pipeline.name),
             metrics: evaluation.metrics.clone(),
             tags: vec![("trainer".into(), model.trainer.clone())],
         };
-        let mut against = None;
-        let mut notes = Vec::new();
-        let mut comparable_rows = None;
-        match (&baseline, compared) {
-            (Some(version), Some(compared)) => {
-                comparable_rows = Some(compared.rows);
-                notes.push(compared.note(&version.reference(), config.comparable_rows_min));
-                if let Some((mine, theirs)) = compared.metrics {
-                    candidate.metrics.extend(mine);
-                    against = Some(Subject { reference: version.reference(), metrics: theirs, tags: Vec::new() });
-                }
+        let judged = Judged { gate: &*gate, item: &item, options: options_text(&config.options), tables };
+        let mut checks = match &compared {
+            None => judged.checks(&candidate, None)?,
+            Some(compared) => {
+                let mut checks = compared.checks(&judged, &candidate)?;
+                checks.push(compared.note(config.comparable_rows_min));
+                checks
             }
-            (None, _) if config.baseline.is_some() => notes.push(first_one()),
-            _ => {}
-        }
-
-        let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let (gate, item) = self.0.gate(stage.cache, &plugin, config.item.as_deref())?;
-        let evidence = Evidence { candidate, baseline: against };
-        let tables = Arc::new(Lent::new([
-            ("data", self.0.table_of(&evaluation.data)?),
-            ("predictions", self.0.table_of(&evaluation.predictions)?),
-        ]));
-        let mut checks = match gate.evaluate(&item, &evidence, &options_text(&config.options), tables) {
-            Ok(checks) => checks,
-            // Wrong options are the user's to fix; anything else means no.
-            Err(error) if error.code() == codes::BAD_OPTIONS => return Err(error.into()),
-            Err(error) => vec![broken(&error)],
         };
-        checks.extend(notes);
+        // The order of a gate's checks is its own; what failed is read first.
+        checks.sort_by_key(|check| check.outcome != CheckOutcome::Fail);
         judge(&checks)?;
         let document = GateDocument {
             evaluation: evaluation_blob,
             baseline: baseline.map(|version| version.reference()),
-            comparable_rows,
+            comparable_rows: compared.map(|compared| compared.rows),
             checks,
         };
         let output = self.0.write_json("checks", &json!(document))?;
@@ -162,29 +146,68 @@ impl StageHandler for Gate {
     }
 }
 
+/// A gate with everything but the evidence.
+struct Judged<'a> {
+    gate: &'a dyn plinth_ext::Gate,
+    item: &'a str,
+    options: String,
+    tables: Arc<dyn Tables>,
+}
+
+impl Judged<'_> {
+    fn checks(&self, candidate: &Subject, baseline: Option<&Subject>) -> Result<Vec<Check>, StageFailure> {
+        let evidence = Evidence { candidate: candidate.clone(), baseline: baseline.cloned() };
+        match self.gate.evaluate(self.item, &evidence, &self.options, self.tables.clone()) {
+            Ok(checks) => Ok(checks),
+            // Wrong options are the user's to fix; anything else means no.
+            Err(error) if error.code() == codes::BAD_OPTIONS => Err(error.into()),
+            Err(error) => Ok(vec![broken(&error)]),
+        }
+    }
+}
+
 /// Candidate and baseline on the rows that are fair to both.
 struct Compared {
-    /// Held-out rows that the baseline was not trained on.
+    /// The version in place.
+    baseline: String,
+    /// Held-out rows that it was not trained on.
     rows: u64,
     /// Held-out rows.
     of: u64,
-    /// The candidate's and the baseline's; none with too few rows.
+    /// The candidate's measurements and the baseline's on those rows; none with too few rows.
     metrics: Option<(Vec<Metric>, Vec<Metric>)>,
 }
 
 impl Compared {
-    fn note(&self, baseline: &str, rows_min: u64) -> Check {
+    /// A candidate is judged by itself on all held-out rows, and against the baseline on the fair ones. Which checks
+    /// are of the second kind only the gate knows: they are those that come out otherwise with a baseline.
+    fn checks(&self, judged: &Judged<'_>, candidate: &Subject) -> Result<Vec<Check>, StageFailure> {
+        let alone = judged.checks(candidate, None)?;
+        let Some((mine, theirs)) = &self.metrics else { return Ok(alone) };
+        let fair = Subject { metrics: mine.clone(), ..candidate.clone() };
+        let baseline = Subject { reference: self.baseline.clone(), metrics: theirs.clone(), tags: Vec::new() };
+        let with = judged.checks(&fair, Some(&baseline))?;
+        let without = judged.checks(&fair, None)?;
+        if alone.len() != with.len() || with.len() != without.len() {
+            // It checks other things once there is a baseline: then everything it says counts.
+            return Ok(alone.into_iter().chain(with).collect());
+        }
+        let chosen = alone.into_iter().zip(with.into_iter().zip(without));
+        Ok(chosen.map(|(alone, (with, without))| if with == without { alone } else { with }).collect())
+    }
+
+    fn note(&self, rows_min: u64) -> Check {
         let enough = self.metrics.is_some();
         let left_out = self.of - self.rows;
         Check {
-            name: format!("comparable with {baseline}"),
+            name: format!("rows to compare with {}", self.baseline),
             outcome: if enough { CheckOutcome::Pass } else { CheckOutcome::Warn },
             observed: format!("{} of {} held-out rows", thousands(self.rows), thousands(self.of)),
             expected: format!("at least {rows_min}"),
             reason: match (enough, left_out) {
-                (false, _) => "too few rows that the baseline was not trained on: not compared".into(),
+                (false, _) => "too few rows that the baseline was not trained on, so they were not compared".into(),
                 (true, 0) => String::new(),
-                (true, n) => format!("{} rows that the baseline was trained on are left out", thousands(n)),
+                (true, n) => format!("{} rows that the baseline was trained on were left out", thousands(n)),
             },
         }
     }
@@ -215,7 +238,7 @@ impl Gate {
         let label = theirs.transform.label.as_deref();
         let unseen = fair_rows(&table, &theirs.transform.signature, label, &seen)?;
         let rows = unseen.iter().filter(|unseen| **unseen).count() as u64;
-        let mut compared = Compared { rows, of: table.rows(), metrics: None };
+        let mut compared = Compared { baseline: version.reference(), rows, of: table.rows(), metrics: None };
         if rows < config.comparable_rows_min {
             return Ok(compared);
         }
@@ -230,16 +253,7 @@ impl Gate {
             };
             Ok(measure(stage, &scorer, &table, &what)?.metrics)
         };
-        let mark = |metrics: Vec<Metric>| {
-            metrics.into_iter().map(|metric| Metric { slice: Some(COMPARABLE.into()), ..metric }).collect::<Vec<_>>()
-        };
-        let (mine, baseline) = (measured(model)?, measured(&theirs)?);
-        // With every row fair, the plain metrics can be compared; else only those of the slice.
-        let mut all = mark(baseline.clone());
-        if rows == table.rows() {
-            all.extend(baseline);
-        }
-        compared.metrics = Some((mark(mine), all));
+        compared.metrics = Some((measured(model)?, measured(&theirs)?));
         Ok(compared)
     }
 
@@ -293,16 +307,6 @@ fn known_columns(signature: &Signature, label: Option<&str>, schema: &Schema) ->
 
 fn read_document(version: &ModelVersion) -> Result<VersionDocument, StageFailure> {
     scorer::document(version).map_err(|failure| HostError::from(failure).into())
-}
-
-fn first_one() -> Check {
-    Check {
-        name: "comparable with the champion".into(),
-        outcome: CheckOutcome::Pass,
-        observed: "there is none yet".into(),
-        expected: "any".into(),
-        reason: String::new(),
-    }
 }
 
 fn broken(error: &(impl Coded + ?Sized)) -> Check {

@@ -90,18 +90,18 @@ fn a_full_disk_is_said_and_loses_nothing() {
 #[test]
 fn a_corrupted_blob_is_named_and_not_used() {
     let project = Project::churn();
-    project.run(&["run", "--stage", "split"]).succeeds();
-    let mut largest = (0, std::path::PathBuf::new());
-    for folder in std::fs::read_dir(project.path(".plinth/blobs")).expect("blobs").flatten() {
-        for blob in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
-            largest = largest.max((blob.metadata().expect("a file").len(), blob.path()));
-        }
-    }
-    let mut bytes = std::fs::read(&largest.1).expect("a blob");
+    let report = project.json(&["run", "--stage", "split"]);
+    let stages = report["stages"].as_array().expect("stages");
+    let split = stages.iter().find(|stage| stage["name"] == "split").expect("the stage");
+    let outputs = split["outputs"].as_array().expect("outputs");
+    let train = outputs.iter().find(|output| output["name"] == "train").expect("what the next stage reads");
+    let hash = train["blob"].as_str().expect("a hash");
+    let blob = project.path(".plinth/blobs").join(&hash[..2]).join(&hash[2..]);
+    let mut bytes = std::fs::read(&blob).expect("a blob");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x55;
-    std::fs::remove_file(&largest.1).expect("removable");
-    std::fs::write(&largest.1, bytes).expect("writable");
+    std::fs::remove_file(&blob).expect("removable");
+    std::fs::write(&blob, bytes).expect("writable");
     let done = project.run(&["run"]);
     done.fails(13, "blob-corrupt", &["doctor"]);
     project.run(&["doctor"]).fails(13, "blob-corrupt", &[]);
