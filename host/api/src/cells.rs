@@ -29,12 +29,15 @@ impl Fault {
     /// What to tell the caller about a body that serde refused.
     pub(crate) fn told(self, error: &serde_json::Error) -> ApiError {
         self.0.unwrap_or_else(|| {
-            let hint = match error.classify() {
-                serde_json::error::Category::Eof => "; the body ends too early",
-                serde_json::error::Category::Syntax => "; a missing number is written null, not NaN",
-                _ => "",
+            let message = error.to_string();
+            let hint = if error.is_eof() {
+                "; the body ends too early"
+            } else if message.starts_with("expected value") {
+                "; a missing number is written null, not NaN"
+            } else {
+                ""
             };
-            ApiError::bad(format!("the body is not the JSON that was expected: {error}{hint}"))
+            ApiError::bad(format!("the body is not the JSON that was expected: {message}{hint}"))
         })
     }
 }

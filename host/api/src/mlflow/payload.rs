@@ -217,3 +217,106 @@ impl<'de> Visitor<'de> for Inputs<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+    use plinth_ext::{Field, Kind, Schema};
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    type Record = (Option<bool>, i64, Option<f64>, Option<String>);
+
+    fn signature() -> Signature {
+        Signature::new(
+            Schema::new(vec![
+                Field::new("flag", Kind::Boolean, true),
+                Field::new("count", Kind::Int64, false),
+                Field::new("size", Kind::Float64, true),
+                Field::new("na\"me", Kind::Utf8, true),
+            ])
+            .unwrap(),
+        )
+    }
+
+    fn batch(records: &[Record]) -> Batch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(records.iter().map(|r| r.0).collect::<BooleanArray>()),
+            Arc::new(records.iter().map(|r| Some(r.1)).collect::<Int64Array>()),
+            Arc::new(records.iter().map(|r| r.2).collect::<Float64Array>()),
+            Arc::new(records.iter().map(|r| r.3.as_deref()).collect::<StringArray>()),
+        ];
+        Batch::new(signature().columns().clone(), columns, records.len()).unwrap()
+    }
+
+    fn cells(record: &Record) -> [(&'static str, Value); 4] {
+        [("flag", json!(record.0)), ("count", json!(record.1)), ("size", json!(record.2)), ("na\"me", json!(record.3))]
+    }
+
+    /// The same rows in every form there is.
+    fn bodies(records: &[Record]) -> Vec<Value> {
+        let objects = || records.iter().map(|r| cells(r).into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+        let backwards: Vec<Map<String, Value>> = records
+            .iter()
+            .map(|r| cells(r).into_iter().rev().map(|(k, v)| (k.to_owned(), v)).chain([extra()]).collect())
+            .collect();
+        let lists: Vec<Vec<Value>> = records.iter().map(|r| cells(r).map(|(_, v)| v).to_vec()).collect();
+        let mut columns = Map::new();
+        let mut tall = Map::new();
+        for (index, name) in ["flag", "count", "size", "na\"me"].into_iter().enumerate() {
+            columns.insert(name.into(), lists.iter().map(|row| row[index].clone()).collect());
+            tall.insert(name.into(), lists.iter().map(|row| json!([row[index]])).collect());
+        }
+        let names = json!(["flag", "count", "size", "na\"me"]);
+        vec![
+            json!({"dataframe_records": objects().collect::<Vec<Map<String, Value>>>()}),
+            json!({"dataframe_records": backwards}),
+            json!({"dataframe_split": {"columns": names, "index": [7], "data": lists}}),
+            json!({"dataframe_split": {"data": lists, "columns": names}, "params": {"x": [1]}}),
+            json!({"instances": objects().collect::<Vec<Map<String, Value>>>()}),
+            json!({"signature_name": "s", "instances": lists}),
+            json!({"inputs": columns}),
+            json!({"inputs": tall}),
+            json!({"inputs": lists}),
+        ]
+    }
+
+    fn extra() -> (String, Value) {
+        ("not ours".into(), json!({"deep": [1, {"er": null}]}))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_written_in_any_form_come_back_as_they_were(
+            records in prop::collection::vec(
+                (any::<Option<bool>>(), any::<i64>(), prop::option::of(prop::num::f64::NORMAL | prop::num::f64::ZERO),
+                 any::<Option<String>>()), 0..12)
+        ) {
+            for body in bodies(&records) {
+                let read = read(&signature(), body.to_string().as_bytes(), 100).unwrap();
+                prop_assert_eq!(read, batch(&records), "{}", body);
+            }
+        }
+
+        #[test]
+        fn no_body_is_too_strange_to_be_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&signature(), &body, 10);
+            let _ = super::super::csv::read(&signature(), &body, 10);
+        }
+
+        #[test]
+        fn no_damage_to_a_good_body_is_too_strange(form in 0_usize..9, at in 0_usize..400, with in any::<u8>()) {
+            let records = [(Some(true), 5, None, Some("x".to_owned())), (None, -1, Some(0.5), None)];
+            let mut body = bodies(&records)[form].to_string().into_bytes();
+            let at = at % body.len();
+            body[at] = with;
+            let _ = read(&signature(), &body, 10);
+            body.truncate(at);
+            prop_assert!(read(&signature(), &body, 10).is_err());
+        }
+    }
+}

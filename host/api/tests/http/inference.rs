@@ -1,0 +1,143 @@
+//! The Open Inference Protocol.
+
+use serde_json::{Value, json};
+
+use crate::common::serving;
+
+const INFER: &str = "/v2/models/churn/infer";
+
+fn tensor(name: &str, datatype: &str, data: Value) -> Value {
+    let shape = [data.as_array().map_or(0, Vec::len)];
+    json!({"name": name, "shape": shape, "datatype": datatype, "data": data})
+}
+
+fn two_rows() -> Vec<Value> {
+    vec![
+        tensor("age", "INT64", json!([40, 20])),
+        tensor("plan", "BYTES", json!(["gold", "tin"])),
+        tensor("minutes", "FP64", json!([2.5, null])),
+        tensor("since", "INT64", json!([1_711_614_140_000_000_i64, null])),
+    ]
+}
+
+#[test]
+fn the_server_and_its_model_say_what_they_are() {
+    let serving = serving();
+    assert_eq!(serving.get("/v2/health/live").status, 200);
+    assert_eq!(serving.get("/v2/health/ready").status, 200);
+    assert_eq!(serving.get("/v2").json()["name"], "plinth");
+    for path in ["/v2/models/churn", "/v2/models/churn/versions/1"] {
+        let told = serving.get(path).json();
+        assert_eq!((&told["name"], &told["versions"]), (&json!("churn"), &json!(["1"])));
+        assert_eq!(told["inputs"][1], json!({"name": "plan", "datatype": "BYTES", "shape": [-1]}));
+        assert_eq!(told["outputs"][2], json!({"name": "probability_yes", "datatype": "FP64", "shape": [-1]}));
+        assert_eq!(serving.get(&format!("{path}/ready")).json(), json!({"name": "churn", "ready": true}));
+    }
+    for (path, part) in [
+        ("/v2/models/chum", "model `chum` is not served here; `churn` is"),
+        ("/v2/models/churn/versions/7", "version 7 of model `churn` is not served; version 1 is"),
+        ("/v2/models/chum/ready", "`chum`"),
+        ("/v2/models/churn/config", "nothing at"),
+        ("/v2/nowhere", "nothing at"),
+    ] {
+        let answer = serving.get(path);
+        assert_eq!(answer.status, 404);
+        assert!(answer.json()["error"].as_str().unwrap().contains(part), "{path}: {}", answer.text);
+    }
+    serving.stop().unwrap();
+}
+
+#[test]
+fn raw_rows_are_scored_without_a_content_type_and_parameters_do_no_harm() {
+    let serving = serving();
+    let wanted = json!([
+        {"name": "prediction", "datatype": "BYTES", "shape": [2], "data": ["yes", "no"]},
+        {"name": "probability_no", "datatype": "FP64", "shape": [2], "data": [0.475, 0.8]},
+        {"name": "probability_yes", "datatype": "FP64", "shape": [2], "data": [0.525, 0.2]},
+    ]);
+    let mut tall = two_rows();
+    for input in &mut tall {
+        let nested: Vec<Value> = input["data"].as_array().unwrap().iter().map(|value| json!([value])).collect();
+        input["data"] = nested.into();
+        input["shape"] = json!([2, 1]);
+        input["parameters"] = json!({"binary_data": false});
+    }
+    for (path, inputs) in [(INFER, two_rows()), ("/v2/models/churn/versions/1/infer", tall)] {
+        let body = json!({"id": "q-7", "parameters": {"priority": 3}, "inputs": inputs}).to_string();
+        let answer = serving.post(path, "", body);
+        let told = answer.json();
+        assert_eq!((answer.status, &told["outputs"]), (200, &wanted), "{told}");
+        assert_eq!(
+            (&told["model_name"], &told["model_version"], &told["id"]),
+            (&json!("churn"), &json!("1"), &json!("q-7"))
+        );
+        assert_eq!(answer.header("x-request-id"), "q-7");
+    }
+    // The data may come before the name, and only some outputs may be asked for.
+    let data_first: Vec<Value> = two_rows()
+        .into_iter()
+        .map(|t| json!({"data": t["data"], "datatype": t["datatype"], "shape": t["shape"], "name": t["name"]}))
+        .collect();
+    let outputs = json!([{"name": "probability_yes", "parameters": {"binary_data": true}}]);
+    let answer = serving.post(INFER, "", json!({"outputs": outputs, "inputs": data_first}).to_string());
+    assert_eq!(answer.json()["outputs"], json!([wanted[2]]), "{}", answer.text);
+    serving.stop().unwrap();
+}
+
+#[test]
+fn every_wrong_tensor_is_answered_400_and_named() {
+    let serving = serving();
+    let with = |index: usize, tensor: Value| {
+        let mut inputs = two_rows();
+        inputs[index] = tensor;
+        json!({"inputs": inputs}).to_string()
+    };
+    let age = |key: &str, value: Value| {
+        let mut tensor = two_rows().swap_remove(0);
+        tensor[key] = value;
+        with(0, tensor)
+    };
+    let without = |key: &str| {
+        let mut tensor = two_rows().swap_remove(0);
+        tensor.as_object_mut().unwrap().remove(key);
+        with(0, tensor)
+    };
+    for (body, part) in [
+        (String::new(), "EOF"),
+        ("[]".into(), "an object with `inputs`"),
+        ("{}".into(), "no `inputs`"),
+        (r#"{"inputs":{}}"#.into(), "a list of tensors"),
+        (r#"{"inputs":[]}"#.into(), "column `age` is missing"),
+        (age("name", json!("aeg")), "did you mean `age`?"),
+        (with(0, tensor("plan", "BYTES", json!(["gold", "tin"]))), "input `plan` is given twice"),
+        (age("shape", json!([3])), "input `age` has shape [3] and 2 values"),
+        (age("shape", json!([1, 2])), "input `age` has shape [1, 2] and 2 values"),
+        (age("shape", json!([-1])), "input `age` has shape [-1]"),
+        (age("shape", json!("x")), "expected a sequence"),
+        (age("datatype", json!("BYTES")), "input `age` has datatype BYTES where INT64 is expected"),
+        (age("data", json!(["a", "b"])), "row 0, column `age`: \"a\" is not int64"),
+        (age("data", json!([1, null])), "row 1, column `age`: null is not allowed"),
+        (age("data", json!([1, 2, 3])), "has shape [2] and 3 values"),
+        (with(0, tensor("age", "INT64", json!([1]))), "input `age` has 1 rows and input `plan` has 2"),
+        (without("name"), "input 0 has no `name`"),
+        (without("shape"), "input `age` has no `shape`"),
+        (without("datatype"), "input `age` has no `datatype`"),
+        (without("data"), "input `age` has no `data`"),
+        (
+            json!({"inputs": two_rows(), "outputs": [{"name": "probability_maybe"}]}).to_string(),
+            "unknown column `probability_maybe`",
+        ),
+    ] {
+        let answer = serving.post(INFER, "", &body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text);
+        assert!(answer.json()["error"].as_str().unwrap().contains(part), "{body}: {}", answer.text);
+    }
+    let body = json!({"inputs": two_rows()}).to_string();
+    let answer = serving.client().post_with(INFER, &[("inference-header-content-length", "10")], &body);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text.contains("binary tensors are not supported"), "{}", answer.text);
+    for path in ["/v2/models/chum/infer", "/v2/models/churn/versions/2/infer"] {
+        assert_eq!(serving.post(path, "", &body).status, 404);
+    }
+    serving.stop().unwrap();
+}
