@@ -1,18 +1,11 @@
 //! What a file holds: its columns, their types, and its partitions.
 
-use plinth_sdk::loader::{Partition, ReadPlan};
+use plinth_sdk::loader::ReadPlan;
 use plinth_sdk::{Field, Kind, Problem, Schema, objects, options::nearest};
 use text_rows::{Guess, Input, Span};
 
 use crate::dialect::{Dialect, Options};
 use crate::record::{Follower, split};
-
-/// Bytes of the samples taken from the middle and the end of a large file.
-const PIECE_BYTES: u32 = 64 << 10;
-/// Bytes read at once while partitions are planned.
-const RANGE_BYTES: u32 = 1 << 20;
-/// Partitions of one file, at most; larger files get larger partitions.
-const PARTITIONS_MAX: u64 = 4096;
 
 /// Looks at a file.
 ///
@@ -31,24 +24,23 @@ pub(crate) fn plan(source: &str, options: &Options) -> Result<ReadPlan, Problem>
     }
     let gzip = Input::is_gzip(&object)?;
     let span = Span { start: 0, end: size, line: 1, gzip };
-    let (head, head_is_all) = read_head(source, span, options.sample_bytes)?;
-    let start = data_start(&head);
+    let sample = text_rows::sample(source, &object, span, options.sample_bytes)?;
+    let (head, head_is_all) = (&sample.head[..], sample.head_is_all);
+    let start = text_rows::first_record(head);
     if head[start.0..].is_empty() {
         return Err(empty());
     }
-    let (names, data) = read_names(source, &head, head_is_all, start, options, &dialect)?;
+    let (names, data) = read_names(source, head, head_is_all, start, options, &dialect)?;
     check_names(source, &names, options)?;
 
     let mut guesses = vec![Guess::Nothing; names.len()];
-    let sample = &head[data.0..head.len().min(options.sample_bytes.max(data.0))];
-    let sample_is_all = head_is_all && data.0 + sample.len() == head.len();
-    look_at(sample, sample_is_all, &dialect, &mut guesses);
-    if !gzip {
-        for at in [size / 2, size.saturating_sub(u64::from(PIECE_BYTES))] {
-            if at >= head.len() as u64 {
-                look_at_piece(&object.read(at, PIECE_BYTES)?, &dialect, &mut guesses);
-            }
-        }
+    let first = &head[data.0..head.len().min(options.sample_bytes.max(data.0))];
+    let first_is_all = head_is_all && data.0 + first.len() == head.len();
+    look_at(first, first_is_all, &dialect, &mut guesses);
+    // Nobody knows whether a piece from within the file starts in a quoted cell, so only those without quotes count.
+    let has_quote = |piece: &[u8]| dialect.quote.is_some_and(|quote| piece.contains(&quote));
+    for piece in sample.pieces.iter().filter(|piece| !has_quote(piece)) {
+        look_at(piece, true, &dialect, &mut guesses);
     }
     let fields = names.into_iter().zip(guesses).map(|(name, guess)| {
         let kind = options.types.get(&name).copied().unwrap_or_else(|| guess.kind());
@@ -56,43 +48,9 @@ pub(crate) fn plan(source: &str, options: &Options) -> Result<ReadPlan, Problem>
         Field { name, kind, nullable: true }
     });
     let schema = Schema { fields: fields.collect() };
-    let spans = if gzip {
-        vec![(Span { start: data.0 as u64, end: size, line: data.1, gzip }, None)]
-    } else {
-        partition(&object, Span { start: data.0 as u64, end: size, line: data.1, gzip }, options, &dialect)?
-    };
-    let partitions = spans.into_iter().map(|(span, rows_hint)| Partition {
-        token: span.to_token(),
-        rows_hint,
-        bytes_hint: Some(span.end - span.start),
-    });
-    Ok(ReadPlan { schema, partitions: partitions.collect() })
-}
-
-/// The first bytes of a file, and whether these are all.
-fn read_head(source: &str, span: Span, bytes: usize) -> Result<(Vec<u8>, bool), Problem> {
-    let mut input = Input::open(source, objects::open(source)?, span);
-    let mut head = Vec::new();
-    while input.read_more(&mut head)? {
-        if head.len() > bytes {
-            return Ok((head, false));
-        }
-    }
-    Ok((head, true))
-}
-
-/// Where the first record starts: its byte and line, behind a byte order mark and blank lines.
-fn data_start(head: &[u8]) -> (usize, u64) {
-    let mut at = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let mut line = 1;
-    loop {
-        match head[at..] {
-            [b'\n', ..] => at += 1,
-            [b'\r', b'\n', ..] => at += 2,
-            _ => return (at, line),
-        }
-        line += 1;
-    }
+    let records = Span { start: data.0 as u64, end: size.max(data.0 as u64), line: data.1, gzip };
+    let partitions = text_rows::split(&object, records, options.partition_bytes, Follower::new(&dialect))?;
+    Ok(ReadPlan { schema, partitions })
 }
 
 /// The names of the columns, and where the records with data start.
@@ -173,57 +131,4 @@ fn look_at(mut bytes: &[u8], last_is_whole: bool, dialect: &Dialect, guesses: &m
             }
         }
     }
-}
-
-/// A sample from within a file, where nobody knows whether it starts in a quoted cell: looked at only without quotes.
-fn look_at_piece(piece: &[u8], dialect: &Dialect, guesses: &mut [Guess]) {
-    if dialect.quote.is_some_and(|quote| piece.contains(&quote)) {
-        return;
-    }
-    let feed = |byte: &u8| *byte == b'\n';
-    let (Some(first), Some(last)) = (piece.iter().position(feed), piece.iter().rposition(feed)) else { return };
-    look_at(&piece[first + 1..(last + 1).max(first + 1)], true, dialect, guesses);
-}
-
-/// Spans of whole records and, where a record is a line, their number.
-type Spans = Vec<(Span, Option<u64>)>;
-
-/// Splits a plain file at record boundaries. It reads a file of more than one partition once, to know which line
-/// breaks are within quotes and how many lines lie before.
-fn partition(object: &objects::Object, all: Span, options: &Options, dialect: &Dialect) -> Result<Spans, Problem> {
-    let bytes = all.end - all.start;
-    let wanted = options.partition_bytes.max(bytes / PARTITIONS_MAX).max(1);
-    if bytes <= wanted + wanted / 2 {
-        return Ok(vec![(all, None)]);
-    }
-    let mut follower = Follower::new(dialect);
-    let mut spans = Spans::new();
-    let mut span = Span { end: all.start, ..all };
-    while span.end < all.end {
-        let wanted_bytes = u32::try_from(all.end - span.end).map_or(RANGE_BYTES, |left| left.min(RANGE_BYTES));
-        let range = object.read(span.end, wanted_bytes)?;
-        if range.is_empty() {
-            break;
-        }
-        let mut rest = &range[..];
-        while !rest.is_empty() {
-            let missing = (span.start + wanted).saturating_sub(span.end + 1);
-            let (followed, ends) = follower.follow(rest, usize::try_from(missing).unwrap_or(usize::MAX));
-            rest = &rest[followed..];
-            span.end += followed as u64;
-            if ends {
-                spans.push((span, None));
-                span = Span { start: span.end, line: all.line + follower.lines, ..span };
-            }
-        }
-    }
-    if span.end > span.start || spans.is_empty() {
-        spans.push((span, None));
-    }
-    let mut lines: Vec<u64> = spans.iter().map(|(span, _)| span.line).collect();
-    lines.push(all.line + follower.lines);
-    for ((_, rows), pair) in spans.iter_mut().zip(lines.windows(2)) {
-        *rows = Some(pair[1] - pair[0]);
-    }
-    Ok(spans)
 }

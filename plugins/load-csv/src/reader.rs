@@ -1,29 +1,21 @@
 //! Records as rows of a block.
 
 use plinth_sdk::{Block, Kind, Problem, Schema, objects};
-use text_rows::{Column, Columns, Guess, Input, Span, cell, invalid_utf8};
+use text_rows::{Column, Columns, Guess, Input, Span, Window, cell, invalid_utf8};
 
 use crate::dialect::{Dialect, Options};
 use crate::record::find_end;
 
-/// A record has at most this many bytes: an open quote must not read a whole file into memory.
-const RECORD_BYTES_MAX: usize = 16 << 20;
 /// Rows of one block, at most.
 const ROWS_MAX: u32 = 1 << 16;
 
 /// One partition being read.
 pub struct CsvReader {
     source: String,
-    input: Input,
     dialect: Dialect,
     columns: Columns,
     kinds: Vec<Kind>,
-    window: Vec<u8>,
-    /// Next record to be read in the window.
-    at: usize,
-    /// End of the records in the window that are whole, as far as line breaks tell.
-    whole: usize,
-    input_ended: bool,
+    window: Window,
     /// Line of the next record.
     line: u64,
     /// Rows of this block whose line is not the one after that of the row before, with their lines.
@@ -52,72 +44,29 @@ impl CsvReader {
         }
         let mut reader = Self {
             source: source.to_owned(),
-            input: Input::open(source, object, span),
             dialect,
             kinds: schema.fields.iter().map(|field| field.kind).collect(),
             columns: Columns::new(schema),
-            window: Vec::new(),
-            at: 0,
-            whole: 0,
-            input_ended: false,
+            window: Window::new(Input::open(source, object, span)),
             line: span.line,
             line_marks: Vec::new(),
             unescaped: Vec::new(),
         };
         if span.gzip {
             // The bytes up to the data, which is where `start` is in what comes out of the decoder.
-            reader.skip(usize::try_from(span.start).unwrap_or(usize::MAX))?;
+            reader.window.skip(span.start)?;
         }
         Ok(reader)
-    }
-
-    /// Reads past the first bytes; they are few.
-    fn skip(&mut self, bytes: usize) -> Result<(), Problem> {
-        while self.window.len() < bytes && self.input.read_more(&mut self.window)? {}
-        self.at = bytes.min(self.window.len());
-        self.find_whole();
-        Ok(())
-    }
-
-    /// Reads more bytes behind those that are left; `false` where there are none.
-    fn refill(&mut self) -> Result<bool, Problem> {
-        if self.input_ended {
-            return Ok(false);
-        }
-        self.window.drain(..self.at);
-        self.at = 0;
-        if self.window.len() > RECORD_BYTES_MAX {
-            let message = format!(
-                "{}: line {}: the record is longer than {} MiB; is a quote left open, or the quote option wrong?",
-                self.source,
-                self.line,
-                RECORD_BYTES_MAX >> 20
-            );
-            return Err(Problem::bad_input("record-too-long", message));
-        }
-        if !self.input.read_more(&mut self.window)? {
-            self.input_ended = true;
-            if self.window.last().is_some_and(|&last| last != b'\n') {
-                self.window.push(b'\n');
-            }
-        }
-        self.find_whole();
-        Ok(self.whole > 0 || !self.input_ended)
-    }
-
-    fn find_whole(&mut self) {
-        let feed = self.window[self.at..].iter().rposition(|&byte| byte == b'\n');
-        self.whole = feed.map_or(self.at, |feed| self.at + feed + 1);
     }
 
     /// Reads one record into the columns; `false` where it was a blank line.
     fn read_record(&mut self, row: usize) -> Result<bool, Trouble> {
         let Self { window, columns, kinds, dialect, .. } = self;
-        let bytes = &window[..self.whole];
+        let bytes = &window.bytes[..window.whole];
         let line = self.line;
-        let mut at = self.at;
+        let mut at = window.at;
         if bytes[at] == b'\n' || bytes[at..].starts_with(b"\r\n") {
-            self.at += if bytes[at] == b'\n' { 1 } else { 2 };
+            self.window.at += if bytes[at] == b'\n' { 1 } else { 2 };
             self.line += 1;
             self.line_marks.push((row, self.line));
             return Ok(false);
@@ -165,7 +114,7 @@ impl CsvReader {
         if fields < kinds.len() || bytes[at - 1] != b'\n' {
             return Err(self.ragged(line));
         }
-        self.at = at;
+        self.window.at = at;
         self.line += 1 + breaks;
         if breaks > 0 {
             self.line_marks.push((row + 1, self.line));
@@ -176,7 +125,8 @@ impl CsvReader {
     /// A record with too few or too many fields, which may also be one that does not end in the window.
     #[cold]
     fn ragged(&mut self, line: u64) -> Trouble {
-        let Some(record) = crate::record::split(&self.window[self.at..self.whole], &self.dialect) else {
+        let Some(record) = crate::record::split(&self.window.bytes[self.window.at..self.window.whole], &self.dialect)
+        else {
             return Trouble::Incomplete(line);
         };
         let (found, wanted) = (record.cells.len(), self.kinds.len());
@@ -226,8 +176,8 @@ impl plinth_sdk::loader::Reader for CsvReader {
         self.line_marks.clear();
         self.line_marks.push((0, self.line));
         while rows < max {
-            if self.at >= self.whole {
-                if !self.refill()? {
+            if self.window.at >= self.window.whole {
+                if !self.window.refill(&self.source, self.line)? {
                     break;
                 }
                 continue;
@@ -243,14 +193,14 @@ impl plinth_sdk::loader::Reader for CsvReader {
                 Err(Trouble::Problem(problem)) => return Err(problem),
                 Err(Trouble::Incomplete(opened)) => {
                     self.columns.truncate(rows);
-                    if self.input_ended {
+                    if self.window.is_last() {
                         let message = format!(
                             "{}: line {opened}: a quote opens here and never closes; close it, or set quote to nothing",
                             self.source
                         );
                         return Err(Problem::bad_input("unterminated-quote", message));
                     }
-                    self.refill()?;
+                    self.window.refill(&self.source, self.line)?;
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Where fields and records end.
 
+use text_rows::{Follow, count};
+
 use crate::dialect::Dialect;
 
 const LOW: u64 = 0x0101_0101_0101_0101;
@@ -90,8 +92,7 @@ pub(crate) struct Follower {
     delimiter: u8,
     quote: Option<u8>,
     state: State,
-    /// Line breaks seen.
-    pub(crate) lines: u64,
+    lines: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +113,25 @@ impl Follower {
         Self { delimiter: dialect.delimiter, quote: dialect.quote, state: State::Start, lines: 0 }
     }
 
-    /// Follows `bytes` up to the end of the first record that ends at or after `wanted`. Returns how many bytes were
-    /// followed, and whether a record ends there.
-    pub(crate) fn follow(&mut self, bytes: &[u8], wanted: usize) -> (usize, bool) {
+    fn after(&self, byte: u8) -> State {
+        let is_quote = Some(byte) == self.quote;
+        match self.state {
+            State::Quoted => {
+                if is_quote {
+                    State::AfterQuote
+                } else {
+                    State::Quoted
+                }
+            }
+            State::AfterQuote | State::Start if is_quote => State::Quoted,
+            _ if byte == self.delimiter || byte == b'\n' => State::Start,
+            _ => State::Plain,
+        }
+    }
+}
+
+impl Follow for Follower {
+    fn follow(&mut self, bytes: &[u8], wanted: usize) -> (usize, bool) {
         let has_quotes = self.quote.is_some_and(|quote| count(bytes, quote) > 0);
         if !has_quotes && !matches!(self.state, State::Quoted | State::AfterQuote) {
             let end = match bytes.get(wanted..) {
@@ -138,26 +155,9 @@ impl Follower {
         (bytes.len(), false)
     }
 
-    fn after(&self, byte: u8) -> State {
-        let is_quote = Some(byte) == self.quote;
-        match self.state {
-            State::Quoted => {
-                if is_quote {
-                    State::AfterQuote
-                } else {
-                    State::Quoted
-                }
-            }
-            State::AfterQuote | State::Start if is_quote => State::Quoted,
-            _ if byte == self.delimiter || byte == b'\n' => State::Start,
-            _ => State::Plain,
-        }
+    fn lines(&self) -> u64 {
+        self.lines
     }
-}
-
-/// How often a byte occurs, in runs short enough to be counted in bytes, which vector instructions do 16 at a time.
-fn count(bytes: &[u8], wanted: u8) -> usize {
-    bytes.chunks(240).map(|run| usize::from(run.iter().map(|&byte| u8::from(byte == wanted)).sum::<u8>())).sum()
 }
 
 #[cfg(test)]
