@@ -64,25 +64,21 @@ impl DriftTest for Ks {
 ///
 /// An order is a path from (0, 0) to (n, m). The share of paths to a point that left the band on their way is the
 /// mean of its two predecessors' shares, weighted by how many paths come from each; all terms are positive, so small
-/// probabilities keep their precision.
+/// probabilities keep their precision. Only points within the band are visited; outside, the share is 1.
 fn exact(gap: u64, n: u64, m: u64) -> f64 {
     if gap == 0 {
         return 1.0;
     }
-    let outside = |i: u64, j: u64| (i * m).abs_diff(j * n) >= gap;
-    let mut row: Vec<f64> = Vec::with_capacity(m as usize + 1);
-    row.push(0.0);
-    for j in 1..=m {
-        row.push(if outside(0, j) { 1.0 } else { row[j as usize - 1] });
-    }
+    let mut row = vec![1.0; m as usize + 1];
+    let last_inside = |i: u64| ((i * m + gap - 1) / n).min(m) as usize;
+    row[..=last_inside(0)].fill(0.0);
     for i in 1..=n {
-        if outside(i, 0) {
-            row[0] = 1.0;
+        let first = if i * m < gap { 0 } else { (i * m - gap) / n + 1 } as usize;
+        if first > 0 {
+            row[first - 1] = 1.0;
         }
-        for j in 1..=m {
-            let (from_left, from_below) = (row[j as usize - 1], row[j as usize]);
-            row[j as usize] =
-                if outside(i, j) { 1.0 } else { (i as f64 * from_below + j as f64 * from_left) / (i + j) as f64 };
+        for j in first.max(1)..=last_inside(i) {
+            row[j] = (i as f64 * row[j] + j as f64 * row[j - 1]) / (i + j as u64) as f64;
         }
     }
     row[m as usize].min(1.0)

@@ -25,7 +25,7 @@
 //! | `short-f64s`, `long-f64s` | the float64 list holds one value too few, one too many |
 //! | `more-rows`, `fewer-rows` | `rows` is one more, one fewer than came in; all lists fit the lie |
 //! | `huge-rows` | `rows` is 2^32 - 1, with all lists empty |
-//! | `huge-return` | `evil` (text) holds 256 MiB in its first row |
+//! | `huge-return` | `evil` (text) holds 160 MiB in its first row |
 //! | `bad-utf8` | `evil` (text) holds the byte 0xFF |
 //! | `split-utf8` | `evil` (text) is UTF-8 as a whole, and an offset cuts a character in two |
 //! | `falling-offsets` | an offset of `evil` (text) is smaller than the one before |
@@ -39,7 +39,7 @@
 //! | `many-columns` | `output` has 100,000 columns |
 //! | `same-names` | `output` has every column twice |
 //! | `empty-name` | `output` has a column without a name |
-//! | `big-state` | the fitted state is 256 MiB |
+//! | `big-state` | the fitted state is 96 MiB |
 //! | `endless-passes` | every pass asks for another |
 //!
 //! **Loaders** ([`loader`]) have one float64 column `x` and one partition, except for this.

@@ -94,7 +94,7 @@ impl Fitting for EvilFitting {
     fn end_pass(&mut self) -> Result<Step, Problem> {
         self.0.at("end-pass")?;
         Ok(match self.0.name.as_str() {
-            "big-state" => Step::Done(vec![b'x'; 256 << 20]),
+            "big-state" => Step::Done(vec![b'x'; 96 << 20]),
             "endless-passes" => Step::AnotherPass,
             _ => Step::Done(self.0.at.clone().unwrap_or_default().into_bytes()),
         })
@@ -179,7 +179,7 @@ fn add_text(name: &str, rows: &mut Block) {
     rows.offsets.push(start as u32);
     for row in 0..rows.rows {
         match name {
-            "huge-return" if row == 0 => rows.bytes.resize(start + (256 << 20), b'x'),
+            "huge-return" if row == 0 => rows.bytes.resize(start + (160 << 20), b'x'),
             "bad-utf8" => rows.bytes.push(0xff),
             _ => rows.bytes.extend_from_slice("é".as_bytes()),
         }

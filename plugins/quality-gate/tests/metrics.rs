@@ -124,7 +124,7 @@ fn one_slice_can_be_named() {
     let check = one(r#"{"thresholds": [{"metric": "f1", "min": 0.75, "slice": "state=AK"}]}"#);
     assert_eq!((check.outcome, check.reason.as_str()), (Outcome::Pass, "not judged: a slice needs 30 rows"));
     let check = one(r#"{"thresholds": [{"metric": "f1", "min": 0.75, "slice": "state=KA"}]}"#);
-    assert_eq!(check.reason, "`f1` was measured, but not in `state=KA`, did you mean `state=AK`?");
+    assert_eq!(check.reason, "`f1` was measured, but not in `state=KA`, did you mean `state=KS`?");
 }
 
 #[test]

@@ -4,8 +4,6 @@
 //! imports; a world's exports are described where an export macro is called, so a component states no more than it
 //! exports and imports no more than it calls.
 
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
-
 /// What the host offers.
 pub mod host {
     wit_bindgen::generate!({

@@ -18,6 +18,7 @@
 //! never converted. A component imports exactly what it uses of [`log`], [`objects`] and [`tables`], because an
 //! interface that was not granted is not linked. Natively the same code runs in ordinary unit tests, with
 //! [`tables::lend`] and [`objects::lend`] in place of the host; the component glue exists only for wasm32.
+#![warn(missing_docs)]
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
