@@ -46,11 +46,7 @@ fn main() -> Result<()> {
     arguments.retain(|a| a != "--json");
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let here = std::env::current_exe()?;
-    let place = Place {
-        plinth: here.with_file_name("plinth"),
-        plugins: root.join("target/plugins"),
-        root,
-    };
+    let place = Place { plinth: here.with_file_name("plinth"), plugins: root.join("target/plugins"), root };
     for needed in [&place.plinth, &place.plugins] {
         if !needed.exists() {
             bail!("{} is missing: run `cargo xtask bench`, which builds it", needed.display());

@@ -38,7 +38,12 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     };
     ensure!(status.success(), "plinth run of the large file failed");
-    figures.add("peak memory, 1 GiB CSV loaded and transformed", peak_kib as f64 / 1024.0, "MiB", Target::AtMost(300.0));
+    figures.add(
+        "peak memory, 1 GiB CSV loaded and transformed",
+        peak_kib as f64 / 1024.0,
+        "MiB",
+        Target::AtMost(300.0),
+    );
     Ok(())
 }
 

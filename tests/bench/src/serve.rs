@@ -39,11 +39,13 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let shown = plinth().args(["model", "show", "models:/churn/1", "--json"]).output()?.stdout;
     let version: Value = serde_json::from_slice(&shown).context("plinth model show")?;
     let files = version["files"].as_array().context("the version's files")?;
-    let model = files.iter().find(|f| f["role"] == "model").and_then(|f| f["hash"].as_str()).context("the model file")?;
+    let model =
+        files.iter().find(|f| f["role"] == "model").and_then(|f| f["hash"].as_str()).context("the model file")?;
     let model = folder.path().join(".plinth/blobs").join(&model[..2]).join(&model[2..]);
     let width = features_of(&version).context("the number of features")?;
 
-    let mut peer = Server::start(Command::new(std::env::current_exe()?).arg("peer-server").arg(&model), Channel::Stdout)?;
+    let mut peer =
+        Server::start(Command::new(std::env::current_exe()?).arg("peer-server").arg(&model), Channel::Stdout)?;
     let vector: Vec<f64> = (0..width).map(|i| i as f64 / 100.0).collect();
     let body = json!({ "inputs": [vector] }).to_string();
     load::run(peer.pid(), peer.port, "/predict", &body, CONNECTIONS, 200)?;

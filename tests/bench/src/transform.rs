@@ -1,0 +1,136 @@
+//! Standard scaling through a component, copies and checks included, against native Rust that makes a new batch.
+
+use std::{hint::black_box, sync::Arc};
+
+use anyhow::{Context, Result};
+use arrow_array::{Array, ArrayRef, Float64Array};
+use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step, Transform};
+use plinth_plugin::{Grants, Host, HostConfig};
+
+use crate::{
+    Place,
+    figures::{Figures, Target, median},
+};
+
+const ROWS: usize = 100_000;
+const COLUMNS: usize = 20;
+const OPTIONS: &str = r#"{"columns": "all"}"#;
+
+/// Batches, single rows, instantiation and loading from the cache of compiled components.
+pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
+    let cache = tempfile::tempdir()?;
+    let host = || {
+        Host::new(HostConfig {
+            cache_dir: cache.path().to_owned(),
+            limits: plinth_core::PluginLimits::default(),
+            deterministic: false,
+            progress: None,
+        })
+    };
+    let component = place.plugins.join("tabular.wasm");
+    let first = host();
+    let transform = first.load_file(&component, &Grants::none())?.transform()?;
+    let table = table(ROWS)?;
+    let mut fitting = transform.start("standard-scale", table.schema(), OPTIONS)?;
+    fitting.update(&table)?;
+    let state = loop {
+        match fitting.end_pass()? {
+            Step::Done(state) => break state,
+            Step::AnotherPass => fitting.update(&table)?,
+        }
+    };
+    let fitted = transform.load("standard-scale", &state, table.schema())?;
+
+    let scales = scales(&table);
+    let expected = native(&table, &scales);
+    let found = fitted.apply(&table)?;
+    anyhow::ensure!(close(&expected, &found)?, "the component and native Rust disagree");
+
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    // Taken in turns, so that a change of the machine's pace hits both.
+    for _ in 0..31 {
+        theirs.push(median(1, || drop(black_box(native(&table, &scales)))));
+        ours.push(median(1, || drop(black_box(fitted.apply(&table)))));
+    }
+    ours.sort_unstable();
+    theirs.sort_unstable();
+    let (ours, theirs) = (ours[15].as_secs_f64(), theirs[15].as_secs_f64());
+    figures.add("scale 100k x 20, native Rust", theirs * 1e3, "ms", Target::None);
+    figures.add("scale 100k x 20, component", ours * 1e3, "ms", Target::None);
+    figures.add("component / native speed", theirs / ours, "x", Target::AtLeast(0.5));
+
+    let row = self::table(1)?;
+    one_row(fitted.as_ref(), &row, figures)?;
+
+    let instantiate = median(500, || drop(black_box(transform.load("standard-scale", &state, table.schema()))));
+    figures.add("instantiate and load a fitted state", instantiate.as_secs_f64() * 1e6, "us", Target::AtMost(30.0));
+
+    let mut loads = Vec::new();
+    for _ in 0..11 {
+        let host = host();
+        // The engine is made once in a process, whatever the number of plugins.
+        host.load_file(&place.plugins.join("drift-tests.wasm"), &Grants::none())?.drift_test()?;
+        let plugin = host.load_file(&component, &Grants::none())?;
+        loads.push(median(1, || drop(black_box(plugin.transform()))));
+    }
+    loads.sort_unstable();
+    figures.add("load a compiled component from the cache", loads[5].as_secs_f64() * 1e3, "ms", Target::AtMost(5.0));
+    Ok(())
+}
+
+fn one_row(fitted: &dyn Fitted, row: &Batch, figures: &mut Figures) -> Result<()> {
+    fitted.apply(row)?;
+    const CALLS: u32 = 2_000;
+    let batch = median(51, || {
+        for _ in 0..CALLS {
+            drop(black_box(fitted.apply(black_box(row))));
+        }
+    });
+    figures.add("one row x 20, warm instance", batch.as_secs_f64() * 1e6 / f64::from(CALLS), "us", Target::AtMost(2.0));
+    Ok(())
+}
+
+fn table(rows: usize) -> Result<Batch> {
+    let fields = (0..COLUMNS).map(|i| Field::new(format!("x{i}"), Kind::Float64, false)).collect();
+    let columns = (0..COLUMNS)
+        .map(|c| {
+            Arc::new(Float64Array::from_iter_values((0..rows).map(|r| ((r * 31 + c * 7) % 1009) as f64))) as ArrayRef
+        })
+        .collect();
+    Ok(Batch::new(Schema::new(fields)?, columns, rows)?)
+}
+
+fn floats(column: &ArrayRef) -> &[f64] {
+    column.as_any().downcast_ref::<Float64Array>().map_or(&[], |array| array.values())
+}
+
+/// Mean and inverse standard deviation of each column.
+fn scales(table: &Batch) -> Vec<(f64, f64)> {
+    table
+        .columns()
+        .iter()
+        .map(|column| {
+            let values = floats(column);
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
+            (mean, 1.0 / variance.sqrt())
+        })
+        .collect()
+}
+
+fn native(table: &Batch, scales: &[(f64, f64)]) -> Vec<ArrayRef> {
+    table
+        .columns()
+        .iter()
+        .zip(scales)
+        .map(|(column, (mean, inverse))| {
+            Arc::new(Float64Array::from_iter_values(floats(column).iter().map(|v| (v - mean) * inverse))) as ArrayRef
+        })
+        .collect()
+}
+
+fn close(expected: &[ArrayRef], found: &Batch) -> Result<bool> {
+    anyhow::ensure!(found.num_columns() == expected.len(), "{} columns came back", found.num_columns());
+    let first = found.column(0).as_any().downcast_ref::<Float64Array>().context("float64 comes back")?;
+    Ok(floats(&expected[0]).iter().zip(first.values()).all(|(a, b)| (a - b).abs() < 1e-9))
+}
