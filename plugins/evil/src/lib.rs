@@ -22,7 +22,7 @@
 //! | item | does |
 //! |---|---|
 //! | `good` | nothing wrong: rows in, the same rows out |
-//! | `short-f64s`, `long-f64s` | the float64 list holds one value too few, one too many |
+//! | `lying-lengths`, `long-f64s` | the float64 list holds one value too few, one too many |
 //! | `more-rows`, `fewer-rows` | `rows` is one more, one fewer than came in; all lists fit the lie |
 //! | `huge-rows` | `rows` is 2^32 - 1, with all lists empty |
 //! | `huge-return` | `evil` (text) holds 160 MiB in its first row |

@@ -9,7 +9,7 @@ use crate::deeds;
 /// Misdeeds of transforms alone.
 pub const OWN: [&str; 20] = [
     "good",
-    "short-f64s",
+    "lying-lengths",
     "long-f64s",
     "more-rows",
     "fewer-rows",
@@ -130,7 +130,7 @@ impl Fitted for EvilFitted {
         self.deed.at("apply")?;
         let name = self.deed.name.as_str();
         match name {
-            "short-f64s" => {
+            "lying-lengths" => {
                 rows.f64s.pop();
             }
             "long-f64s" => rows.f64s.push(1.0),
