@@ -53,3 +53,8 @@ pub fn unknown_item(name: &str, items: &[Item]) -> Problem {
     let near = options::nearest(name, items.iter().map(|item| item.name.as_str()));
     Problem::bad_input("unknown-item", format!("this component has no `{name}`{near}"))
 }
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
