@@ -20,6 +20,7 @@ mod setup;
 mod shell;
 mod test;
 mod toolchain;
+mod wrapper;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -69,13 +70,22 @@ const COMMANDS: &[Command] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if std::env::var_os(wrapper::MARK).is_some() {
+        return match wrapper::run(&arguments) {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => failed(&error),
+        };
+    }
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn dispatch(arguments: &[String]) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::{
     repo::{Package, Repo, Workspace},
     shell,
     toolchain::{TARGET, Toolchain},
+    wrapper,
 };
 
 pub(crate) const HELP: &str = "plugins [NAME…]
@@ -89,6 +90,7 @@ fn build_one(repo: &Repo, toolchain: Toolchain, package: &Package, folder: &Path
 /// Compiles one plugin to a core module. What needs compiling is cargo's to know.
 fn compile(repo: &Repo, toolchain: Toolchain, name: &str) -> Result<PathBuf> {
     let mut command = toolchain.cargo(repo, "rustc");
+    wrapper::install(&mut command)?;
     command.args(["--release", "--quiet", "--package", name, "--lib", "--crate-type", "cdylib"]);
     if shell::in_ci() {
         command.arg("--locked");

@@ -21,14 +21,15 @@ pub(super) fn check(repo: &Repo) -> Result<Findings> {
     for workspace in [Workspace::Host, Workspace::Plugins] {
         let deny = |checks: &[&str]| {
             let mut command = repo.cargo(workspace);
-            command.args(["deny", "--log-level", "error", "check", "--config"]).arg(repo.path(CONFIG)).args(checks);
+            command.args(["deny", "--log-level", "error", "--config"]).arg(repo.path(CONFIG));
+            command.args(["check", "--hide-inclusion-graph"]).args(checks);
             shell::output(&mut command)
         };
-        let offline = deny(&["--hide-inclusion-graph", "bans", "licenses", "sources"])?;
+        let offline = deny(&["bans", "licenses", "sources"])?;
         if !offline.status.success() {
             findings.push(shell::said(&offline));
         }
-        let advisories = deny(&["--hide-inclusion-graph", "advisories"])?;
+        let advisories = deny(&["advisories"])?;
         if !advisories.status.success() {
             let said = shell::said(&advisories);
             if said.contains("failed to fetch advisory database") {
@@ -44,7 +45,7 @@ pub(super) fn check(repo: &Repo) -> Result<Findings> {
 /// The configuration, as the tables have it.
 pub(crate) fn config() -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("    \"{name}\",\n")).collect::<String>();
-    let heavy = edges::HEAVY.iter().map(|heavy| {
+    let heavy = edges::HEAVY.iter().filter(|heavy| heavy.only_ours).map(|heavy| {
         let wrappers: Vec<_> = heavy.wrappers().map(|wrapper| format!("\"{wrapper}\"")).collect();
         format!("    {{ crate = \"{}\", wrappers = [{}] }},\n", heavy.pattern, wrappers.join(", "))
     });

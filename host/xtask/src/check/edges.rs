@@ -20,6 +20,8 @@ pub(crate) struct Heavy {
     /// The crate's name; a `*` at the end stands for any ending.
     pub(crate) pattern: &'static str,
     owners: &'static [&'static str],
+    /// Whether no crate of others depends on it, so that cargo-deny, which cannot tell ours from others', holds it too.
+    pub(crate) only_ours: bool,
     reason: &'static str,
 }
 
@@ -68,19 +70,29 @@ const EDGES: &[Edge] = &[
 ];
 
 pub(crate) const HEAVY: &[Heavy] = &[
-    Heavy { pattern: "wasmtime*", owners: &["plugin"], reason: "slow to build, and the sandbox has one border" },
-    Heavy { pattern: "ort", owners: &["tensor"], reason: "a pre-release that loads a native library" },
-    Heavy { pattern: "rusqlite", owners: &["store"], reason: "all SQL is in one place" },
-    Heavy { pattern: "linfa*", owners: &["train"], reason: "pins an older ndarray" },
-    Heavy { pattern: "perpetual", owners: &["train"], reason: "one trainer's implementation" },
-    Heavy { pattern: "prost", owners: &["train"], reason: "only the ONNX export writes protobuf" },
-    Heavy { pattern: "parquet", owners: &["table"], reason: "file formats are known in one place" },
-    Heavy { pattern: "datafusion*", owners: &["table"], reason: "the heaviest of all" },
-    Heavy { pattern: "statrs", owners: &["monitor"], reason: "statistics are the monitor's" },
-    Heavy { pattern: "axum*", owners: &["api"], reason: "domain crates know no HTTP" },
-    Heavy { pattern: "tower*", owners: &["api"], reason: "domain crates know no HTTP" },
-    Heavy { pattern: "clap*", owners: &["cli"], reason: "only the command line parses arguments" },
-    Heavy { pattern: "anyhow", owners: &["cli", "xtask"], reason: "libraries have error types of their own" },
+    Heavy {
+        pattern: "wasmtime*",
+        owners: &["plugin"],
+        only_ours: false,
+        reason: "slow to build, and the sandbox has one border",
+    },
+    Heavy { pattern: "ort", owners: &["tensor"], only_ours: true, reason: "a pre-release that loads a native library" },
+    Heavy { pattern: "rusqlite", owners: &["store"], only_ours: true, reason: "all SQL is in one place" },
+    Heavy { pattern: "linfa*", owners: &["train"], only_ours: false, reason: "pins an older ndarray" },
+    Heavy { pattern: "perpetual", owners: &["train"], only_ours: true, reason: "one trainer's implementation" },
+    Heavy { pattern: "prost", owners: &["train"], only_ours: true, reason: "only the ONNX export writes protobuf" },
+    Heavy { pattern: "parquet", owners: &["table"], only_ours: true, reason: "file formats are known in one place" },
+    Heavy { pattern: "datafusion*", owners: &["table"], only_ours: false, reason: "the heaviest of all" },
+    Heavy { pattern: "statrs", owners: &["monitor"], only_ours: true, reason: "statistics are the monitor's" },
+    Heavy { pattern: "axum*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
+    Heavy { pattern: "tower*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
+    Heavy { pattern: "clap*", owners: &["cli"], only_ours: false, reason: "only the command line parses arguments" },
+    Heavy {
+        pattern: "anyhow",
+        owners: &["cli", "xtask"],
+        only_ours: false,
+        reason: "libraries have error types of their own",
+    },
 ];
 
 /// Checks both workspaces.

@@ -87,7 +87,7 @@ fn commands(commands: impl IntoIterator<Item = std::process::Command>) -> Result
 fn format(repo: &Repo) -> Result<Findings> {
     commands([Workspace::Host, Workspace::Plugins].map(|workspace| {
         let mut command = repo.cargo(workspace);
-        command.args(["fmt", "--all", "--check"]);
+        command.args(["fmt", "--all", "--check", "--", "--files-with-diff"]);
         command
     }))
 }
