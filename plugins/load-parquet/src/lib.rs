@@ -1,8 +1,8 @@
 //! Loads Parquet files: by ranges, so that only the columns that are asked for are read, with row groups as
 //! partitions.
 //!
-//! It knows nothing of where bytes come from, and of Arrow only what comes out of the Parquet decoder; a type that has
-//! no counterpart is refused by name before anything is read.
+//! It knows nothing of where bytes come from, nor of nested data; a type that has no counterpart is
+//! refused by name before anything is read.
 //!
 //! Entry point: [`Parquet`]. Invariants: rows come in file order; nothing is rounded silently except decimals, which
 //! become float64; memory is bounded by the pages of one row group that are being decoded and the block asked for.

@@ -1,14 +1,14 @@
 //! What a file holds: its columns and its row groups.
 
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader as _, Length as _, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
 use plinth_sdk::loader::{Partition, ReadPlan};
 use plinth_sdk::{Field, Problem, Schema, options::nearest};
 use serde::Deserialize;
 
-use crate::convert::kind_of;
+use crate::convert::Meaning;
 use crate::file::File;
 
 /// Options of the loader; `options.json` describes them.
@@ -34,7 +34,7 @@ impl Default for Options {
 pub(crate) fn plan(source: &str, options: &Options) -> Result<ReadPlan, Problem> {
     let table = Table::open(source, options)?;
     let mut partitions = Vec::new();
-    let groups = table.builder.metadata().row_groups();
+    let groups = table.file.metadata().row_groups();
     let mut first = 0;
     while first < groups.len() {
         let (mut last, mut bytes, mut rows) = (first, 0, 0);
@@ -51,10 +51,11 @@ pub(crate) fn plan(source: &str, options: &Options) -> Result<ReadPlan, Problem>
 
 /// An open file with the columns that were asked for.
 pub(crate) struct Table {
-    pub(crate) builder: ParquetRecordBatchReaderBuilder<File>,
+    pub(crate) file: SerializedFileReader<File>,
     /// The columns that are read.
     pub(crate) schema: Schema,
-    pub(crate) mask: ProjectionMask,
+    /// Where each of them is in the file, and what it holds.
+    pub(crate) leaves: Vec<(usize, Meaning)>,
 }
 
 impl Table {
@@ -64,70 +65,69 @@ impl Table {
     /// As [`plan`].
     pub(crate) fn open(source: &str, options: &Options) -> Result<Self, Problem> {
         let file = File::open(source)?;
-        if parquet::file::reader::Length::len(&file) == 0 {
+        if file.len() == 0 {
             return Err(Problem::bad_input("empty-file", format!("{source}: the file is empty")));
         }
-        // The columns' own types say all we can hold; what Arrow wrote besides only adds encodings of the same.
-        let reading = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, reading)
-            .map_err(|error| bad_parquet(source, error))?;
-        let all = builder.schema().fields();
-        if let Some(columns) = &options.columns {
-            for name in columns {
-                if !all.iter().any(|field| field.name() == name) {
-                    let near = nearest(name, all.iter().map(|field| field.name().as_str()));
-                    let message = format!("{source}: there is no column `{name}`{near}");
-                    return Err(Problem::bad_input("unknown-column", message).in_column(name));
-                }
+        let file = SerializedFileReader::new(file).map_err(|error| bad_parquet(source, error))?;
+        let descriptor = file.metadata().file_metadata().schema_descr();
+        let all: Vec<&str> = descriptor.root_schema().get_fields().iter().map(|field| field.name()).collect();
+        for name in options.columns.iter().flatten() {
+            if !all.contains(&name.as_str()) {
+                let near = nearest(name, all.iter().copied());
+                let message = format!("{source}: there is no column `{name}`{near}");
+                return Err(Problem::bad_input("unknown-column", message).in_column(name));
             }
         }
-        let wanted = |name: &String| options.columns.as_ref().is_none_or(|columns| columns.contains(name));
-        let mut roots = Vec::new();
-        let mut fields: Vec<Field> = Vec::new();
-        for (root, field) in all.iter().enumerate().filter(|(_, field)| wanted(field.name())) {
-            let name = field.name();
-            let kind = kind_of(field.data_type()).ok_or_else(|| {
+        let (mut schema, mut leaves) = (Schema::default(), Vec::new());
+        for (root, name) in all.into_iter().enumerate() {
+            if options.columns.as_ref().is_some_and(|columns| !columns.iter().any(|wanted| wanted == name)) {
+                continue;
+            }
+            let (leaf, meaning) = flat_column(descriptor, root).map_err(|found| {
                 let message = format!(
-                    "{source}: column `{name}` has the type {}, which has no counterpart here; leave it out with columns",
-                    field.data_type()
+                    "{source}: column `{name}` is {found}, which has no counterpart here; leave it out with columns"
                 );
                 Problem::bad_input("unsupported-type", message).in_column(name)
             })?;
-            if fields.iter().any(|there| there.name == *name) {
+            if schema.index_of(name).is_some() {
                 let message = format!("{source}: two columns are named `{name}`");
                 return Err(Problem::bad_input("duplicate-column", message).in_column(name));
             }
-            roots.push(root);
-            fields.push(Field { name: name.clone(), kind, nullable: field.is_nullable() });
+            check_compression(source, &file, leaf, name)?;
+            let nullable = descriptor.column(leaf).max_def_level() > 0;
+            schema.fields.push(Field::new(name, meaning.kind(), nullable));
+            leaves.push((leaf, meaning));
         }
-        if fields.is_empty() {
+        if leaves.is_empty() {
             return Err(Problem::bad_input("bad-parquet", format!("{source}: the file has no column")));
         }
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        check_compression(source, &builder, &mask)?;
-        Ok(Self { builder, schema: Schema { fields }, mask })
+        Ok(Self { file, schema, leaves })
     }
 }
 
-fn check_compression(
-    source: &str,
-    builder: &ParquetRecordBatchReaderBuilder<File>,
-    mask: &ProjectionMask,
-) -> Result<(), Problem> {
-    for group in builder.metadata().row_groups() {
-        for (_, column) in group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf)) {
-            let name = column.column_path().string();
-            let codec = match column.compression() {
-                Compression::BROTLI(_) => "brotli",
-                Compression::LZO => "lzo",
-                _ => continue,
-            };
-            let message = format!(
-                "{source}: column `{name}` is compressed with {codec}, which this loader cannot read; write the file with \
-                 zstd, snappy, gzip or lz4"
-            );
-            return Err(Problem::bad_input("unsupported-compression", message).in_column(name));
-        }
+/// The leaf of a column that is not nested, and what it holds; otherwise what it is instead.
+fn flat_column(descriptor: &SchemaDescriptor, root: usize) -> Result<(usize, Meaning), String> {
+    let leaf = (0..descriptor.num_columns()).find(|&leaf| descriptor.get_column_root_idx(leaf) == root);
+    let Some(leaf) = leaf else { return Err("a group without columns".to_owned()) };
+    let column = descriptor.column(leaf);
+    if !descriptor.get_column_root(leaf).is_primitive() || column.max_rep_level() > 0 || column.max_def_level() > 1 {
+        return Err("nested (a list, a map or a struct)".to_owned());
+    }
+    Meaning::of(&column).map(|meaning| (leaf, meaning))
+}
+
+fn check_compression(source: &str, file: &SerializedFileReader<File>, leaf: usize, name: &str) -> Result<(), Problem> {
+    for group in file.metadata().row_groups() {
+        let codec = match group.column(leaf).compression() {
+            Compression::BROTLI(_) => "brotli",
+            Compression::LZO => "lzo",
+            _ => continue,
+        };
+        let message = format!(
+            "{source}: column `{name}` is compressed with {codec}, which this loader cannot read; write the file with \
+             zstd, snappy, gzip or lz4"
+        );
+        return Err(Problem::bad_input("unsupported-compression", message).in_column(name));
     }
     Ok(())
 }
