@@ -7,9 +7,6 @@ use crate::{
     ruling::{Rule, chi_square_tail},
 };
 
-/// Expected count that a cell of the table must reach (Cochran 1954).
-const EXPECTED_MIN: f64 = 5.0;
-
 /// Do both samples have the same shares of categories?
 ///
 /// Both sides are samples: the table has two rows, and expected counts come from both together. (Taking the reference
@@ -58,40 +55,14 @@ impl DriftTest for ChiSquare {
             categories.counted.notes.push("both sides hold one value, the same".into());
             return Ok(categories.counted.by_p_value(0.0, 1.0, 0.0, &rule));
         }
-        pool_the_rare(&mut categories);
-        if categories.counts.len() == 1 {
+        categories.pool_the_rare();
+        if categories.all_are_rare() {
             return Ok(categories.counted.inconclusive("no category is frequent enough to be compared", &rule));
         }
         let statistic = statistic(&categories);
         let p_value = chi_square_tail(statistic, categories.counts.len() - 1);
         let effect = balanced_v(&categories);
         Ok(categories.counted.by_p_value(statistic, p_value, effect, &rule))
-    }
-}
-
-/// Makes one category of those with an expected count below 5 on either side; where their pool is still that small,
-/// it takes in the rarest of the others.
-fn pool_the_rare(categories: &mut Categories) {
-    let (n, m) = (categories.counted.n_reference as f64, categories.counted.n_current as f64);
-    let total_min = EXPECTED_MIN * (n + m) / n.min(m);
-    let is_rare = |&(r, c): &(u64, u64)| ((r + c) as f64) < total_min;
-    let (rare, mut kept): (Vec<_>, Vec<_>) = categories.counts.iter().copied().partition(is_rare);
-    if rare.is_empty() {
-        return;
-    }
-    let mut pool = rare.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-    let mut pooled = rare.len();
-    if is_rare(&pool)
-        && let Some(rarest) = (0..kept.len()).min_by_key(|&index| kept[index].0 + kept[index].1)
-    {
-        let count = kept.remove(rarest);
-        pool = (pool.0 + count.0, pool.1 + count.1);
-        pooled += 1;
-    }
-    kept.push(pool);
-    categories.counts = kept;
-    if pooled > 1 {
-        categories.counted.notes.push(format!("{pooled} rare categories were compared as one"));
     }
 }
 

@@ -13,6 +13,8 @@
 //! inconclusive and the numbers are still shown. An effect size does not grow with n, so that a test on a million
 //! rows can be told from a change that matters; with `effect-min` a drift needs an effect of that size.
 //!
+//! A new test is a file here, its name in the list of exports, and SciPy's values in `tests/golden.py`.
+//!
 //! What this crate does not know: windows, several columns, correction for multiple testing. The host does these.
 
 mod categories;

@@ -39,7 +39,7 @@ impl DriftTest for Psi {
     "threshold": {"type": "number", "exclusiveMinimum": 0, "default": 0.1, "description": "drift where the index is at least this and more than chance explains"},
     "rows-min": {"type": "integer", "minimum": 1, "default": 30, "description": "inconclusive where a side has fewer usable rows"},
     "bins": {"type": "integer", "minimum": 2, "maximum": 1000, "default": 10, "description": "quantile bins of the reference, for numbers"},
-    "values-max": {"type": "integer", "minimum": 0, "maximum": 100000, "default": 20, "description": "numbers with at most so many distinct values are compared value by value"}
+    "values-max": {"type": "integer", "minimum": 0, "maximum": 100000, "default": 20, "description": "so many distinct values are compared one by one; above, numbers are binned and rare texts pooled"}
   },
   "additionalProperties": false
 }"#;
@@ -52,6 +52,9 @@ impl DriftTest for Psi {
         let categories = Categories::of_values_or_bins(schema, reference, current, bins, values_max)?;
         if categories.counted.one_side_is_empty() {
             return Ok(categories.counted.inconclusive("one side has no values at all", &rule));
+        }
+        if categories.all_are_rare() {
+            return Ok(categories.counted.inconclusive("no category is frequent enough to be compared", &rule));
         }
         let index = index(&categories);
         let chance = chi_square_95(categories.counts.len() - 1) * categories.counted.variance_factor();
