@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use wasm_encoder::{ComponentSection, CustomSection};
 use wit_component::ComponentEncoder;
 
@@ -29,10 +29,12 @@ pub(crate) fn encode(module: &[u8], manifest: &str) -> Result<Vec<u8>> {
 pub(crate) fn manifest(package: &Package) -> String {
     let plinth = package.plinth.clone().unwrap_or_default();
     let list = |key: &str| plinth.get(key).cloned().unwrap_or_else(|| json!([]));
+    let summary = plinth.get("summary").and_then(Value::as_str).unwrap_or_default();
+    let description = if package.description.is_empty() { summary } else { &package.description };
     json!({
         "name": plinth.get("name").cloned().unwrap_or_else(|| json!(package.name)),
         "version": package.version,
-        "description": package.description,
+        "description": description,
         "license": package.license,
         "kind": list("kind"),
         "capabilities": list("capabilities"),
