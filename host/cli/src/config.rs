@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) onnxruntime: String,
     /// Folders that hold plugins, before the usual ones; relative to the project.
     pub(crate) plugin_dirs: Vec<String>,
+    /// Whether plugins see fixed clocks, seeded random numbers and canonical NaNs. Slows floating-point loops down.
+    pub(crate) deterministic: bool,
     /// `text` or `json`.
     pub(crate) log_format: String,
     /// What `plinth serve` does unless its flags say otherwise.
@@ -76,6 +78,7 @@ impl Default for Config {
             device: "auto".into(),
             onnxruntime: "auto".into(),
             plugin_dirs: Vec::new(),
+            deterministic: false,
             log_format: "text".into(),
             serve: ServeConfig::default(),
             monitor: plinth_monitor::Config::default(),

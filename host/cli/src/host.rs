@@ -17,10 +17,7 @@ use serde_json::Value;
 
 use crate::{config::Settings, output::Failure};
 
-pub(crate) use crate::{
-    components::{Grant, Identity},
-    plugins::PluginRef,
-};
+pub(crate) use crate::plugins::PluginRef;
 
 /// What commands and stages work with.
 pub(crate) struct Host {

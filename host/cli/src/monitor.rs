@@ -87,7 +87,7 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         current_side = beside(&current_side, &current.project(&[b]))?;
     }
     let plugin = PluginRef::named(TESTS);
-    let tests = host.drift_tests(&plugin).map_err(told)?;
+    let tests = host.components.drift_tests(&plugin).map_err(told)?;
     let mut report =
         plinth_monitor::check(&reference_side, &current_side, &Suite::new(vec![tests]), &host.settings.config.monitor)?;
     report.reference = version.reference();

@@ -26,7 +26,7 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
     let host = Host::open(settings, args.device.as_deref(), None)?;
     let version: ModelVersion = resolve(&host, &args.model)?;
     host.start_runtime_early();
-    let scorer = scorer::of_version(&host, &version, 1)?;
+    let scorer = scorer::of_version(&host, &version, 1, scorer::Use::Batch)?;
     let mut sink = Sink::open(args.output.as_deref(), scorer.output(), output.json)?;
     let mut rows = 0;
     for_each_batch(&host, &args.input, |batch| {
@@ -60,7 +60,7 @@ pub(crate) fn for_each_batch(
     })?;
     let plugin = PluginRef::named(Format::of(path)?.loader());
     let (loader, item) =
-        host.loader(host.cache(), &plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
+        host.components.loader(&plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
     let source = found.display().to_string();
     let plan = loader.plan(&item, &source, "{}")?;
     for partition in &plan.partitions {

@@ -22,31 +22,49 @@ pub(crate) fn document(version: &ModelVersion) -> Result<VersionDocument, Failur
     })
 }
 
+/// What a scorer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Files: a call may take its time.
+    Batch,
+    /// Requests: a call that takes long is given up.
+    Online,
+}
+
 /// A scorer for a model version. The component must be the one that was recorded, byte for byte.
-pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Scorer, Failure> {
+pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize, what: Use) -> Result<Scorer, Failure> {
     let document = document(version)?;
     let recorded = document.model.transform.component;
     let file = version.file(FileRole::Component)?;
     if file.hash != recorded {
         return Err(ComponentChanged { version: version.reference(), recorded, found: file.hash }.into());
     }
-    of_model(host, &document.model, sessions).map_err(|failure| Failure::of(&*failure.error))
+    of_model(host, &document.model, sessions, what).map_err(|failure| Failure::of(&*failure.error))
 }
 
 /// A scorer for a model that need not be registered.
-pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize) -> Result<Scorer, StageFailure> {
-    let fitted = fitted(host, &model.transform)?;
+pub(crate) fn of_model(
+    host: &Host,
+    model: &ModelDocument,
+    sessions: usize,
+    what: Use,
+) -> Result<Scorer, StageFailure> {
+    let fitted = fitted(host, &model.transform, what)?;
     let onnx = host.model(&model.onnx, sessions)?;
     Ok(Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
 }
 
 /// A fitted transform from the blob store: the component is checked against its name before a byte of it is run.
-pub(crate) fn fitted(host: &Host, transform: &TransformDocument) -> Result<Arc<dyn Fitted>, StageFailure> {
+pub(crate) fn fitted(
+    host: &Host,
+    transform: &TransformDocument,
+    what: Use,
+) -> Result<Arc<dyn Fitted>, StageFailure> {
     let blobs = host.store().blobs();
     blobs.check(&transform.component)?;
     let state = blobs.get(&transform.state)?;
     let path = blobs.path(&transform.component);
-    let component = host.components.stored_transform(&transform.plugin, &path, transform.component)?;
+    let component = host.components.stored_transform(&transform.plugin, &path, transform.component, what)?;
     Ok(component.load(&transform.item, &state, transform.signature.columns())?)
 }
 

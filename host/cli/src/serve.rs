@@ -137,7 +137,7 @@ impl Source for Registry {
 
 fn deployment(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Deployment, Failure> {
     let document = scorer::document(version)?;
-    let scorer = scorer::of_version(host, version, sessions)?;
+    let scorer = scorer::of_version(host, version, sessions, scorer::Use::Online)?;
     let hashes = vec![
         ("model".to_owned(), document.model.onnx),
         ("transform".to_owned(), document.model.transform.component),

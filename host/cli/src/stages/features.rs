@@ -60,7 +60,7 @@ impl StageHandler for Features {
     fn key_parts(&self, stage: &StageContext<'_>) -> Result<Vec<KeyPart>, StageFailure> {
         let config: Config = stage.stage.config()?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        Ok(vec![KeyPart { name: "plugin".into(), hash: self.0.plugin_hash(stage.cache, &plugin)? }])
+        Ok(vec![KeyPart { name: "plugin".into(), hash: self.0.components.hash(stage.cache, &plugin)? }])
     }
 
     fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
@@ -69,7 +69,7 @@ impl StageHandler for Features {
         let table = self.0.table(data)?;
         let signature = signature(&table, &config)?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let (transform, item, identity) = self.0.transform(stage.cache, &plugin, config.item.as_deref())?;
+        let (transform, item, identity) = self.0.components.transform(&plugin, config.item.as_deref())?;
 
         let fitting = transform.start(&item, signature.columns(), &options_text(&config.options))?;
         let state = self.fit(stage, fitting, &table, &signature)?;

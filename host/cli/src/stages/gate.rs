@@ -79,7 +79,7 @@ impl StageHandler for Gate {
     fn key_parts(&self, stage: &StageContext<'_>) -> Result<Vec<KeyPart>, StageFailure> {
         let config: Config = stage.stage.config()?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let mut parts = vec![KeyPart { name: "plugin".into(), hash: self.0.plugin_hash(stage.cache, &plugin)? }];
+        let mut parts = vec![KeyPart { name: "plugin".into(), hash: self.0.components.hash(stage.cache, &plugin)? }];
         if let Some(baseline) = self.baseline(&config)? {
             let document = read_document(&baseline)?;
             let evaluation: EvaluationDocument = self.0.read_json(&stage.input("evaluation").blob)?;
@@ -102,7 +102,7 @@ impl StageHandler for Gate {
         let evaluation: EvaluationDocument = self.0.read_json(&evaluation_blob)?;
         let model: ModelDocument = self.0.read_json(&evaluation.model)?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let (gate, item) = self.0.gate(stage.cache, &plugin, config.item.as_deref())?;
+        let (gate, item) = self.0.components.gate(&plugin, config.item.as_deref())?;
         let tables: Arc<dyn Tables> = Arc::new(Lent::new([
             ("data", self.0.table_of(&evaluation.data)?),
             ("predictions", self.0.table_of(&evaluation.predictions)?),
@@ -244,14 +244,15 @@ impl Gate {
         }
         let mask = BooleanArray::from(unseen);
         let measured = |model: &ModelDocument| -> Result<Vec<Metric>, StageFailure> {
-            let scorer = scorer::of_model(&self.0, model, 1)?;
+            let scorer = scorer::of_model(&self.0, model, 1, scorer::Use::Batch)?;
             let what = Measure {
                 model,
                 positive: evaluation.positive.as_deref(),
                 slices: &[],
+                slice_rows_min: 0,
                 rows: Some(&mask),
             };
-            Ok(measure(stage, &scorer, &table, &what)?.metrics)
+            Ok(measure(&self.0, stage, &scorer, &table, &what)?.metrics)
         };
         compared.metrics = Some((measured(model)?, measured(&theirs)?));
         Ok(compared)

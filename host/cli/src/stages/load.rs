@@ -68,7 +68,7 @@ impl StageHandler for Load {
         let config: Config = stage.stage.config()?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
         Ok(vec![
-            KeyPart { name: "plugin".into(), hash: self.0.plugin_hash(stage.cache, &plugin)? },
+            KeyPart { name: "plugin".into(), hash: self.0.components.hash(stage.cache, &plugin)? },
             KeyPart { name: "source".into(), hash: stage.cache.file_hash(&source_path(stage, &config.source)?)? },
         ])
     }
@@ -77,7 +77,7 @@ impl StageHandler for Load {
         let config: Config = stage.stage.config()?;
         let path = source_path(stage, &config.source)?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let (loader, item) = self.0.loader(stage.cache, &plugin, config.item.as_deref(), &path)?;
+        let (loader, item) = self.0.components.loader(&plugin, config.item.as_deref(), &path)?;
         let options = options_text(&config.options);
         let source = path.display().to_string();
         let plan = loader.plan(&item, &source, &options)?;

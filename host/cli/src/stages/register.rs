@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use plinth_core::{Code, Coded, ContentHash, codes, refs::name_problem};
-use plinth_ext::{Batch, Field, Schema};
 use plinth_pipeline::{
     InputRef, KeyPart, Output, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan,
     StageSpec,
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     documents::{EvaluationDocument, GateDocument, ModelDocument, PipelineDocument, VersionDocument},
+    evaluate::{beside, whole},
     gate::training_rows,
 };
 use crate::{host::Host, models::principal, scorer};
@@ -92,7 +92,7 @@ impl StageHandler for Register {
             evaluation: stage.input("evaluation").blob,
             evidence: stage.input("gate").blob,
             judged_against: gate.baseline.clone(),
-            metrics: whole(&evaluation),
+            metrics: whole(&evaluation.metrics),
             positive: evaluation.positive.clone(),
             pipeline: PipelineDocument {
                 file: absolute(stage.pipeline.path()),
@@ -184,23 +184,11 @@ impl Register {
             sample.push(&batch?)?;
         }
         let rows = sample.finish()?;
-        let scorer = scorer::of_model(&self.0, model, 1)?;
+        let scorer = scorer::of_model(&self.0, model, 1, scorer::Use::Batch)?;
         let predictions = scorer.score(&scorer.signature().coerce(&rows)?)?;
-        let mut fields = rows.schema().fields().to_vec();
-        fields.extend(
-            predictions.schema().fields().iter().map(|f| Field { name: format!("{PREDICTION}{}", f.name), ..f.clone() }),
-        );
-        let schema = Schema::new(fields)?;
-        let columns = rows.columns().iter().chain(predictions.columns()).cloned().collect();
-        let rows = Batch::new(schema.clone(), columns, rows.num_rows())?;
-        self.0.write_table("profile", &schema, |write| write(&rows))
+        let rows = beside(&rows, &predictions)?;
+        self.0.write_table("profile", rows.schema(), |write| write(&rows))
     }
-}
-
-/// The measurements that are not of a slice.
-fn whole(evaluation: &EvaluationDocument) -> BTreeMap<String, f64> {
-    let whole = evaluation.metrics.iter().filter(|metric| metric.slice.is_none() && metric.value.is_finite());
-    whole.map(|metric| (metric.name.clone(), metric.value)).collect()
 }
 
 fn absolute(path: &str) -> String {

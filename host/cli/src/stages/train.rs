@@ -168,7 +168,7 @@ impl Train {
         }
         if let Some(verify) = stage.inputs.get("verify") {
             let raw: Table = self.0.table(verify)?;
-            let fitted = scorer::fitted(&self.0, transform)?;
+            let fitted = scorer::fitted(&self.0, transform, scorer::Use::Batch)?;
             for batch in raw.batches()? {
                 stage.cancel.check()?;
                 let features = fitted.apply(&transform.signature.coerce(&batch?)?)?;

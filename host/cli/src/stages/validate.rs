@@ -49,7 +49,7 @@ impl StageHandler for Validate {
     fn key_parts(&self, stage: &StageContext<'_>) -> Result<Vec<KeyPart>, StageFailure> {
         let config: Config = stage.stage.config()?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        Ok(vec![KeyPart { name: "plugin".into(), hash: self.0.plugin_hash(stage.cache, &plugin)? }])
+        Ok(vec![KeyPart { name: "plugin".into(), hash: self.0.components.hash(stage.cache, &plugin)? }])
     }
 
     fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
@@ -57,7 +57,7 @@ impl StageHandler for Validate {
         let data = stage.input("data");
         let table = self.0.table(data)?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
-        let (gate, item) = self.0.gate(stage.cache, &plugin, config.item.as_deref())?;
+        let (gate, item) = self.0.components.gate(&plugin, config.item.as_deref())?;
         let candidate = Subject {
             reference: config.data.clone(),
             metrics: vec![Metric { name: "rows".into(), value: table.rows() as f64, slice: None, n: Some(table.rows()) }],

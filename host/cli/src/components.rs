@@ -1,0 +1,204 @@
+//! Plugins as extensions: finds a component, decides what it is granted, and hands out what it exports.
+//!
+//! Grants are what its manifest asks for, as far as the operator allows it. Naming a source in a stage allows the
+//! stage's loader to read exactly that source; a gate gets the tables of its call. Anything else needs a line in
+//! `plinth.toml`.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use plinth_core::ContentHash;
+use plinth_ext::{DriftTest, Gate, Item, Loader, Transform};
+use plinth_pipeline::{Cache, StageFailure};
+use plinth_plugin::{ExtensionPoint, FileObjects, Grants, Host, HostConfig, Plugin};
+use serde::Serialize;
+
+use crate::{
+    config::Settings,
+    output::Failure,
+    plugins::{Found, PluginError, PluginRef, pick},
+    scorer::Use,
+};
+
+/// The plugins of a process. Cheap to make: nothing is read or compiled before it is used.
+pub(crate) struct Components {
+    host: Host,
+    settings: Settings,
+    loaded: Mutex<HashMap<(PathBuf, Vec<String>), Plugin>>,
+}
+
+/// Who a component is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) hash: ContentHash,
+    pub(crate) path: PathBuf,
+}
+
+/// What `plinth plugin inspect` tells.
+#[derive(Debug, Serialize)]
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) path: String,
+    pub(crate) hash: ContentHash,
+    pub(crate) asks: Vec<String>,
+    pub(crate) granted: Vec<String>,
+    /// Extension point and item.
+    pub(crate) items: Vec<(String, Item)>,
+}
+
+impl Components {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let config = HostConfig {
+            cache_dir: cache_dir(settings),
+            limits: settings.config.limits.plugin.clone(),
+            deterministic: settings.config.deterministic,
+            progress: Some(Arc::new(|compiling: &plinth_plugin::Compiling<'_>| {
+                if compiling.done {
+                    let ms = compiling.elapsed.as_millis() as u64;
+                    tracing::info!(plugin = compiling.plugin, ms, "compiled; the next process finds it compiled");
+                }
+            })),
+        };
+        Self { host: Host::new(config), settings: settings.clone(), loaded: Mutex::default() }
+    }
+
+    /// The content hash of a plugin's file, which must be the pinned one if one is pinned.
+    pub(crate) fn hash(&self, cache: &Cache, plugin: &PluginRef) -> Result<ContentHash, StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        let hash = cache.file_hash(&found.path)?;
+        check_pin(&found, hash)?;
+        Ok(hash)
+    }
+
+    /// A loader that may read `source`.
+    pub(crate) fn loader(
+        &self,
+        plugin: &PluginRef,
+        item: Option<&str>,
+        source: &Path,
+    ) -> Result<(Arc<dyn Loader>, String), StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        let loaded = self.load(&found, Some("objects"))?;
+        let read = self.settings.config.plugins.get(&found.name).into_iter().flat_map(|plugin| &plugin.read);
+        let granted = read.map(|folder| self.settings.project.join(folder)).chain([source.to_owned()]);
+        let loader = loaded.loader(Arc::new(FileObjects::new(granted)))?;
+        let item = pick(&found.name, loader.items(), item)?;
+        Ok((loader, item))
+    }
+
+    /// A gate, which gets the tables of each call.
+    pub(crate) fn gate(&self, plugin: &PluginRef, item: Option<&str>) -> Result<(Arc<dyn Gate>, String), StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        let gate = self.load(&found, Some("tables"))?.gate()?;
+        let item = pick(&found.name, gate.items(), item)?;
+        Ok((gate, item))
+    }
+
+    /// A transform.
+    pub(crate) fn transform(
+        &self,
+        plugin: &PluginRef,
+        item: Option<&str>,
+    ) -> Result<(Arc<dyn Transform>, String, Identity), StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        let loaded = self.load(&found, None)?;
+        let transform = loaded.transform()?;
+        let item = pick(&found.name, transform.items(), item)?;
+        let version = loaded.manifest().version.clone();
+        Ok((transform, item, Identity { name: found.name, version, hash: loaded.hash(), path: found.path }))
+    }
+
+    /// A transform from the blob store, where its file is named by its hash.
+    pub(crate) fn stored_transform(
+        &self,
+        name: &str,
+        path: &Path,
+        expected: ContentHash,
+        what: Use,
+    ) -> Result<Arc<dyn Transform>, StageFailure> {
+        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected) };
+        let loaded = self.load(&found, None)?;
+        Ok(match what {
+            Use::Batch => loaded.transform()?,
+            Use::Online => loaded.online_transform()?,
+        })
+    }
+
+    /// A plugin's drift tests.
+    pub(crate) fn drift_tests(&self, plugin: &PluginRef) -> Result<Arc<dyn DriftTest>, StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        Ok(self.load(&found, None)?.drift_test()?)
+    }
+
+    /// What a component offers, asks for and is granted.
+    pub(crate) fn inspect(&self, found: &Found) -> Result<About, Failure> {
+        // Looked at with everything granted: nothing is run but `describe`.
+        let plugin = self.host.load_file(&found.path, &Grants::of(Grants::known().iter().copied()))?;
+        let mut items = Vec::new();
+        for point in plugin.exports() {
+            let mut add = |list: &[Item]| items.extend(list.iter().map(|i| (point.name().to_owned(), i.clone())));
+            match point {
+                ExtensionPoint::Loader => add(plugin.loader(Arc::new(FileObjects::default()))?.items()),
+                ExtensionPoint::Transform => add(plugin.transform()?.items()),
+                ExtensionPoint::Gate => add(plugin.gate()?.items()),
+                ExtensionPoint::DriftTest => {
+                    let tests = plugin.drift_test()?;
+                    add(&tests.items().iter().map(|test| test.item.clone()).collect::<Vec<_>>());
+                }
+            }
+        }
+        Ok(About {
+            name: plugin.name().to_owned(),
+            version: plugin.manifest().version.clone(),
+            path: found.path.display().to_string(),
+            hash: plugin.hash(),
+            asks: plugin.manifest().capabilities.clone(),
+            granted: self.settings.config.plugins.get(&found.name).map(|p| p.grant.clone()).unwrap_or_default(),
+            items,
+        })
+    }
+
+    /// Reads a component with what the operator allows it, and what the kind of its stage allows.
+    fn load(&self, found: &Found, by_stage: Option<&str>) -> Result<Plugin, StageFailure> {
+        let mut allowed: Vec<String> =
+            self.settings.config.plugins.get(&found.name).map(|plugin| plugin.grant.clone()).unwrap_or_default();
+        allowed.extend(by_stage.map(str::to_owned));
+        allowed.sort();
+        allowed.dedup();
+        let key = (found.path.clone(), allowed.clone());
+        let known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let plugin = match known {
+            Some(plugin) => plugin,
+            None => {
+                let plugin = self.host.load_file(&found.path, &Grants::of(allowed))?;
+                self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plugin.clone());
+                plugin
+            }
+        };
+        check_pin(found, plugin.hash())?;
+        Ok(plugin)
+    }
+}
+
+fn check_pin(found: &Found, hash: ContentHash) -> Result<(), PluginError> {
+    match found.pinned {
+        Some(pinned) if pinned != hash => Err(PluginError::NotPinned { name: found.name.clone(), found: hash, pinned }),
+        _ => Ok(()),
+    }
+}
+
+/// Compiled components: per user, as they depend on nothing of a project.
+fn cache_dir(settings: &Settings) -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    match cache.or_else(|| set("HOME").map(|home| home.join(".cache"))) {
+        Some(cache) => cache.join("plinth/components"),
+        None => settings.state_dir().join("components"),
+    }
+}
