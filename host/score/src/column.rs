@@ -26,7 +26,7 @@ pub struct Rows {
 impl Rows {
     /// No rows yet, with room for `capacity`.
     pub fn new(schema: &Schema, capacity: usize) -> Self {
-        let columns = schema.fields().iter().map(|field| Column::new(field, capacity)).collect();
+        let columns = (0..schema.len()).map(|index| Column::new(schema, index, capacity)).collect();
         Self { schema: schema.clone(), columns }
     }
 
@@ -58,7 +58,9 @@ impl Rows {
 /// One column in the making. Each method adds one value, or says why it cannot be one of this column.
 #[derive(Debug)]
 pub struct Column {
-    field: Field,
+    /// Shared rather than copied: a name for each column of each request would cost more than its value.
+    schema: Schema,
+    index: usize,
     len: usize,
     values: Values,
 }
@@ -75,8 +77,8 @@ enum Values {
 }
 
 impl Column {
-    fn new(field: &Field, capacity: usize) -> Self {
-        let values = match field.kind {
+    fn new(schema: &Schema, index: usize, capacity: usize) -> Self {
+        let values = match schema.fields()[index].kind {
             Kind::Boolean => Values::Boolean(BooleanBuilder::with_capacity(capacity)),
             Kind::Int64 => Values::Int64(Int64Builder::with_capacity(capacity)),
             Kind::TimestampUs => Values::TimestampUs(
@@ -87,22 +89,26 @@ impl Column {
             Kind::Utf8 => Values::Utf8(StringBuilder::with_capacity(capacity, capacity.saturating_mul(8))),
             Kind::Binary => Values::Binary(BinaryBuilder::with_capacity(capacity, capacity.saturating_mul(8))),
         };
-        Self { field: field.clone(), len: 0, values }
+        Self { schema: schema.clone(), index, len: 0, values }
+    }
+
+    fn field(&self) -> &Field {
+        &self.schema.fields()[self.index]
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.field.name
+        &self.field().name
     }
 
     /// Its kind.
-    pub const fn kind(&self) -> Kind {
-        self.field.kind
+    pub fn kind(&self) -> Kind {
+        self.field().kind
     }
 
     /// Whether it may hold nulls.
-    pub const fn nullable(&self) -> bool {
-        self.field.nullable
+    pub fn nullable(&self) -> bool {
+        self.field().nullable
     }
 
     /// Values so far.
@@ -120,8 +126,8 @@ impl Column {
     /// # Errors
     /// [`ScoreError::Null`] if none may be.
     pub fn null(&mut self) -> Result<(), ScoreError> {
-        if !self.field.nullable {
-            return Err(ScoreError::Null { row: self.len, column: self.field.name.clone() });
+        if !self.nullable() {
+            return Err(ScoreError::Null { row: self.len, column: self.name().to_owned() });
         }
         match &mut self.values {
             Values::Boolean(to) => to.append_null(),
@@ -217,7 +223,7 @@ impl Column {
         if written.is_empty() {
             return self.null();
         }
-        let kind = self.field.kind;
+        let kind = self.kind();
         if matches!(kind, Kind::Utf8 | Kind::Binary) {
             return self.text(written);
         }
@@ -243,7 +249,7 @@ impl Column {
             value.truncate(end);
             value.push('…');
         }
-        ScoreError::BadValue { row: self.len, column: self.field.name.clone(), value, kind: self.field.kind }
+        ScoreError::BadValue { row: self.len, column: self.name().to_owned(), value, kind: self.kind() }
     }
 
     fn finish(self) -> ArrayRef {
@@ -283,7 +289,7 @@ mod tests {
     use super::*;
 
     fn column(kind: Kind, nullable: bool) -> Column {
-        Column::new(&Field::new("c", kind, nullable), 0)
+        Column::new(&Schema::new(vec![Field::new("c", kind, nullable)]).unwrap(), 0, 0)
     }
 
     fn one(kind: Kind, add: impl FnOnce(&mut Column) -> Result<(), ScoreError>) -> Result<ArrayRef, ScoreError> {

@@ -1,8 +1,9 @@
 //! A fixed number of threads that score.
 //!
 //! Scoring runs for microseconds to seconds and may enter a sandbox: on the async threads one slow row would hold up
-//! every connection, and the runtime's own blocking threads grow without bound. One hop to a waiting thread and back
-//! costs about 10 µs, which a prediction over HTTP does not notice.
+//! every connection, and the runtime's own blocking threads grow without bound. The hop to a waiting thread and back
+//! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking: a
+//! one-row request as a whole then takes 2.1 and 1.6 times what a bare handler takes that does the same work inline.
 
 use std::{
     collections::VecDeque,

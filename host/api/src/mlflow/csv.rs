@@ -4,7 +4,7 @@
 use plinth_ext::Batch;
 use plinth_score::Signature;
 
-use super::payload::column_order;
+use super::payload::Order;
 use crate::{
     cells::{Reading, too_many_rows},
     error::ApiError,
@@ -19,8 +19,15 @@ pub(crate) fn read(signature: &Signature, body: &[u8], rows_max: usize) -> Resul
     if header.is_empty() {
         return Err(ApiError::bad("the body is empty; the first line of CSV names the columns"));
     }
-    let names: Vec<&str> = header.iter().collect();
-    let order = column_order(&reading, &names)?;
+    let mut order = Order::new(signature);
+    for (position, name) in header.iter().enumerate() {
+        let index = reading.names.find(name, position);
+        if index.is_none() {
+            order.unknown.push(name.to_owned());
+        }
+        order.add(signature, index)?;
+    }
+    let order = order.finish(signature)?;
     let mut record = ::csv::StringRecord::new();
     let mut row = 0;
     while lines.read_record(&mut record).map_err(|error| malformed(&error))? {

@@ -108,8 +108,9 @@ impl<'de> Visitor<'de> for Split<'_, '_> {
                     return Err(reading.fault.set(ApiError::bad(format!("dataframe_split has `{key}` twice"))));
                 }
                 "columns" => {
-                    let names: Vec<String> = entries.next_value()?;
-                    let found = column_order(reading, &names);
+                    let mut found = Order::new(reading.signature);
+                    entries.next_value_seed(ColumnNames { reading, order: &mut found })?;
+                    let found = found.finish(reading.signature);
                     order = Some(reading.fault.check(found)?);
                 }
                 "data" => {
@@ -143,27 +144,70 @@ impl<'de> Visitor<'de> for Split<'_, '_> {
     }
 }
 
-/// Where each column that was sent stands in the signature.
-pub(super) fn column_order<S: AsRef<str>>(reading: &Reading<'_>, names: &[S]) -> Result<Vec<Option<usize>>, ApiError> {
-    let columns = reading.signature.columns();
-    let mut seen = vec![false; columns.len()];
-    let order: Vec<Option<usize>> = names
-        .iter()
-        .enumerate()
-        .map(|(position, name)| {
-            let index = reading.names.find(name.as_ref(), position);
-            if index.is_some_and(|index| std::mem::replace(&mut seen[index], true)) {
-                return Err(ApiError::bad(format!("column `{}` is named twice", name.as_ref())));
-            }
-            Ok(index)
-        })
-        .collect::<Result<_, _>>()?;
-    match seen.iter().position(|seen| !seen) {
-        Some(missing) => {
-            let sent = names.iter().map(AsRef::as_ref);
-            Err(reading.signature.missing(&columns.fields()[missing].name, sent).into())
+/// The list of column names.
+struct ColumnNames<'a, 's> {
+    reading: &'a mut Reading<'s>,
+    order: &'a mut Order,
+}
+
+impl<'de> DeserializeSeed<'de> for ColumnNames<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ColumnNames<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of column names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<(), A::Error> {
+        let Self { reading, order } = self;
+        loop {
+            let (guess, unknown) = (order.columns.len(), &mut order.unknown);
+            let Some(index) = names.next_element_seed(Key { names: &reading.names, guess, unknown })? else {
+                return Ok(());
+            };
+            let added = order.add(reading.signature, index);
+            reading.fault.check(added)?;
         }
-        None => Ok(order),
+    }
+}
+
+/// Where each column that was sent stands in the signature.
+pub(super) struct Order {
+    pub(super) columns: Vec<Option<usize>>,
+    pub(super) unknown: Vec<String>,
+    seen: Vec<bool>,
+}
+
+impl Order {
+    pub(super) fn new(signature: &Signature) -> Self {
+        let width = signature.columns().len();
+        Self { columns: Vec::with_capacity(width), unknown: Vec::new(), seen: vec![false; width] }
+    }
+
+    pub(super) fn add(&mut self, signature: &Signature, index: Option<usize>) -> Result<(), ApiError> {
+        self.columns.push(index);
+        match index {
+            Some(index) if std::mem::replace(&mut self.seen[index], true) => {
+                Err(ApiError::bad(format!("column `{}` is named twice", signature.columns().fields()[index].name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(self, signature: &Signature) -> Result<Vec<Option<usize>>, ApiError> {
+        match self.seen.iter().position(|seen| !seen) {
+            Some(missing) => {
+                let name = &signature.columns().fields()[missing].name;
+                Err(signature.missing(name, self.unknown.iter().map(String::as_str)).into())
+            }
+            None => Ok(self.columns),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn every_wrong_body_is_answered_400_with_the_place_that_is_wrong() {
         (split(names, "[{}]"), bad, vec!["row 0 is an object, not a list"]),
         (split(r#"["age","age","plan","minutes"]"#, "[]"), bad, vec!["column `age` is named twice"]),
         (split(r#"["age","plan","minutes"]"#, "[]"), value, vec!["column `since` is missing"]),
-        (split("[1]", "[]"), bad, vec!["expected a string"]),
+        (split("[1]", "[]"), bad, vec!["the name of a column"]),
         (r#"{"dataframe_split":{"data":[]}}"#.into(), bad, vec!["no `columns`"]),
         (format!(r#"{{"dataframe_split":{{"columns":{names}}}}}"#), bad, vec!["no `data`"]),
         (
