@@ -1,1 +1,42 @@
-//! plinth-plugin
+//! Plugins: WebAssembly components behind the traits of `plinth-ext`.
+//!
+//! The only crate that knows wasmtime. Deliberately knows nothing of where plugins are found, of configuration files,
+//! of stages and of catalogs: the composition root hands it bytes, grants and limits, and gets trait objects.
+//!
+//! Start at [`Host`]: `host.load_file(path, &grants)` gives a [`Plugin`], whose `loader`, `transform`, `gate` and
+//! `drift_test` give what the rest of the product calls. [`FileObjects`] says what a loader may read.
+//!
+//! Invariants: a component sees only what was granted, since nothing else is linked; every call has a deadline, and
+//! every instance a bound on memory, output, log, handles and host calls; nothing that a guest returns is believed
+//! before it is checked; an instance that had a fault is never called again; native code is run only if this process
+//! compiled it or if this user's cache holds it unchanged.
+#![warn(missing_docs)]
+
+mod block;
+mod cache;
+mod drift;
+mod engine;
+mod fault;
+mod gate;
+mod grants;
+mod host;
+mod imports;
+mod instance;
+mod items;
+mod landing;
+mod limiter;
+mod loader;
+mod manifest;
+mod objects;
+mod options;
+mod state;
+mod transform;
+mod wasi;
+mod wire;
+
+pub use cache::{Compiling, Progress};
+pub use fault::PluginError;
+pub use grants::Grants;
+pub use host::{Host, HostConfig, Plugin};
+pub use manifest::{ExtensionPoint, MANIFEST_SECTION, Manifest};
+pub use objects::{FileObjects, ObjectRead, ObjectSource};

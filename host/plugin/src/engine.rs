@@ -1,0 +1,193 @@
+//! The wasmtime engine and the clock that ends calls.
+//!
+//! There are two profiles, the ordinary one and the deterministic one, which pays for canonical NaNs. A process uses
+//! one of them; it is made when the first component is compiled or loaded, since it reserves address space.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::Thread,
+    time::Duration,
+};
+
+use plinth_core::PluginLimits;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::fault::FRAMES;
+
+/// The length of one tick of the epoch: how exact a deadline is.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+/// Ticks without a call after which the clock stops until the next call.
+const IDLE_TICKS: u32 = 100;
+
+/// Makes an engine.
+///
+/// # Errors
+/// wasmtime's, where this machine cannot run it at all.
+pub(crate) fn make(limits: &PluginLimits, deterministic: bool) -> wasmtime::Result<Engine> {
+    match Engine::new(&config(limits, deterministic, true)) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            // A pool reserves much address space, which some containers and `ulimit -v` refuse.
+            tracing::warn!(error = %format!("{error:#}"), "cannot reserve a pool of instances; each is allocated by itself");
+            Engine::new(&config(limits, deterministic, false))
+        }
+    }
+}
+
+fn config(limits: &PluginLimits, deterministic: bool, pool: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .wasm_component_model(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .epoch_interruption(true)
+        .max_wasm_stack(1 << 20)
+        .async_stack_size(2 << 20)
+        .relaxed_simd_deterministic(true)
+        .cranelift_nan_canonicalization(deterministic)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES));
+    if pool {
+        let instances = limits.instances_max;
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(instances)
+            .total_core_instances(instances.saturating_mul(16))
+            .total_memories(instances.saturating_mul(2))
+            .total_tables(instances.saturating_mul(16))
+            .total_stacks(instances)
+            .max_core_instances_per_component(64)
+            .max_memories_per_component(8)
+            .max_tables_per_component(64)
+            .table_elements(usize::try_from(limits.table_elements_max).unwrap_or(usize::MAX))
+            .max_core_instance_size(4 << 20)
+            .max_component_instance_size(4 << 20)
+            .max_memory_size(usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX))
+            .linear_memory_keep_resident(256 << 10)
+            .table_keep_resident(64 << 10)
+            .max_unused_warm_slots(64);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+/// Moves an engine's epoch on while calls run. Its thread sleeps when there are none.
+pub(crate) struct Clock {
+    engine: Engine,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<Thread>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Calls that began, ever.
+    begun: AtomicU64,
+    /// Calls that ended, ever.
+    ended: AtomicU64,
+    /// Whether the thread sleeps until it is woken. True also before there is one.
+    asleep: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Clock {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let shared = Shared { asleep: AtomicBool::new(true), ..Shared::default() };
+        Self { engine, shared: Arc::new(shared), thread: Mutex::new(None) }
+    }
+
+    /// A call begins. Costs one addition unless the clock has to be woken.
+    pub(crate) fn start_call(&self) {
+        // The order matters: a clock that falls asleep looks at the count once more after it said so.
+        self.shared.begun.fetch_add(1, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// A call ended.
+    pub(crate) fn end_call(&self) {
+        self.shared.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ticks that make up `ms`, and one more because the current one has begun.
+    pub(crate) fn ticks(ms: u64) -> u64 {
+        ms.div_ceil(TICK.as_millis() as u64) + 1
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.asleep.store(false, Ordering::SeqCst);
+        if let Some(thread) = &*thread {
+            thread.unpark();
+            return;
+        }
+        let (engine, shared) = (self.engine.clone(), self.shared.clone());
+        let spawned = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || run(&engine, &shared));
+        match spawned {
+            Ok(handle) => *thread = Some(handle.thread().clone()),
+            Err(error) => {
+                // The next call tries again; this one has no deadline.
+                self.shared.asleep.store(true, Ordering::SeqCst);
+                tracing::error!(%error, "cannot start the clock of plugin calls");
+            }
+        }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            thread.unpark();
+        }
+    }
+}
+
+fn run(engine: &Engine, shared: &Shared) {
+    let mut seen = 0;
+    let mut idle = 0;
+    while !shared.stop.load(Ordering::SeqCst) {
+        std::thread::park_timeout(TICK);
+        engine.increment_epoch();
+        let begun = shared.begun.load(Ordering::SeqCst);
+        idle = if begun == seen && begun == shared.ended.load(Ordering::SeqCst) { idle + 1 } else { 0 };
+        seen = begun;
+        if idle < IDLE_TICKS {
+            continue;
+        }
+        shared.asleep.store(true, Ordering::SeqCst);
+        // A call that began before that was stored did not wake this thread: look once more.
+        if shared.begun.load(Ordering::SeqCst) != seen {
+            shared.asleep.store(false, Ordering::SeqCst);
+        }
+        while shared.asleep.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        idle = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_sleeps_without_calls_and_wakes_with_one() {
+        let engine = Engine::default();
+        let clock = Clock::new(engine);
+        let asleep = || clock.shared.asleep.load(Ordering::SeqCst);
+        assert!(asleep(), "no thread before the first call");
+        for _ in 0..2 {
+            clock.start_call();
+            assert!(!asleep());
+            clock.end_call();
+            while !asleep() {
+                std::thread::yield_now();
+            }
+        }
+    }
+}

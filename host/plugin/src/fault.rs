@@ -1,0 +1,314 @@
+//! What can go wrong with a plugin, and how wasmtime's errors become codes that a user can look up.
+
+use std::path::PathBuf;
+
+use plinth_core::{Code, Coded, codes};
+use plinth_ext::{ExtError, Problem};
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::{state::State, wire::WireProblem};
+
+/// A plugin that cannot be loaded.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// There is no such file.
+    #[error("the plugin file `{}` does not exist", path.display())]
+    NotFound {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the plugin file `{}`: {reason}", path.display())]
+    Unreadable {
+        /// As it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The bytes are something else.
+    #[error("plugin `{plugin}` is not a WebAssembly component: {found}")]
+    NotAComponent {
+        /// Name of the plugin.
+        plugin: String,
+        /// What it is instead.
+        found: String,
+        /// How to make a component of it.
+        hint: String,
+    },
+    /// The component is larger than the limit.
+    #[error("plugin `{plugin}` has {bytes} bytes, more than the limit of {max}")]
+    TooLarge {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Compiling took too long.
+    #[error("plugin `{plugin}` did not compile within {ms} ms")]
+    CompileTime {
+        /// Name of the plugin.
+        plugin: String,
+        /// The limit.
+        ms: u64,
+    },
+    /// It exports something else than what is needed.
+    #[error("plugin `{plugin}` does not export `{wanted}`; it exports {exports}")]
+    WrongWorld {
+        /// Name of the plugin.
+        plugin: String,
+        /// The interface that is needed.
+        wanted: String,
+        /// What it exports.
+        exports: String,
+    },
+    /// It wants a capability that the operator did not grant.
+    #[error("plugin `{plugin}` wants the capability `{capability}`, which it was not granted")]
+    Denied {
+        /// Name of the plugin.
+        plugin: String,
+        /// The capability.
+        capability: String,
+        /// The line of `plinth.toml` that grants what it has and this.
+        line: String,
+    },
+    /// It uses a capability that its manifest does not ask for.
+    #[error("plugin `{plugin}` uses the capability `{capability}`, which its manifest does not ask for")]
+    NotAsked {
+        /// Name of the plugin.
+        plugin: String,
+        /// The capability.
+        capability: String,
+    },
+    /// It imports something that no host offers.
+    #[error("plugin `{plugin}` imports `{import}`, which this host does not offer")]
+    UnknownImport {
+        /// Name of the plugin.
+        plugin: String,
+        /// The import.
+        import: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The engine cannot run it, or cannot be made.
+    #[error("plugin `{plugin}` cannot be prepared: {reason}")]
+    Engine {
+        /// Name of the plugin.
+        plugin: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// It failed while it was asked what it offers.
+    #[error(transparent)]
+    Guest(#[from] ExtError),
+}
+
+impl Coded for PluginError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => codes::PLUGIN_NOT_FOUND,
+            Self::Unreadable { .. } => codes::FILE_UNREADABLE,
+            Self::NotAComponent { .. } => codes::NOT_A_COMPONENT,
+            Self::TooLarge { .. } | Self::CompileTime { .. } => codes::PLUGIN_TOO_LARGE,
+            Self::WrongWorld { .. } | Self::UnknownImport { .. } => codes::PLUGIN_WRONG_WORLD,
+            Self::Denied { .. } | Self::NotAsked { .. } => codes::PLUGIN_DENIED,
+            Self::Engine { .. } => codes::INTERNAL,
+            Self::Guest(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFound { .. } => {
+                "check the path, or build the first-party plugins with `cargo xtask plugins`".into()
+            }
+            Self::Unreadable { .. } => "check the file's permissions".into(),
+            Self::NotAComponent { hint, .. } | Self::UnknownImport { hint, .. } => hint.clone(),
+            Self::TooLarge { .. } => {
+                "strip its debug information, or raise [limits.plugin] component-bytes-max in plinth.toml".into()
+            }
+            Self::CompileTime { .. } => {
+                "run the command again (the result is kept once it is there), or raise [limits.plugin] compile-ms-max \
+                 in plinth.toml"
+                    .into()
+            }
+            Self::WrongWorld { .. } => "name a plugin that offers what the stage needs".into(),
+            Self::Denied { line, .. } => format!("if that is wanted, write in plinth.toml: {line}"),
+            Self::NotAsked { capability, .. } => {
+                format!("its author must add \"{capability}\" to `capabilities` in the plugin's manifest")
+            }
+            Self::Engine { .. } => return None,
+            Self::Guest(error) => return error.hint(),
+        })
+    }
+}
+
+/// A guest returned something that breaks the contract.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct OutputFault(pub(crate) String);
+
+/// Makes an [`OutputFault`] as the error that wasmtime's traits want.
+pub(crate) fn bad_output(text: impl Into<String>) -> wasmtime::Error {
+    wasmtime::Error::from(OutputFault(text.into()))
+}
+
+/// A guest went over a limit that the host counts.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}, more than the limit of {max}")]
+pub(crate) struct OverLimit {
+    pub(crate) what: String,
+    pub(crate) max: u64,
+    /// Its name in `[limits.plugin]`.
+    pub(crate) limit: &'static str,
+    pub(crate) code: Code,
+}
+
+/// Which call failed, for messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) plugin: &'a str,
+    pub(crate) item: &'a str,
+    pub(crate) func: &'static str,
+}
+
+impl Call<'_> {
+    /// `plugin/item`, or the name alone where both are the same.
+    pub(crate) fn who(&self) -> String {
+        if self.item.is_empty() || self.item == self.plugin {
+            self.plugin.to_owned()
+        } else {
+            format!("{}/{}", self.plugin, self.item)
+        }
+    }
+
+    /// The guest broke the contract.
+    pub(crate) fn output_fault(&self, text: &str) -> ExtError {
+        ExtError::fault(
+            self.who(),
+            codes::PLUGIN_OUTPUT,
+            format!("`{}` returned a malformed result: {text}", self.func),
+        )
+        .with_hint("this is a defect of the plugin: report it to its author")
+    }
+
+    /// The guest said no in an orderly way; what it said is cut to size.
+    pub(crate) fn problem(&self, problem: WireProblem, bytes_max: u32) -> ExtError {
+        let max = bytes_max as usize;
+        ExtError::Problem {
+            who: self.who(),
+            problem: Problem {
+                code: cut(problem.code, 64),
+                message: cut(problem.message, max),
+                retryable: problem.retryable,
+                row: problem.row,
+                column: problem.column.map(|name| cut(name, max)),
+            },
+        }
+    }
+}
+
+/// Control characters out, and at most `max` bytes: what a guest says reaches terminals and logs.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = text.floor_char_boundary(max);
+        text.truncate(end);
+        text.push('…');
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        text = text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect();
+    }
+    text
+}
+
+/// What happened to a call that wasmtime ended.
+pub(crate) fn classify(call: Call<'_>, error: &wasmtime::Error, state: &State, deadline_ms: u64) -> ExtError {
+    let func = call.func;
+    let (code, mut message, hint) = kind(func, error, state, deadline_ms);
+    if let Some(words) = state.log.last_words() {
+        message.push_str(&format!("; its last message: {words}"));
+    }
+    ExtError::fault(call.who(), code, message).with_hint(hint)
+}
+
+fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline_ms: u64) -> (Code, String, String) {
+    const DEFECT: &str = "this is a defect of the plugin: report it to its author";
+    let raise = |limit: &str| format!("if the plugin needs it, raise [limits.plugin] {limit} in plinth.toml");
+    if let Some(fault) = find::<OutputFault>(error) {
+        return (codes::PLUGIN_OUTPUT, format!("`{func}` returned a malformed result: {fault}"), DEFECT.into());
+    }
+    if let Some(over) = find::<OverLimit>(error) {
+        return (over.code, format!("`{func}` stopped: {over}"), raise(over.limit));
+    }
+    if let Some(denied) = state.budget.denied() {
+        let (scope, limit) = if denied.total {
+            ("of all plugins together", "memory-total-bytes-max")
+        } else {
+            ("of one instance", "memory-bytes-max")
+        };
+        let message =
+            format!("`{func}` wanted {} bytes of memory, more than the limit {scope}, {}", denied.wanted, denied.max);
+        return (codes::PLUGIN_MEMORY, message, raise(limit));
+    }
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls") {
+        let max = state.output_bytes_max;
+        let message = format!("`{func}` returned more than {max} bytes");
+        return (codes::PLUGIN_OUTPUT, message, raise("output-bytes-max"));
+    }
+    if text.contains("maximum number of component handles") || text.contains("too many handles") {
+        return (codes::LIMIT_EXCEEDED, format!("`{func}` holds too many handles"), raise("handles-max"));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => {
+            let message = format!("`{func}` did not finish within {deadline_ms} ms");
+            (codes::PLUGIN_DEADLINE, message, raise("call-ms-max"))
+        }
+        Some(Trap::StackOverflow) => (codes::PLUGIN_STACK, format!("`{func}` overflowed its stack"), DEFECT.into()),
+        // Rust's and C's own stack lies at the bottom of linear memory: running off it is an access out of bounds,
+        // and the trace of wasm calls is as long as we keep.
+        Some(Trap::MemoryOutOfBounds) if is_deep(error) => {
+            (codes::PLUGIN_STACK, format!("`{func}` overflowed its stack"), DEFECT.into())
+        }
+        Some(trap) => (codes::PLUGIN_TRAP, format!("`{func}` trapped: {trap}{}", place(error)), DEFECT.into()),
+        // The canonical ABI found pointers, lengths, text or variants that cannot be.
+        None => {
+            (codes::PLUGIN_OUTPUT, format!("`{func}` broke the calling convention: {}", root(error)), DEFECT.into())
+        }
+    }
+}
+
+/// Frames that are kept of a trap.
+pub(crate) const FRAMES: usize = 24;
+
+fn is_deep(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<WasmBacktrace>().is_some_and(|trace| trace.frames().len() >= FRAMES)
+}
+
+/// Where it trapped: the innermost function that has a name.
+fn place(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+    // What panicking itself consists of says nothing.
+    let dull = ["abort", "panic", "unreachable", "core::", "std::", "alloc::", "__rust", "rust_begin_unwind"];
+    let mut names = names.map(plain_name).filter(|name| !dull.iter().any(|word| name.contains(word)));
+    names.next().map(|name| format!(" in `{}`", cut(name, 120))).unwrap_or_default()
+}
+
+fn plain_name(raw: &str) -> String {
+    // Rust's legacy mangling ends in a hash that no reader wants.
+    match raw.rfind("::h") {
+        Some(at) if raw.len() - at == 19 => raw[..at].to_owned(),
+        _ => raw.to_owned(),
+    }
+}
+
+fn root(error: &wasmtime::Error) -> String {
+    cut(error.root_cause().to_string(), 300)
+}
+
+fn find<E: std::error::Error + Send + Sync + 'static>(error: &wasmtime::Error) -> Option<&E> {
+    error.downcast_ref::<E>()
+}

@@ -1,0 +1,90 @@
+//! What an operator allows a plugin, against what the plugin imports.
+
+use std::collections::BTreeSet;
+
+use crate::{fault::PluginError, manifest::Anatomy};
+
+/// What one plugin may use of the host. Messages to the log are always granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants(BTreeSet<String>);
+
+/// The capabilities that a host has, beside `log`.
+const KNOWN: [&str; 3] = ["log", "objects", "tables"];
+
+impl Grants {
+    /// Nothing but the log.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The capabilities named: `objects`, `tables`.
+    pub fn of<S: Into<String>>(capabilities: impl IntoIterator<Item = S>) -> Self {
+        Self(capabilities.into_iter().map(Into::into).collect())
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(mut self, capability: &str) -> Self {
+        self.0.insert(capability.to_owned());
+        self
+    }
+
+    /// Whether a capability is granted.
+    pub fn has(&self, capability: &str) -> bool {
+        capability == "log" || self.0.contains(capability)
+    }
+
+    /// The capabilities that every host knows.
+    pub fn known() -> &'static [&'static str] {
+        &KNOWN
+    }
+
+    /// Checks every import of a component; the error names the first that cannot be.
+    pub(crate) fn check(&self, anatomy: &Anatomy) -> Result<(), PluginError> {
+        anatomy.imports.iter().try_for_each(|import| self.check_import(anatomy, import))
+    }
+
+    fn check_import(&self, anatomy: &Anatomy, import: &str) -> Result<(), PluginError> {
+        let plugin = &anatomy.manifest.name;
+        let (path, version) = import.split_once('@').unwrap_or((import, ""));
+        let unknown =
+            |hint: String| PluginError::UnknownImport { plugin: plugin.clone(), import: import.to_owned(), hint };
+        let (package, interface) = path.split_once('/').unwrap_or((path, ""));
+        match package {
+            "plinth:types" if is_ours(version) => Ok(()),
+            "plinth:host" if KNOWN.contains(&interface) && is_ours(version) => {
+                if !self.has(interface) {
+                    let mut granted = self.clone().with(interface).0;
+                    granted.remove("log");
+                    let list: Vec<String> = granted.iter().map(|name| format!("\"{name}\"")).collect();
+                    return Err(PluginError::Denied {
+                        plugin: plugin.clone(),
+                        capability: interface.to_owned(),
+                        line: format!("[plugins.\"{plugin}\"] grant = [{}]", list.join(", ")),
+                    });
+                }
+                if interface != "log" && !anatomy.manifest.asks_for(interface) {
+                    return Err(PluginError::NotAsked { plugin: plugin.clone(), capability: interface.to_owned() });
+                }
+                Ok(())
+            }
+            "plinth:host" | "plinth:types" => {
+                Err(unknown("build the plugin against the WIT packages of this version, 0.1.0".into()))
+            }
+            "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:cli" | "wasi:filesystem" | "wasi:sockets"
+                if version.starts_with("0.2.") =>
+            {
+                Ok(())
+            }
+            _ if package.starts_with("wasi:") => Err(unknown(
+                "plugins get WASI 0.2 without files, network and environment, and nothing else of it".into(),
+            )),
+            _ => Err(unknown("plugins may import plinth:host and WASI 0.2 only".into())),
+        }
+    }
+}
+
+/// Whether a version is one that this host speaks: 0.1 and what was added to it.
+pub(crate) fn is_ours(version: &str) -> bool {
+    version.strip_prefix("0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+}

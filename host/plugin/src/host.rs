@@ -1,0 +1,277 @@
+//! The entry point: from the bytes of a component to what it offers.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64},
+    },
+};
+
+use plinth_core::{ContentHash, PluginLimits};
+use plinth_ext::{DriftTest, Gate, Loader, Transform};
+use wasmtime::{Engine, component::Component};
+
+use crate::{
+    cache::{Cache, Progress},
+    drift::DriftAdapter,
+    engine::{self, Clock},
+    fault::PluginError,
+    gate::GateAdapter,
+    grants::Grants,
+    instance::{Prepared, Totals},
+    loader::LoaderAdapter,
+    manifest::{Anatomy, ExtensionPoint, Manifest},
+    objects::ObjectSource,
+    transform::TransformAdapter,
+};
+
+/// How a [`Host`] runs plugins.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// Folder for compiled components. Only this user may write to it.
+    pub cache_dir: PathBuf,
+    /// What plugins may use and return.
+    pub limits: PluginLimits,
+    /// Whether NaNs are canonical, clocks fixed and random numbers seeded. Float loops cost up to three times as much.
+    pub deterministic: bool,
+    /// Told while a component is compiled.
+    pub progress: Option<Progress>,
+}
+
+/// Runs plugins. Cheap to make: the engine is made with the first component that is run. Cheap to clone.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    limits: Arc<PluginLimits>,
+    deterministic: bool,
+    cache: Cache,
+    engine: OnceLock<Result<(Engine, Arc<Clock>), String>>,
+    totals: Arc<Totals>,
+    /// Components that were compiled or loaded, so that a second load of the same bytes costs nothing.
+    components: Mutex<HashMap<ContentHash, Component>>,
+}
+
+impl Host {
+    /// A host; nothing happens until a plugin is run.
+    pub fn new(config: HostConfig) -> Self {
+        let HostConfig { cache_dir, limits, deterministic, progress } = config;
+        Self(Arc::new(Inner {
+            cache: Cache { dir: cache_dir, compile_ms_max: limits.compile_ms_max, progress },
+            limits: Arc::new(limits),
+            deterministic,
+            engine: OnceLock::new(),
+            totals: Arc::new(Totals { memory: Arc::new(AtomicU64::new(0)), instances: AtomicU32::new(0) }),
+            components: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// Reads a component: who it is, what it exports, and whether `grants` allow what it imports. It is compiled when
+    /// it is first run, not here.
+    ///
+    /// `name` is what it is called if its manifest does not say.
+    ///
+    /// # Errors
+    /// [`PluginError`]: too large, no component, denied, or an import that no host offers.
+    pub fn load(&self, name: &str, bytes: Vec<u8>, grants: &Grants) -> Result<Plugin, PluginError> {
+        let max = self.0.limits.component_bytes_max;
+        if bytes.len() as u64 > max {
+            return Err(PluginError::TooLarge { plugin: name.to_owned(), bytes: bytes.len() as u64, max });
+        }
+        let anatomy = Anatomy::read(name, &bytes)?;
+        grants.check(&anatomy)?;
+        Ok(Plugin(Arc::new(PluginInner {
+            host: self.0.clone(),
+            hash: ContentHash::of(&bytes),
+            bytes: bytes.into(),
+            anatomy,
+            grants: grants.clone(),
+            prepared: OnceLock::new(),
+            transform: Default::default(),
+            drift: Default::default(),
+        })))
+    }
+
+    /// The same for a file; its name without extension is the plugin's unless its manifest has another.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load), and if the file cannot be read.
+    pub fn load_file(&self, path: &Path, grants: &Grants) -> Result<Plugin, PluginError> {
+        let failed = |error: &io::Error| match error.kind() {
+            io::ErrorKind::NotFound => PluginError::NotFound { path: path.to_owned() },
+            _ => PluginError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let size = fs::metadata(path).map_err(|error| failed(&error))?.len();
+        if size > self.0.limits.component_bytes_max {
+            let max = self.0.limits.component_bytes_max;
+            return Err(PluginError::TooLarge { plugin: name.into_owned(), bytes: size, max });
+        }
+        let bytes = fs::read(path).map_err(|error| failed(&error))?;
+        self.load(&name, bytes, grants)
+    }
+}
+
+impl Inner {
+    fn engine(&self, plugin: &str) -> Result<&(Engine, Arc<Clock>), PluginError> {
+        let made = self.engine.get_or_init(|| {
+            let engine = engine::make(&self.limits, self.deterministic).map_err(|error| format!("{error:#}"))?;
+            let clock = Arc::new(Clock::new(engine.clone()));
+            Ok((engine, clock))
+        });
+        made.as_ref().map_err(|reason| PluginError::Engine { plugin: plugin.to_owned(), reason: reason.clone() })
+    }
+
+    fn component(&self, engine: &Engine, plugin: &PluginInner) -> Result<Component, PluginError> {
+        let known = self.components.lock().unwrap_or_else(PoisonError::into_inner).get(&plugin.hash).cloned();
+        if let Some(component) = known {
+            return Ok(component);
+        }
+        let name = &plugin.anatomy.manifest.name;
+        let component = self.cache.component(engine, name, plugin.hash, &plugin.bytes)?;
+        if component.resources_required().is_none_or(|needs| needs.num_memories == 0) {
+            tracing::debug!(plugin = name, "the component has no memory of its own, or imports modules");
+        }
+        self.components.lock().unwrap_or_else(PoisonError::into_inner).insert(plugin.hash, component.clone());
+        Ok(component)
+    }
+}
+
+/// A component that was read and found to be allowed. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin(Arc<PluginInner>);
+
+struct PluginInner {
+    host: Arc<Inner>,
+    hash: ContentHash,
+    bytes: Arc<[u8]>,
+    anatomy: Anatomy,
+    grants: Grants,
+    prepared: OnceLock<Arc<Prepared>>,
+    transform: OnceLock<Arc<TransformAdapter>>,
+    drift: OnceLock<Arc<DriftAdapter>>,
+}
+
+impl Plugin {
+    /// The blake3 of the component.
+    pub fn hash(&self) -> ContentHash {
+        self.0.hash
+    }
+
+    /// Who it is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.anatomy.manifest
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.anatomy.manifest.name
+    }
+
+    /// The component's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The extension points that it exports.
+    pub fn exports(&self) -> &[ExtensionPoint] {
+        &self.0.anatomy.points
+    }
+
+    /// Its imports, such as `plinth:host/log@0.1.0`.
+    pub fn imports(&self) -> &[String] {
+        &self.0.anatomy.imports
+    }
+
+    /// Its loaders, which read through `source` and nothing else.
+    ///
+    /// # Errors
+    /// [`PluginError::WrongWorld`] if it has none; what compiling and asking it what it offers can lead to.
+    pub fn loader(&self, source: Arc<dyn ObjectSource>) -> Result<Arc<dyn Loader>, PluginError> {
+        let prepared = self.prepared(ExtensionPoint::Loader)?;
+        Ok(Arc::new(LoaderAdapter::new(&prepared, source)?))
+    }
+
+    /// Its transforms, for fitting and for batches.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn transform(&self) -> Result<Arc<dyn Transform>, PluginError> {
+        Ok(self.transforms()?)
+    }
+
+    /// Its transforms, for answering requests: a call may take `online-call-ms-max`.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn online_transform(&self) -> Result<Arc<dyn Transform>, PluginError> {
+        Ok(Arc::new(self.transforms()?.online()))
+    }
+
+    /// Its quality gates.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn gate(&self) -> Result<Arc<dyn Gate>, PluginError> {
+        Ok(Arc::new(GateAdapter::new(&self.prepared(ExtensionPoint::Gate)?)?))
+    }
+
+    /// Its drift tests.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn drift_test(&self) -> Result<Arc<dyn DriftTest>, PluginError> {
+        if let Some(drift) = self.0.drift.get() {
+            return Ok(drift.clone());
+        }
+        let drift = Arc::new(DriftAdapter::new(&self.prepared(ExtensionPoint::DriftTest)?)?);
+        Ok(self.0.drift.get_or_init(|| drift).clone())
+    }
+
+    fn transforms(&self) -> Result<Arc<TransformAdapter>, PluginError> {
+        if let Some(transform) = self.0.transform.get() {
+            return Ok(transform.clone());
+        }
+        let transform = Arc::new(TransformAdapter::new(&self.prepared(ExtensionPoint::Transform)?)?);
+        Ok(self.0.transform.get_or_init(|| transform).clone())
+    }
+
+    /// Compiles and links it, once.
+    fn prepared(&self, point: ExtensionPoint) -> Result<Arc<Prepared>, PluginError> {
+        let plugin = &*self.0;
+        if !plugin.anatomy.points.contains(&point) {
+            return Err(plugin.anatomy.wrong_world(point));
+        }
+        if let Some(prepared) = plugin.prepared.get() {
+            return Ok(prepared.clone());
+        }
+        let host = &plugin.host;
+        let (engine, clock) = host.engine(self.name())?;
+        let component = host.component(engine, plugin)?;
+        let prepared = Prepared::new(
+            component,
+            &plugin.anatomy,
+            &plugin.grants,
+            host.limits.clone(),
+            clock.clone(),
+            host.totals.clone(),
+            host.deterministic,
+        )?;
+        Ok(plugin.prepared.get_or_init(|| Arc::new(prepared)).clone())
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plugin({} {:?})", self.name(), self.hash())
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host(cache {})", self.0.cache.dir.display())
+    }
+}

@@ -1,0 +1,355 @@
+//! One running copy of a component: made, called under limits, discarded after a fault.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use plinth_core::{PluginLimits, codes};
+use plinth_ext::{ExtError, Tables};
+use wasmtime::{
+    Store,
+    component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower, TypedFunc},
+};
+
+use crate::{
+    cache::engine_error,
+    engine::Clock,
+    fault::{Call, PluginError, classify},
+    grants::Grants,
+    imports,
+    limiter::Budget,
+    manifest::{Anatomy, ExtensionPoint},
+    objects::ObjectSource,
+    state::State,
+    wasi,
+    wire::WireProblem,
+};
+
+/// What all plugins of a host share.
+pub(crate) struct Totals {
+    pub(crate) memory: Arc<AtomicU64>,
+    pub(crate) instances: AtomicU32,
+}
+
+/// A component that is linked: instances of it can be made.
+pub(crate) struct Prepared {
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Arc<PluginLimits>,
+    component: Component,
+    pre: InstancePre<State>,
+    wasi: bool,
+    deterministic: bool,
+    clock: Arc<Clock>,
+    totals: Arc<Totals>,
+    breaker: Breaker,
+}
+
+/// What an instance is lent beyond its own memory.
+#[derive(Default, Clone)]
+pub(crate) struct Lent {
+    pub(crate) objects: Option<Arc<dyn ObjectSource>>,
+    pub(crate) tables: Option<Arc<dyn Tables>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        component: Component,
+        anatomy: &Anatomy,
+        grants: &Grants,
+        limits: Arc<PluginLimits>,
+        clock: Arc<Clock>,
+        totals: Arc<Totals>,
+        deterministic: bool,
+    ) -> Result<Self, PluginError> {
+        let name = &anatomy.manifest.name;
+        let mut linker = Linker::new(component.engine());
+        imports::link(&mut linker, anatomy, grants).map_err(|error| engine_error(name, &error))?;
+        let pre = linker.instantiate_pre(&component).map_err(|error| PluginError::UnknownImport {
+            plugin: name.clone(),
+            import: format!("{:#}", error.root_cause()),
+            hint: "build the plugin against the WIT packages of this version".into(),
+        })?;
+        Ok(Self {
+            name: name.as_str().into(),
+            wasi: imports::imports_wasi(anatomy),
+            breaker: Breaker::new(&limits),
+            component,
+            pre,
+            limits,
+            clock,
+            totals,
+            deterministic,
+        })
+    }
+
+    /// Where an extension point's functions are.
+    pub(crate) fn exports<const N: usize>(
+        &self,
+        point: ExtensionPoint,
+        names: [&str; N],
+    ) -> Result<[ComponentExportIndex; N], PluginError> {
+        let missing = |name: &str| PluginError::WrongWorld {
+            plugin: self.name.to_string(),
+            wanted: format!("{}.{name}", point.interface()),
+            exports: "an interface of that name without it".into(),
+        };
+        let interface = self.component.get_export_index(None, point.interface()).ok_or_else(|| missing(""))?;
+        let mut found = Vec::with_capacity(N);
+        for name in names {
+            found.push(self.component.get_export_index(Some(&interface), name).ok_or_else(|| missing(name))?);
+        }
+        Ok(found.try_into().unwrap_or_else(|_| unreachable!("one index for each name")))
+    }
+
+    /// Makes an instance whose calls may take `call_ms_max`.
+    pub(crate) fn instantiate(
+        self: &Arc<Self>,
+        item: &str,
+        lent: Lent,
+        call_ms_max: u64,
+    ) -> Result<Instance, ExtError> {
+        let call = Call { plugin: &self.name, item, func: "instantiate" };
+        self.breaker.check(call)?;
+        let seat = Seat::take(self, call)?;
+        let limits = &*self.limits;
+        let budget = Budget::new(
+            limits.memory_bytes_max,
+            self.totals.memory.clone(),
+            limits.memory_total_bytes_max,
+            limits.table_elements_max,
+        );
+        let mut state = State::new(self.name.clone(), limits, budget);
+        state.objects = lent.objects;
+        state.tables = lent.tables;
+        if self.wasi {
+            state.wasi = Some(wasi::context(self.deterministic));
+        }
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| &mut state.budget);
+        store.set_hostcall_fuel(usize::try_from(limits.output_bytes_max).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(Clock::ticks(call_ms_max));
+        self.clock.start_call();
+        let made = self.pre.instantiate(&mut store);
+        self.clock.end_call();
+        match made {
+            Ok(instance) => {
+                Ok(Instance { store, instance, prepared: self.clone(), call_ms_max, broken: false, _seat: seat })
+            }
+            Err(error) => {
+                self.breaker.fault();
+                Err(classify(call, &error, store.data(), call_ms_max))
+            }
+        }
+    }
+}
+
+/// A place among the live instances of the process.
+struct Seat(Arc<Prepared>);
+
+impl Seat {
+    fn take(prepared: &Arc<Prepared>, call: Call<'_>) -> Result<Self, ExtError> {
+        let max = prepared.limits.instances_max;
+        let before = prepared.totals.instances.fetch_add(1, Ordering::Relaxed);
+        let seat = Self(prepared.clone());
+        if before >= max {
+            let message = format!("all {max} instances are busy");
+            return Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
+                .with_hint("try again, or raise [limits.plugin] instances-max in plinth.toml"));
+        }
+        Ok(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.totals.instances.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A running component. After a fault it is broken: every further call is refused, and it is to be dropped.
+pub(crate) struct Instance {
+    store: Store<State>,
+    instance: wasmtime::component::Instance,
+    pub(crate) prepared: Arc<Prepared>,
+    call_ms_max: u64,
+    broken: bool,
+    // After the store, so that the place is free only when the memory is.
+    _seat: Seat,
+}
+
+impl Instance {
+    /// Whether it had a fault.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether it has grown so much that a fresh one is better.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.store.data().budget.used() > self.prepared.limits.memory_bytes_max / 4 * 3
+    }
+
+    /// A function of it, its type checked.
+    pub(crate) fn func<P, R>(
+        &mut self,
+        call: Call<'_>,
+        index: &ComponentExportIndex,
+    ) -> Result<TypedFunc<P, R>, ExtError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        self.instance.get_typed_func(&mut self.store, index).map_err(|error| {
+            let message = format!("`{}` is not the function that this host calls: {:#}", call.func, error);
+            ExtError::fault(call.who(), codes::PLUGIN_WRONG_WORLD, message)
+                .with_hint("build the plugin against the WIT packages of this version")
+        })
+    }
+
+    /// Runs a call under its limits. An error of `body` is a fault: the instance is broken afterwards.
+    pub(crate) fn call<R>(
+        &mut self,
+        call: Call<'_>,
+        body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, ExtError> {
+        if self.broken {
+            return Err(ExtError::fault(call.who(), codes::PLUGIN_TRAP, "it failed in an earlier call")
+                .with_hint("start anew: an instance is not used again after a fault"));
+        }
+        self.prepared.breaker.check(call)?;
+        self.store.data_mut().log.start();
+        self.store.set_epoch_deadline(Clock::ticks(self.call_ms_max));
+        self.prepared.clock.start_call();
+        let result = body(&mut self.store);
+        self.prepared.clock.end_call();
+        let state = self.store.data_mut();
+        state.log.end();
+        match result {
+            Ok(value) => {
+                self.prepared.breaker.success();
+                Ok(value)
+            }
+            Err(error) => {
+                self.broken = true;
+                self.prepared.breaker.fault();
+                if let Some((_, captured)) = &state.wasi {
+                    let printed = captured.take();
+                    if !printed.is_empty() {
+                        state.log.write(crate::wire::WireLevel::Error, &printed);
+                    }
+                }
+                tracing::debug!(plugin = %self.prepared.name, func = call.func, error = %format!("{error:?}"), "fault");
+                Err(classify(call, &error, state, self.call_ms_max))
+            }
+        }
+    }
+
+    /// The same, where the guest may also say no.
+    pub(crate) fn try_call<R>(
+        &mut self,
+        call: Call<'_>,
+        body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<(Result<R, WireProblem>,)>,
+    ) -> Result<R, ExtError> {
+        let (answer,) = self.call(call, body)?;
+        answer.map_err(|problem| call.problem(problem, self.prepared.limits.message_bytes_max))
+    }
+
+    /// Something that it returned broke the contract: it is not used again.
+    pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
+        self.broken = true;
+        self.prepared.breaker.fault();
+        call.output_fault(text)
+    }
+}
+
+/// Lets a plugin rest after too many faults in a row.
+struct Breaker {
+    faults: AtomicU32,
+    faults_max: u32,
+    rest: Duration,
+    /// Whether it may be resting; what follows is looked at only then.
+    open: AtomicBool,
+    until: Mutex<Option<Instant>>,
+}
+
+impl Breaker {
+    fn new(limits: &PluginLimits) -> Self {
+        Self {
+            faults: AtomicU32::new(0),
+            faults_max: limits.breaker_faults_max,
+            rest: Duration::from_millis(limits.breaker_rest_ms),
+            open: AtomicBool::new(false),
+            until: Mutex::new(None),
+        }
+    }
+
+    fn check(&self, call: Call<'_>) -> Result<(), ExtError> {
+        if !self.open.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.and_then(|until| until.checked_duration_since(Instant::now()));
+        match left {
+            Some(left) if !left.is_zero() => {
+                let message = format!(
+                    "failed {} times in a row and rests for another {} ms",
+                    self.faults.load(Ordering::Relaxed),
+                    left.as_millis().max(1)
+                );
+                Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
+                    .with_hint("the errors before this one say why it failed"))
+            }
+            _ => {
+                // One fault more and it rests again; one success and it is sound.
+                *until = None;
+                self.open.store(false, Ordering::Relaxed);
+                self.faults.store(self.faults_max.saturating_sub(1), Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn success(&self) {
+        if self.faults.load(Ordering::Relaxed) != 0 {
+            self.faults.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn fault(&self) {
+        let faults = self.faults.fetch_add(1, Ordering::Relaxed) + 1;
+        if faults >= self.faults_max.max(1) {
+            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + self.rest);
+            self.open.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_in_a_row_make_a_plugin_rest_and_one_success_forgives() {
+        let limits = PluginLimits { breaker_faults_max: 3, breaker_rest_ms: 3_600_000, ..PluginLimits::default() };
+        let breaker = Breaker::new(&limits);
+        let call = Call { plugin: "p", item: "i", func: "f" };
+        breaker.fault();
+        breaker.fault();
+        breaker.success();
+        breaker.fault();
+        breaker.fault();
+        assert!(breaker.check(call).is_ok());
+        breaker.fault();
+        let error = breaker.check(call).unwrap_err();
+        assert_eq!(plinth_core::Coded::code(&error), codes::PLUGIN_UNAVAILABLE);
+        assert!(error.to_string().starts_with("p/i: failed 3 times in a row and rests for another"), "{error}");
+        // The rest is over: one call is let through, and one fault ends it at once.
+        *breaker.until.lock().unwrap() = Some(Instant::now());
+        assert!(breaker.check(call).is_ok());
+        breaker.fault();
+        assert!(breaker.check(call).is_err());
+    }
+}

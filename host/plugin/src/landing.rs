@@ -1,0 +1,570 @@
+//! Rows on their way out of a guest: a `block` of `wit/types` read from linear memory straight into Arrow buffers.
+//!
+//! wasmtime frees what a call returns before the call ends, and lifting a value has no argument that says where to put
+//! it. So the caller sets up a [`Landing`] for its thread, makes its calls with [`Landing::during`], and every block
+//! that they return is checked and copied, once, into it while it is lifted. A block is hostile until its lengths,
+//! offsets, text and bitmaps are checked; all of that happens here.
+
+use std::{cell::RefCell, sync::Arc};
+
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use plinth_core::PluginLimits;
+use plinth_ext::{Batch, Kind};
+use wasmtime::{
+    Result,
+    component::{
+        __internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext},
+        ComponentType, Lift,
+    },
+};
+
+use crate::{block::Layout, fault::bad_output};
+
+thread_local! {
+    static LANDING: RefCell<Option<Landing>> = const { RefCell::new(None) };
+}
+
+/// Where the blocks of one batch land.
+pub(crate) struct Landing {
+    layout: Arc<Layout>,
+    /// Rows that every block must bring together; none where the guest decides.
+    expected: Option<usize>,
+    rows_max: usize,
+    /// Whether several blocks come: then every column has a buffer of its own, so that they can grow side by side.
+    /// One block is copied list by list, and its columns share the buffers.
+    several: bool,
+    rows: usize,
+    f64s: Vec<MutableBuffer>,
+    f32s: Vec<MutableBuffer>,
+    s64s: Vec<MutableBuffer>,
+    bits: Vec<MutableBuffer>,
+    texts: Vec<Text>,
+    /// For each nullable column; `None` while no block had a null.
+    validity: Option<Vec<MutableBuffer>>,
+}
+
+/// A utf8 or binary column that grows.
+struct Text {
+    offsets: Vec<i32>,
+    bytes: MutableBuffer,
+}
+
+/// A block has landed. What a typed function returns in place of a block.
+pub(crate) struct Landed;
+
+/// A block as it lies in guest memory.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawBlock {
+    rows: u32,
+    f64s: RawList<f64>,
+    f32s: RawList<f32>,
+    s64s: RawList<i64>,
+    bits: RawList<u8>,
+    offsets: RawList<u32>,
+    bytes: RawList<u8>,
+    validity: RawList<u8>,
+}
+
+/// A list that was found to lie within memory, and not read yet.
+pub(crate) struct RawList<T> {
+    start: usize,
+    bytes: usize,
+    marker: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T> RawList<T> {
+    fn of<'a>(&self, memory: &'a [u8]) -> &'a [u8] {
+        &memory[self.start..][..self.bytes]
+    }
+}
+
+impl Landing {
+    /// One block of at most `rows_max` rows, or exactly `expected`.
+    pub(crate) fn one(layout: Arc<Layout>, expected: Option<usize>, rows_max: usize) -> Self {
+        Self {
+            layout,
+            expected,
+            rows_max,
+            several: false,
+            rows: 0,
+            f64s: Vec::new(),
+            f32s: Vec::new(),
+            s64s: Vec::new(),
+            bits: Vec::new(),
+            texts: Vec::new(),
+            validity: None,
+        }
+    }
+
+    /// Several blocks that together have `total` rows; each but the last has a multiple of 8.
+    pub(crate) fn several(layout: Arc<Layout>, total: usize, rows_max: usize) -> Self {
+        let room = |columns: &[usize], bytes: usize| -> Vec<MutableBuffer> {
+            columns.iter().map(|_| MutableBuffer::with_capacity(bytes)).collect()
+        };
+        let texts = layout.texts.iter().map(|_| {
+            let mut offsets = Vec::with_capacity(total + 1);
+            offsets.push(0);
+            Text { offsets, bytes: MutableBuffer::new(0) }
+        });
+        Self {
+            several: true,
+            f64s: room(&layout.f64s, total * 8),
+            f32s: room(&layout.f32s, total * 4),
+            s64s: room(&layout.s64s, total * 8),
+            bits: room(&layout.bits, total.div_ceil(8)),
+            texts: texts.collect(),
+            ..Self::one(layout, None, rows_max)
+        }
+    }
+
+    /// How many rows the next block must bring.
+    pub(crate) fn expect(&mut self, rows: usize) {
+        self.expected = Some(rows);
+    }
+
+    /// Makes this the landing of the thread while `call` runs.
+    pub(crate) fn during<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        /// Puts the landing back where it came from, also when the call panics.
+        struct Home<'a>(&'a mut Landing, Option<Landing>);
+        impl Drop for Home<'_> {
+            fn drop(&mut self) {
+                let outer = self.1.take();
+                LANDING.with_borrow_mut(|place| {
+                    if let Some(landing) = std::mem::replace(place, outer) {
+                        *self.0 = landing;
+                    }
+                });
+            }
+        }
+        let empty = Self::one(self.layout.clone(), None, 0);
+        let landing = std::mem::replace(self, empty);
+        let outer = LANDING.with_borrow_mut(|place| place.replace(landing));
+        let home = Home(self, outer);
+        let result = call();
+        drop(home);
+        result
+    }
+
+    /// The rows that landed.
+    ///
+    /// # Errors
+    /// What is wrong with them, for a message.
+    pub(crate) fn finish(self) -> std::result::Result<Batch, String> {
+        let (layout, rows) = (self.layout.clone(), self.rows);
+        let columns = Finish::new(self).columns()?;
+        Batch::new(layout.schema.clone(), columns, rows).map_err(|error| error.to_string())
+    }
+
+    /// Checks a block and copies it.
+    fn take(&mut self, memory: &[u8], block: &RawBlock) -> Result<()> {
+        let rows = block.rows as usize;
+        self.check(rows, block)?;
+        let layout = self.layout.clone();
+        let several = self.several;
+        fill(&mut self.f64s, block.f64s.of(memory), layout.f64s.len(), several);
+        fill(&mut self.f32s, block.f32s.of(memory), layout.f32s.len(), several);
+        fill(&mut self.s64s, block.s64s.of(memory), layout.s64s.len(), several);
+        fill(&mut self.bits, block.bits.of(memory), layout.bits.len(), several);
+        self.take_text(block.offsets.of(memory), block.bytes.of(memory), rows)?;
+        self.take_validity(block.validity.of(memory), rows);
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// Every length that does not depend on another value of the block.
+    fn check(&self, rows: usize, block: &RawBlock) -> Result<()> {
+        let layout = &self.layout;
+        match self.expected {
+            Some(expected) if rows != expected => {
+                return Err(bad_output(format!("{rows} rows for {expected} rows")));
+            }
+            None if rows > self.rows_max => {
+                return Err(bad_output(format!("{rows} rows, more than the {} that were asked for", self.rows_max)));
+            }
+            _ => {}
+        }
+        if !self.several && self.rows > 0 {
+            return Err(bad_output("a second block where one was expected"));
+        }
+        let bitmap = rows.div_ceil(8);
+        let nullable = if block.validity.bytes == 0 { 0 } else { layout.nullable.len() };
+        for (list, found, columns, width) in [
+            ("f64s", block.f64s.bytes, layout.f64s.len(), rows * 8),
+            ("f32s", block.f32s.bytes, layout.f32s.len(), rows * 4),
+            ("s64s", block.s64s.bytes, layout.s64s.len(), rows * 8),
+            ("bits", block.bits.bytes, layout.bits.len(), bitmap),
+            ("offsets", block.offsets.bytes, layout.texts.len(), (rows + 1) * 4),
+            ("validity", block.validity.bytes, nullable, bitmap),
+        ] {
+            if found != columns * width {
+                let wanted = columns * width;
+                return Err(bad_output(format!(
+                    "`{list}` has {found} bytes where {columns} columns of {rows} rows have {wanted}"
+                )));
+            }
+        }
+        if layout.texts.is_empty() && block.bytes.bytes > 0 {
+            return Err(bad_output(format!("`bytes` has {} bytes and there is no text column", block.bytes.bytes)));
+        }
+        Ok(())
+    }
+
+    fn take_text(&mut self, offsets: &[u8], bytes: &[u8], rows: usize) -> Result<()> {
+        let layout = self.layout.clone();
+        for (place, (raw, &column)) in offsets.chunks_exact((rows + 1) * 4).zip(&layout.texts).enumerate() {
+            let name = &layout.schema.fields()[column].name;
+            let offset = |row: usize| {
+                let at = row * 4;
+                u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
+            };
+            let (first, last) = (offset(0), offset(rows));
+            if last as usize > bytes.len() || first > last {
+                return Err(bad_output(format!("the text of column `{name}` ends at {last} of {} bytes", bytes.len())));
+            }
+            if !self.several {
+                self.texts.push(Text { offsets: Vec::with_capacity(rows + 1), bytes: MutableBuffer::new(0) });
+                self.texts[place].offsets.push(0);
+            }
+            let text = &mut self.texts[place];
+            let base = i64::try_from(text.bytes.len()).unwrap_or(i64::MAX) - i64::from(first);
+            if base + i64::from(last) > i64::from(i32::MAX) {
+                return Err(bad_output(format!("the text of column `{name}` is longer than 2 GiB")));
+            }
+            let mut before = first;
+            let mut sorted = true;
+            text.offsets.extend(raw[4..].as_chunks::<4>().0.iter().map(|offset| {
+                let offset = u32::from_le_bytes(*offset);
+                sorted &= offset >= before;
+                before = offset;
+                // In range where the offsets are sorted, and dropped where they are not.
+                (base + i64::from(offset)) as i32
+            }));
+            if !sorted {
+                return Err(bad_output(format!("the text offsets of column `{name}` decrease")));
+            }
+            text.bytes.extend_from_slice(&bytes[first as usize..last as usize]);
+        }
+        Ok(())
+    }
+
+    fn take_validity(&mut self, bitmaps: &[u8], rows: usize) {
+        let columns = self.layout.nullable.len();
+        if columns == 0 {
+            return;
+        }
+        if bitmaps.is_empty() {
+            if let Some(validity) = &mut self.validity {
+                let len = (self.rows + rows).div_ceil(8);
+                validity.iter_mut().for_each(|bits| bits.resize(len, 0xff));
+            }
+            return;
+        }
+        let before = self.rows.div_ceil(8);
+        let validity = self
+            .validity
+            .get_or_insert_with(|| (0..columns).map(|_| MutableBuffer::from_len_zeroed(0)).collect::<Vec<_>>());
+        for (bits, bitmap) in validity.iter_mut().zip(bitmaps.chunks_exact(rows.div_ceil(8))) {
+            bits.resize(before, 0xff);
+            bits.extend_from_slice(bitmap);
+        }
+    }
+}
+
+/// Appends the columns of one list: each to its own buffer, or all to a new one that they share.
+fn fill(buffers: &mut Vec<MutableBuffer>, list: &[u8], columns: usize, several: bool) {
+    if columns == 0 {
+        return;
+    }
+    if several {
+        let width = list.len() / columns;
+        for (buffer, column) in buffers.iter_mut().zip(list.chunks_exact(width.max(1))) {
+            buffer.extend_from_slice(column);
+        }
+    } else {
+        let mut buffer = MutableBuffer::with_capacity(list.len());
+        buffer.extend_from_slice(list);
+        buffers.push(buffer);
+    }
+}
+
+/// What has landed, on its way to become arrays.
+struct Finish {
+    layout: Arc<Layout>,
+    rows: usize,
+    several: bool,
+    f64s: Vec<Buffer>,
+    f32s: Vec<Buffer>,
+    s64s: Vec<Buffer>,
+    bits: Vec<Buffer>,
+    texts: Vec<Text>,
+    validity: Option<Vec<MutableBuffer>>,
+}
+
+impl Finish {
+    fn new(landing: Landing) -> Self {
+        let buffers = |list: Vec<MutableBuffer>| list.into_iter().map(Buffer::from).collect();
+        Self {
+            layout: landing.layout,
+            rows: landing.rows,
+            several: landing.several,
+            f64s: buffers(landing.f64s),
+            f32s: buffers(landing.f32s),
+            s64s: buffers(landing.s64s),
+            bits: buffers(landing.bits),
+            texts: landing.texts,
+            validity: landing.validity,
+        }
+    }
+
+    fn columns(mut self) -> std::result::Result<Vec<ArrayRef>, String> {
+        let layout = self.layout.clone();
+        let rows = self.rows;
+        let mut validity = self.validity.take().map(Vec::into_iter);
+        let mut texts = std::mem::take(&mut self.texts).into_iter();
+        let (mut f64s, mut f32s, mut s64s, mut bits) = (0, 0, 0, 0);
+        let next = |place: &mut usize| {
+            *place += 1;
+            *place - 1
+        };
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(layout.schema.len());
+        for (index, field) in layout.schema.fields().iter().enumerate() {
+            let nulls = match &mut validity {
+                Some(bitmaps) if field.nullable => bitmaps
+                    .next()
+                    .map(|bits| NullBuffer::new(BooleanBuffer::new(bits.into(), 0, rows)))
+                    .filter(|nulls| nulls.null_count() > 0),
+                _ => None,
+            };
+            columns.push(match field.kind {
+                Kind::Float64 => Arc::new(Float64Array::new(self.values(&self.f64s, next(&mut f64s)), nulls)),
+                Kind::Float32 => Arc::new(Float32Array::new(self.values(&self.f32s, next(&mut f32s)), nulls)),
+                Kind::Int64 => Arc::new(Int64Array::new(self.values(&self.s64s, next(&mut s64s)), nulls)),
+                Kind::TimestampUs => Arc::new(
+                    TimestampMicrosecondArray::new(self.values(&self.s64s, next(&mut s64s)), nulls)
+                        .with_data_type(layout.schema.arrow().field(index).data_type().clone()),
+                ),
+                Kind::Boolean => {
+                    let place = next(&mut bits);
+                    let (buffer, start) = if self.several { (place, 0) } else { (0, place * rows.div_ceil(8) * 8) };
+                    Arc::new(BooleanArray::new(BooleanBuffer::new(self.bits[buffer].clone(), start, rows), nulls))
+                }
+                Kind::Utf8 | Kind::Binary => {
+                    let text = texts.next().unwrap_or(Text { offsets: vec![0], bytes: MutableBuffer::new(0) });
+                    let offsets = OffsetBuffer::new(ScalarBuffer::from(text.offsets));
+                    let bytes = Buffer::from(text.bytes);
+                    if field.kind == Kind::Binary {
+                        Arc::new(BinaryArray::new(offsets, bytes, nulls))
+                    } else {
+                        let array = StringArray::try_new(offsets, bytes, nulls);
+                        Arc::new(array.map_err(|_| format!("the text of column `{}` is not UTF-8", field.name))?)
+                    }
+                }
+            });
+        }
+        Ok(columns)
+    }
+
+    /// The values of the column at `place` among those of its physical type.
+    fn values<T: arrow_buffer::ArrowNativeType>(&self, buffers: &[Buffer], place: usize) -> ScalarBuffer<T> {
+        let (buffer, start) = if self.several { (place, 0) } else { (0, place * self.rows) };
+        ScalarBuffer::new(buffers[buffer].clone(), start, self.rows)
+    }
+}
+
+// SAFETY: the same representation as `RawBlock`, to which everything is forwarded.
+#[expect(unsafe_code, reason = "the trait is unsafe: the type must describe its representation faithfully")]
+unsafe impl ComponentType for Landed {
+    type Lower = <RawBlock as ComponentType>::Lower;
+    const ABI: CanonicalAbiInfo = <RawBlock as ComponentType>::ABI;
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> Result<()> {
+        <RawBlock as ComponentType>::typecheck(ty, types)
+    }
+}
+
+// SAFETY: forwards to `RawBlock` and then only reads memory that it found to be in bounds.
+#[expect(unsafe_code, reason = "the trait is unsafe: only valid values may be lifted")]
+unsafe impl Lift for Landed {
+    fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Self::Lower) -> Result<Self> {
+        let block = RawBlock::linear_lift_from_flat(cx, ty, src)?;
+        land(cx, &block)
+    }
+
+    fn linear_lift_from_memory(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Self> {
+        let block = RawBlock::linear_lift_from_memory(cx, ty, bytes)?;
+        land(cx, &block)
+    }
+}
+
+fn land(cx: &LiftContext<'_>, block: &RawBlock) -> Result<Landed> {
+    LANDING.with_borrow_mut(|landing| match landing {
+        Some(landing) => landing.take(cx.memory(), block).map(|()| Landed),
+        None => Err(wasmtime::Error::msg("a block was returned where none can land")),
+    })
+}
+
+// SAFETY: the same representation as `[T]`, to which everything is forwarded.
+#[expect(unsafe_code, reason = "the trait is unsafe: the type must describe its representation faithfully")]
+unsafe impl<T: ComponentType> ComponentType for RawList<T> {
+    type Lower = <[T] as ComponentType>::Lower;
+    const ABI: CanonicalAbiInfo = <[T] as ComponentType>::ABI;
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> Result<()> {
+        <[T] as ComponentType>::typecheck(ty, types)
+    }
+}
+
+// SAFETY: only numbers are kept, and only after they were found to name bytes within memory.
+#[expect(unsafe_code, reason = "the trait is unsafe: only valid values may be lifted")]
+unsafe impl<T: ComponentType> Lift for RawList<T> {
+    fn linear_lift_from_flat(cx: &mut LiftContext<'_>, _ty: InterfaceType, src: &Self::Lower) -> Result<Self> {
+        let pair = <[T] as Pair>::pair(src);
+        Self::check(cx, pair.0, pair.1)
+    }
+
+    fn linear_lift_from_memory(cx: &mut LiftContext<'_>, _ty: InterfaceType, bytes: &[u8]) -> Result<Self> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self::check(cx, word(0), word(4))
+    }
+}
+
+/// The pointer and the length in the flat form of a list.
+trait Pair: ComponentType {
+    fn pair(flat: &Self::Lower) -> (u32, u32);
+}
+
+impl<T: ComponentType> Pair for [T] {
+    fn pair(flat: &[wasmtime::ValRaw; 2]) -> (u32, u32) {
+        (flat[0].get_u32(), flat[1].get_u32())
+    }
+}
+
+impl<T: ComponentType> RawList<T> {
+    fn check(cx: &mut LiftContext<'_>, pointer: u32, len: u32) -> Result<Self> {
+        let bytes = (len as usize).checked_mul(T::SIZE32);
+        let end = bytes.and_then(|bytes| bytes.checked_add(pointer as usize));
+        let (Some(bytes), Some(end)) = (bytes, end) else { return Err(bad_output("a list longer than memory")) };
+        if bytes > 0 && (end > cx.memory().len() || !pointer.is_multiple_of(T::ALIGN32)) {
+            return Err(bad_output("a list that does not lie within memory"));
+        }
+        cx.consume_fuel(bytes)?;
+        Ok(Self { start: if bytes == 0 { 0 } else { pointer as usize }, bytes, marker: std::marker::PhantomData })
+    }
+}
+
+/// The most rows that one returned block may have.
+pub(crate) fn rows_max(limits: &PluginLimits) -> usize {
+    limits.output_rows_max as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Array, cast::AsArray};
+    use plinth_ext::{Field, Schema};
+
+    use super::*;
+
+    /// A block laid out in a pretended guest memory.
+    #[derive(Default)]
+    struct Draft {
+        rows: u32,
+        f64s: Vec<f64>,
+        bits: Vec<u8>,
+        offsets: Vec<u32>,
+        bytes: Vec<u8>,
+        validity: Vec<u8>,
+    }
+
+    impl Draft {
+        fn land(&self, landing: &mut Landing) -> Result<()> {
+            let mut memory = Vec::new();
+            fn list<T>(memory: &mut Vec<u8>, bytes: &[u8]) -> RawList<T> {
+                let start = memory.len();
+                memory.extend_from_slice(bytes);
+                RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
+            }
+            let f64s: Vec<u8> = self.f64s.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let offsets: Vec<u8> = self.offsets.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let block = RawBlock {
+                rows: self.rows,
+                f64s: list(&mut memory, &f64s),
+                f32s: list(&mut memory, &[]),
+                s64s: list(&mut memory, &[]),
+                bits: list(&mut memory, &self.bits),
+                offsets: list(&mut memory, &offsets),
+                bytes: list(&mut memory, &self.bytes),
+                validity: list(&mut memory, &self.validity),
+            };
+            landing.take(&memory, &block)
+        }
+    }
+
+    fn layout(fields: &[(&str, Kind, bool)]) -> Arc<Layout> {
+        let fields = fields.iter().map(|(name, kind, nullable)| Field::new(*name, *kind, *nullable)).collect();
+        Arc::new(Layout::new(Schema::new(fields).unwrap()))
+    }
+
+    fn refused(layout: &Arc<Layout>, draft: &Draft) -> String {
+        let mut landing = Landing::one(layout.clone(), Some(2), 100);
+        match draft.land(&mut landing) {
+            Ok(()) => landing.finish().unwrap_err(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn blocks_whose_nulls_come_late_join_into_one_column() {
+        let layout = layout(&[("x", Kind::Float64, true), ("b", Kind::Boolean, false)]);
+        let mut landing = Landing::several(layout, 18, 100);
+        let first = Draft { rows: 8, f64s: vec![1.0; 8], bits: vec![0xff], ..Draft::default() };
+        let second = Draft { rows: 8, f64s: vec![2.0; 8], bits: vec![0], validity: vec![0xfe], ..Draft::default() };
+        let third = Draft { rows: 2, f64s: vec![3.0; 2], bits: vec![1], ..Draft::default() };
+        for draft in [first, second, third] {
+            landing.expect(draft.rows as usize);
+            draft.land(&mut landing).unwrap();
+        }
+        let batch = landing.finish().unwrap();
+        let x = batch.column(0).as_primitive::<arrow_array::types::Float64Type>();
+        assert_eq!((x.len(), x.null_count(), x.is_null(8), x.value(17)), (18, 1, true, 3.0));
+        let b = batch.column(1).as_boolean();
+        assert_eq!((b.true_count(), b.value(16), b.value(17)), (9, true, false));
+    }
+
+    #[test]
+    fn text_is_rebased_for_each_column_and_checked() {
+        let layout = layout(&[("a", Kind::Utf8, false), ("b", Kind::Utf8, false)]);
+        let good = Draft { rows: 2, offsets: vec![0, 2, 3, 3, 3, 5], bytes: "xxyé".into(), ..Draft::default() };
+        let mut landing = Landing::one(layout.clone(), Some(2), 100);
+        good.land(&mut landing).unwrap();
+        let batch = landing.finish().unwrap();
+        assert_eq!(batch.column(0).as_string::<i32>().value(1), "y");
+        assert_eq!(batch.column(1).as_string::<i32>().value(1), "é");
+        for (offsets, bytes, message) in [
+            (vec![0, 2, 1, 3, 3, 5], &b"xxyzz"[..], "the text offsets of column `a` decrease"),
+            (vec![0, 1, 2, 2, 3, 9], b"abc", "the text of column `b` ends at 9 of 3 bytes"),
+            (vec![0, 1, 2, 2, 3, 4], b"ab\xff\xff", "the text of column `b` is not UTF-8"),
+            (vec![0, 1, 2], b"ab", "`offsets` has 12 bytes where 2 columns of 2 rows have 24"),
+        ] {
+            let found = refused(&layout, &Draft { rows: 2, offsets, bytes: bytes.to_vec(), ..Draft::default() });
+            assert_eq!(found, message);
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let layout = layout(&[("x", Kind::Float64, true)]);
+        let draft = |rows, floats, validity: &[u8]| Draft {
+            rows,
+            f64s: vec![0.0; floats],
+            validity: validity.to_vec(),
+            ..Draft::default()
+        };
+        assert_eq!(refused(&layout, &draft(3, 3, &[])), "3 rows for 2 rows");
+        assert_eq!(refused(&layout, &draft(2, 3, &[])), "`f64s` has 24 bytes where 1 columns of 2 rows have 16");
+        assert_eq!(refused(&layout, &draft(2, 2, &[1, 1])), "`validity` has 2 bytes where 1 columns of 2 rows have 1");
+        let bytes = Draft { bytes: b"x".to_vec(), ..draft(2, 2, &[]) };
+        assert_eq!(refused(&layout, &bytes), "`bytes` has 1 bytes and there is no text column");
+    }
+}

@@ -1,0 +1,88 @@
+//! Memory: what one instance has, what all have together, and what was refused.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use plinth_core::codes;
+use wasmtime::{Error, ResourceLimiter, Result};
+
+use crate::fault::OverLimit;
+
+/// The memory of one instance. Gives back to the total what it took when it is dropped.
+pub(crate) struct Budget {
+    used: u64,
+    max: u64,
+    total: Arc<AtomicU64>,
+    total_max: u64,
+    table_elements_max: u64,
+    denied: Option<Denied>,
+}
+
+/// A growth that was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Denied {
+    /// What the instance, or all of them, would have had.
+    pub(crate) wanted: u64,
+    pub(crate) max: u64,
+    /// Whether it was the limit of all instances.
+    pub(crate) total: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(max: u64, total: Arc<AtomicU64>, total_max: u64, table_elements_max: u64) -> Self {
+        Self { used: 0, max, total, total_max, table_elements_max, denied: None }
+    }
+
+    /// Bytes of all memories of this instance.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The growth that was refused, if any was.
+    pub(crate) fn denied(&self) -> Option<Denied> {
+        self.denied
+    }
+
+    fn refuse(&mut self, denied: Denied) -> Result<bool> {
+        self.denied = Some(denied);
+        // An error stops the guest at once; a mere "no" would make it abort with a text of its own.
+        Err(Error::msg("memory limit"))
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        let wanted = self.used + more;
+        if wanted > self.max {
+            return self.refuse(Denied { wanted, max: self.max, total: false });
+        }
+        let all = self.total.fetch_add(more, Ordering::Relaxed) + more;
+        if all > self.total_max {
+            self.total.fetch_sub(more, Ordering::Relaxed);
+            return self.refuse(Denied { wanted: all, max: self.total_max, total: true });
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        if desired as u64 > self.table_elements_max {
+            return Err(Error::from(OverLimit {
+                what: format!("a table of {desired} elements"),
+                max: self.table_elements_max,
+                limit: "table-elements-max",
+                code: codes::LIMIT_EXCEEDED,
+            }));
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.used, Ordering::Relaxed);
+    }
+}
