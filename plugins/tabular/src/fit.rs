@@ -77,8 +77,11 @@ impl Fit {
     /// # Errors
     /// What a step has against a value, with its column and row.
     pub fn update(&mut self, block: &Block) -> Result<(), Problem> {
-        let mut frame = Frame::from_block(&self.input.fields, block)?;
         self.rows += u64::from(block.rows);
+        if !self.is_watching() {
+            return Ok(());
+        }
+        let mut frame = Frame::from_block(&self.input.fields, block)?;
         for step in &self.bound {
             step.apply(&mut frame)?;
         }
@@ -161,8 +164,7 @@ impl Fit {
     /// # Errors
     /// `no-rows`, `no-values`, `not-finite`, and what the next group's steps have against their columns.
     pub fn end_pass(&mut self) -> Result<Step, Problem> {
-        let watches = self.group.iter().any(|member| matches!(member, Member::Watching { .. }));
-        if watches && self.rows == 0 {
+        if self.is_watching() && self.rows == 0 {
             return Err(Problem::bad_input("no-rows", "there is no row to learn from"));
         }
         loop {
@@ -172,10 +174,15 @@ impl Fit {
             }
             self.rows = 0;
             self.plan_group()?;
-            if self.group.iter().any(|member| matches!(member, Member::Watching { .. })) {
+            if self.is_watching() {
                 return Ok(Step::AnotherPass);
             }
         }
+    }
+
+    /// Whether a step of this pass wants to see rows.
+    fn is_watching(&self) -> bool {
+        self.group.iter().any(|member| matches!(member, Member::Watching { .. }))
     }
 
     fn finish_group(&mut self) -> Result<(), Problem> {

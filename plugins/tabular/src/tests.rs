@@ -212,6 +212,78 @@ fn steps_without_learning_need_no_rows() {
     assert_eq!(out.validity, [0b1011]);
 }
 
+/// The float64 columns of what a chain of these steps makes of `rows`, one list a column, by name.
+fn made(steps: &str, rows: &[Row]) -> Vec<(String, Vec<Option<f64>>)> {
+    let options = format!(r#"{{"steps": [{steps}]}}"#);
+    let (state, _) = fit("chain", &schema(), &options, &[vec![block(rows)]]);
+    let fitted = Fitted::load("chain", &state, &schema()).unwrap();
+    let out = fitted.apply(block(rows)).unwrap();
+    let fields = fitted.output().fields.iter().enumerate().filter(|(_, field)| field.kind == Kind::Float64);
+    fields.map(|(at, field)| (field.name.clone(), out.numbers(fitted.output(), at).unwrap().collect())).collect()
+}
+
+#[test]
+fn groups_of_columns_can_have_exceptions_and_pass_encoded_columns_by() {
+    let steps = r#"{"drop": ["id"]}, {"ordinal": {"columns": "categorical", "unknown": "ignore"}},
+        {"min-max-scale": {"columns": "numeric", "except": ["calls"], "range": [-1, 1]}}"#;
+    let made = made(steps, &rows());
+    assert_eq!(made[0], ("minutes".to_owned(), vec![Some(-1.0), None, Some(2.0 * (2.0 / 7.0) - 1.0), Some(1.0)]));
+    assert_eq!(made[1], ("state".to_owned(), vec![Some(0.0), Some(1.0), Some(-1.0), Some(0.0)]));
+    assert_eq!(made.len(), 2, "calls stayed an integer");
+}
+
+#[test]
+fn clipping_holds_later_rows_within_the_range() {
+    let options = r#"{"columns": ["minutes"], "clip": true}"#;
+    let (state, _) = fit("min-max-scale", &schema(), options, &[vec![block(&rows())]]);
+    let later = block(&[(Some(-50.0), None, None), (Some(99.0), None, None), (Some(f64::NAN), None, None)]);
+    let out = Fitted::load("min-max-scale", &state, &schema()).unwrap().apply(later).unwrap();
+    assert_eq!(out.f64s[..2], [0.0, 1.0]);
+    assert!(out.f64s[2].is_nan());
+}
+
+#[test]
+fn integers_that_are_scaled_become_floats_and_equal_values_become_zero() {
+    let rows: Vec<Row> = vec![(Some(2.0), Some(7), None), (Some(2.0), Some(9), None)];
+    let made = made(r#"{"standard-scale": ["minutes", "calls"]}"#, &rows);
+    assert_eq!(made[0].1, [Some(0.0), Some(0.0)]);
+    assert_eq!(made[1].1, [Some(-1.0), Some(1.0)]);
+}
+
+#[test]
+fn casts_and_date_parts_feed_later_steps() {
+    let steps = r#"{"cast": {"columns": ["calls"], "to": "utf8"}}, {"impute": {"columns": ["calls"], "strategy": "constant", "value": "none"}},
+        {"one-hot": {"columns": ["calls"], "drop-first": true}}, {"cast": {"columns": ["id"], "to": "timestamp-us"}},
+        {"date-parts": {"columns": ["id"], "parts": ["year", "second"]}}, {"drop": ["minutes", "state"]}"#;
+    let made = made(steps, &rows());
+    let names: Vec<&str> = made.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["id.year", "id.second", "calls=5", "calls=none"]);
+    assert_eq!(made[0].1[0], Some(1970.0));
+    assert_eq!(made[2].1, [Some(0.0), Some(1.0), Some(0.0), Some(1.0)]);
+}
+
+#[test]
+fn too_many_categories_are_told_before_memory_is_spent() {
+    let mut fit = Fit::start("one-hot", &schema(), r#"{"columns": ["state"], "max-categories": 1}"#).unwrap();
+    let refused = fit.update(&block(&rows())).unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.column.as_deref()), ("too-many-categories", Some("state")));
+}
+
+#[test]
+fn partials_of_earlier_passes_and_of_other_fits_are_refused() {
+    let start = || Fit::start("chain", &schema(), CHAIN).unwrap();
+    let mut ahead = start();
+    ahead.update(&block(&rows())).unwrap();
+    let early = ahead.partial().unwrap();
+    assert_eq!(ahead.end_pass().unwrap(), Step::AnotherPass);
+    assert!(ahead.merge(&early).unwrap_err().message.contains("earlier pass"));
+    let mut other = Fit::start("standard-scale", &schema(), r#"{"columns": "numeric"}"#).unwrap();
+    assert_eq!(other.merge(&early).unwrap_err().code, "bad-partial");
+    for end in 0..early.len() {
+        assert_eq!(start().merge(&early[..end]).unwrap_err().code, "bad-partial", "{end}");
+    }
+}
+
 fn any_row() -> impl Strategy<Value = Row> {
     (
         prop::option::weighted(0.8, -1e6_f64..1e6),

@@ -70,7 +70,7 @@ impl Columns {
     /// # Errors
     /// `(row, column)` of the first text that is not UTF-8.
     pub fn take(&mut self, rows: usize) -> Result<Block, (usize, usize)> {
-        let mut block = Block { rows: rows as u32, ..Block::default() };
+        let mut block = self.empty_block(rows);
         let some_null = self.columns.iter().any(|column| !column.nulls.is_empty());
         for (at, (column, field)) in self.columns.iter_mut().zip(&self.schema.fields).enumerate() {
             if field.nullable && some_null {
@@ -96,6 +96,34 @@ impl Columns {
             column.nulls.clear();
         }
         Ok(block)
+    }
+}
+
+impl Columns {
+    /// A block with room for everything, so that no list is copied while it grows.
+    fn empty_block(&self, rows: usize) -> Block {
+        let (mut f64s, mut f32s, mut s64s, mut texts, mut text_bytes) = (0, 0, 0, 0, 0);
+        for column in &self.columns {
+            match &column.values {
+                Values::F64(_) => f64s += rows,
+                Values::F32(_) => f32s += rows,
+                Values::I64(_) => s64s += rows,
+                Values::Bool(_) => {}
+                Values::Text(_, bytes) => {
+                    texts += rows + 1;
+                    text_bytes += bytes.len();
+                }
+            }
+        }
+        Block {
+            rows: rows as u32,
+            f64s: Vec::with_capacity(f64s),
+            f32s: Vec::with_capacity(f32s),
+            s64s: Vec::with_capacity(s64s),
+            offsets: Vec::with_capacity(texts),
+            bytes: Vec::with_capacity(text_bytes),
+            ..Block::default()
+        }
     }
 }
 
@@ -214,14 +242,10 @@ fn push_at<T>(values: &mut Vec<T>, value: T) -> usize {
     values.len() - 1
 }
 
-/// Moves values behind others. The source keeps its room for the next block, unless it is handed over whole.
+/// Moves values behind others; the source keeps its room for the next block.
 fn move_into<T: Copy>(all: &mut Vec<T>, values: &mut Vec<T>) {
-    if all.is_empty() {
-        let room = values.capacity();
-        *all = std::mem::replace(values, Vec::with_capacity(room));
-    } else {
-        all.append(values);
-    }
+    all.extend_from_slice(values);
+    values.clear();
 }
 
 fn check_utf8(ends: &[u32], bytes: &[u8]) -> Result<(), usize> {
