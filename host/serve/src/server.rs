@@ -256,7 +256,9 @@ impl Server {
             let (stopped, wake) = &*stop;
             let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
-                guard = wake.wait_timeout(guard, pause).unwrap_or_else(PoisonError::into_inner).0;
+                // The flag is looked at before the wait too: a stop that came meanwhile wakes nobody.
+                let waited = wake.wait_timeout_while(guard, pause, |stopped| !*stopped);
+                guard = waited.unwrap_or_else(PoisonError::into_inner).0;
                 if *guard {
                     return;
                 }

@@ -127,6 +127,13 @@ fn the_watching_thread_swaps_by_itself() {
 }
 
 #[test]
+fn a_stop_right_after_the_start_is_not_missed() {
+    for _ in 0..200 {
+        Server::start(shelf(2), Options { limits: still(), ..Options::default() }).unwrap().shutdown();
+    }
+}
+
+#[test]
 fn a_server_whose_first_version_is_bad_does_not_start() {
     for (version, code) in [(13, codes::BLOB_CORRUPT), (0, codes::BAD_MODEL)] {
         assert_eq!(Server::start(shelf(version), Options::default()).unwrap_err().code(), code);
