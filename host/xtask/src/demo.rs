@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{plugins, repo::Repo, setup, shell, test};
+use crate::{plugins, repo::Repo, shell, test};
 
 pub(crate) const HELP: &str = "demo
 
@@ -20,10 +20,7 @@ life in a folder of its own below target/.";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     anyhow::ensure!(arguments.is_empty(), "demo takes no argument `{}`", arguments[0]);
-    let toolchain = setup::ensure(repo)?;
-    plugins::build(repo, toolchain, &[])?;
-    shell::say("building plinth");
-    shell::stream(&mut test::build_binary(repo))?;
+    test::prepare(repo)?;
     story(&Stage::prepare(repo)?)
 }
 

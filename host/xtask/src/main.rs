@@ -99,7 +99,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     }
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
         let hint = plinth_core::did_you_mean(name, COMMANDS.iter().map(|command| command.name));
-        bail!("there is no command `{name}`{hint}; `cargo xtask` lists them");
+        bail!("there is no command `{name}`: {hint}");
     };
     // What follows `--` belongs to the program that the command starts.
     let own = rest.iter().take_while(|argument| *argument != "--");
@@ -135,7 +135,7 @@ fn flags<const N: usize>(arguments: &[String], known: [&str; N]) -> Result<([boo
         if let Some(index) = known.iter().position(|flag| flag == argument) {
             set[index] = true;
         } else if argument.starts_with('-') {
-            bail!("unknown flag `{argument}`{}", plinth_core::did_you_mean(argument, known));
+            bail!("unknown flag `{argument}`: {}", plinth_core::did_you_mean(argument, known));
         } else {
             others.push(argument.clone());
         }

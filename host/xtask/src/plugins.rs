@@ -54,7 +54,7 @@ pub(crate) fn build(repo: &Repo, toolchain: Toolchain, names: &[String]) -> Resu
     for name in names {
         if !known.contains(&name.as_str()) {
             let hint = plinth_core::did_you_mean(name, known.iter().copied());
-            bail!("there is no plugin `{name}`{hint}; there are: {}", known.join(", "));
+            bail!("there is no plugin `{name}`: {hint}");
         }
     }
     let folder = folder(repo);

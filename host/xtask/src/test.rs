@@ -17,10 +17,7 @@ plugins and of the SDK. Arguments after `--` go to `cargo test` of the product (
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([nextest], others) = flags(arguments, ["--nextest"])?;
-    let toolchain = setup::ensure(repo)?;
-    plugins::build(repo, toolchain, &[])?;
-    shell::say("building the binary that the end-to-end tests drive");
-    shell::stream(&mut build_binary(repo))?;
+    prepare(repo)?;
     shell::say("testing the product");
     let mut host = repo.cargo(Workspace::Host);
     if nextest {
@@ -40,12 +37,20 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The build of `plinth` that tests and the demo share. The whole workspace is selected so that features are the same
-/// as in `cargo test --workspace` and nothing heavy is compiled twice.
-pub(crate) fn build_binary(repo: &Repo) -> std::process::Command {
-    let mut command = repo.cargo(Workspace::Host);
-    command.args(["build", "--workspace", "--bin", "plinth"]).args(locked());
-    command
+/// What tests and the demo need: what is installed, the components, and the `plinth` binary.
+pub(crate) fn prepare(repo: &Repo) -> Result<()> {
+    let toolchain = setup::ensure(repo)?;
+    shell::say("building plinth and its components");
+    std::thread::scope(|scope| {
+        // Side by side: each component ends in a link that keeps one core busy and leaves the others to the product.
+        let components = scope.spawn(|| plugins::build(repo, toolchain, &[]));
+        // The whole workspace is selected so that features are the same as in `cargo test --workspace` and nothing
+        // heavy is compiled twice.
+        let mut binary = repo.cargo(Workspace::Host);
+        let binary = shell::stream(binary.args(["build", "--workspace", "--bin", "plinth"]).args(locked()));
+        let components = components.join().map_err(|_| anyhow::anyhow!("building the components panicked"))?;
+        binary.and(components.map(|_| ()))
+    })
 }
 
 /// Elsewhere than in CI a lock file may follow its manifests.
