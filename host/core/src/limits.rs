@@ -113,11 +113,13 @@ pub struct TableLimits {
     pub rows_in_memory_max: u64,
     /// Rows of the reference sample stored with a model version.
     pub profile_rows_max: u64,
+    /// Classes of one label: more of them is an identifier rather than a label.
+    pub classes_max: u32,
 }
 
 impl Default for TableLimits {
     fn default() -> Self {
-        Self { columns_max: 10_000, rows_in_memory_max: 20_000_000, profile_rows_max: 20_000 }
+        Self { columns_max: 10_000, rows_in_memory_max: 20_000_000, profile_rows_max: 20_000, classes_max: 1_000 }
     }
 }
 

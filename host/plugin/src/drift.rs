@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentExportIndex, ComponentType, Lift, TypedFunc};
 
 use crate::{
     block::{BlockIn, Layout, Source},
-    fault::{Call, PluginError, cut},
+    fault::{Call, Deadline, PluginError, cut},
     instance::{Lent, Prepared},
     items,
     manifest::ExtensionPoint,
@@ -71,7 +71,7 @@ impl DriftAdapter {
         let [describe, test] = prepared.exports(ExtensionPoint::DriftTest, ["describe", "test"])?;
         let limits = prepared.limits.clone();
         let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), limits.call_ms_max)?;
+        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
         let func: TypedFunc<(), (Vec<WireTestItem>,)> = instance.func(call, &describe)?;
         let (found,) = instance.call(call, |store| func.call(store, ()))?;
         let items = check_tests(found, &limits).map_err(|text| call.output_fault(&text))?;
@@ -107,7 +107,7 @@ impl DriftTest for DriftAdapter {
         reference.schema().expect_same(current.schema())?;
         check_columns(call, offered, reference)?;
         let layout = Layout::new(reference.schema().clone());
-        let mut instance = prepared.instantiate(item, Lent::default(), prepared.limits.call_ms_max)?;
+        let mut instance = prepared.instantiate(item, Lent::default(), Deadline::ordinary(&prepared.limits))?;
         let func: Test<'_> = instance.func(call, &self.test)?;
         let left = BlockIn::new(Source::new(reference, &layout, 0, reference.num_rows()));
         let right = BlockIn::new(Source::new(current, &layout, 0, current.num_rows()));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plinth_core::{Code, Coded, codes};
+use plinth_core::{Code, Coded, PluginLimits, codes};
 use plinth_ext::{ExtError, Problem};
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -166,6 +166,25 @@ pub(crate) struct OverLimit {
     pub(crate) code: Code,
 }
 
+/// How long a call may take, and which limit says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(crate) ms: u64,
+    pub(crate) limit: &'static str,
+}
+
+impl Deadline {
+    /// That of calls in stages.
+    pub(crate) fn ordinary(limits: &PluginLimits) -> Self {
+        Self { ms: limits.call_ms_max, limit: "call-ms-max" }
+    }
+
+    /// That of calls which answer requests.
+    pub(crate) fn online(limits: &PluginLimits) -> Self {
+        Self { ms: limits.online_call_ms_max, limit: "online-call-ms-max" }
+    }
+}
+
 /// Which call failed, for messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
@@ -224,16 +243,16 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
 }
 
 /// What happened to a call that wasmtime ended.
-pub(crate) fn classify(call: Call<'_>, error: &wasmtime::Error, state: &State, deadline_ms: u64) -> ExtError {
+pub(crate) fn classify(call: Call<'_>, error: &wasmtime::Error, state: &State, deadline: Deadline) -> ExtError {
     let func = call.func;
-    let (code, mut message, hint) = kind(func, error, state, deadline_ms);
+    let (code, mut message, hint) = kind(func, error, state, deadline);
     if let Some(words) = state.log.last_words() {
         message.push_str(&format!("; its last message: {words}"));
     }
     ExtError::fault(call.who(), code, message).with_hint(hint)
 }
 
-fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline_ms: u64) -> (Code, String, String) {
+fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) -> (Code, String, String) {
     const DEFECT: &str = "this is a defect of the plugin: report it to its author";
     let raise = |limit: &str| format!("if the plugin needs it, raise [limits.plugin] {limit} in plinth.toml");
     if let Some(fault) = find::<OutputFault>(error) {
@@ -254,17 +273,17 @@ fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline_ms: u64) ->
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") {
-        let max = state.output_bytes_max;
+        let (max, limit) = state.crossing;
         let message = format!("`{func}` returned more than {max} bytes");
-        return (codes::PLUGIN_OUTPUT, message, raise("output-bytes-max"));
+        return (codes::PLUGIN_OUTPUT, message, raise(limit));
     }
     if text.contains("maximum number of component handles") || text.contains("too many handles") {
         return (codes::LIMIT_EXCEEDED, format!("`{func}` holds too many handles"), raise("handles-max"));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
-            let message = format!("`{func}` did not finish within {deadline_ms} ms");
-            (codes::PLUGIN_DEADLINE, message, raise("call-ms-max"))
+            let message = format!("`{func}` did not finish within {} ms", deadline.ms);
+            (codes::PLUGIN_DEADLINE, message, raise(deadline.limit))
         }
         Some(Trap::StackOverflow) => (codes::PLUGIN_STACK, format!("`{func}` overflowed its stack"), DEFECT.into()),
         // Rust's and C's own stack lies at the bottom of linear memory: running off it is an access out of bounds,

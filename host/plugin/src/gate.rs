@@ -7,7 +7,7 @@ use plinth_ext::{Check, CheckOutcome, Evidence, ExtError, Gate, Item, Metric, Su
 use wasmtime::component::{ComponentExportIndex, ComponentType, Lift, Lower, TypedFunc};
 
 use crate::{
-    fault::{Call, PluginError, cut},
+    fault::{Call, Deadline, PluginError, cut},
     instance::{Lent, Prepared},
     items,
     manifest::ExtensionPoint,
@@ -78,7 +78,7 @@ impl GateAdapter {
         let [describe, evaluate] = prepared.exports(ExtensionPoint::Gate, ["describe", "evaluate"])?;
         let limits = prepared.limits.clone();
         let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), limits.call_ms_max)?;
+        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
         let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
         let (found,) = instance.call(call, |store| func.call(store, ()))?;
         let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
@@ -103,7 +103,7 @@ impl Gate for GateAdapter {
         let offered = items::find(&self.items, call, |item| item)?;
         let options = self.options.check(call, offered, options)?;
         let lent = Lent { objects: None, tables: Some(tables) };
-        let mut instance = prepared.instantiate(item, lent, prepared.limits.call_ms_max)?;
+        let mut instance = prepared.instantiate(item, lent, Deadline::ordinary(&prepared.limits))?;
         let func: Evaluate<'_> = instance.func(call, &self.evaluate)?;
         let evidence =
             WireEvidence { candidate: subject(&evidence.candidate), baseline: evidence.baseline.as_ref().map(subject) };

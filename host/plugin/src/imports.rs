@@ -46,8 +46,12 @@ fn log(linker: &mut Linker<State>) -> Result<()> {
         "log",
         |mut store: StoreContextMut<'_, State>, (level, message): (WireLevel, WasmStr)| {
             store.data_mut().meter.count()?;
-            let message = message.to_str(&store)?.into_owned();
-            store.data_mut().log.write(level, &message);
+            // A message that is too long is not even copied.
+            let len = message.to_str(&store)?.len();
+            if store.data_mut().log.has_room(len) {
+                let message = message.to_str(&store)?.into_owned();
+                store.data_mut().log.write(level, &message);
+            }
             Ok(())
         },
     )

@@ -18,7 +18,7 @@ use wasmtime::{
 use crate::{
     cache::engine_error,
     engine::Clock,
-    fault::{Call, PluginError, classify},
+    fault::{Call, Deadline, PluginError, classify},
     grants::Grants,
     imports,
     limiter::Budget,
@@ -105,12 +105,12 @@ impl Prepared {
         Ok(found.try_into().unwrap_or_else(|_| unreachable!("one index for each name")))
     }
 
-    /// Makes an instance whose calls may take `call_ms_max`.
+    /// Makes an instance whose calls end at a deadline.
     pub(crate) fn instantiate(
         self: &Arc<Self>,
         item: &str,
         lent: Lent,
-        call_ms_max: u64,
+        deadline: Deadline,
     ) -> Result<Instance, ExtError> {
         let call = Call { plugin: &self.name, item, func: "instantiate" };
         self.breaker.check(call)?;
@@ -130,18 +130,18 @@ impl Prepared {
         }
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| &mut state.budget);
-        store.set_hostcall_fuel(usize::try_from(limits.output_bytes_max).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(Clock::ticks(call_ms_max));
+        store.set_hostcall_fuel(usize::try_from(limits.state_bytes_max).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(Clock::ticks(deadline.ms));
         self.clock.start_call();
         let made = self.pre.instantiate(&mut store);
         self.clock.end_call();
         match made {
             Ok(instance) => {
-                Ok(Instance { store, instance, prepared: self.clone(), call_ms_max, broken: false, _seat: seat })
+                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, _seat: seat })
             }
             Err(error) => {
                 self.breaker.fault();
-                Err(classify(call, &error, store.data(), call_ms_max))
+                Err(classify(call, &error, store.data(), deadline))
             }
         }
     }
@@ -175,7 +175,7 @@ pub(crate) struct Instance {
     store: Store<State>,
     instance: wasmtime::component::Instance,
     pub(crate) prepared: Arc<Prepared>,
-    call_ms_max: u64,
+    deadline: Deadline,
     broken: bool,
     // After the store, so that the place is free only when the memory is.
     _seat: Seat,
@@ -190,6 +190,13 @@ impl Instance {
     /// Whether it has grown so much that a fresh one is better.
     pub(crate) fn is_worn(&self) -> bool {
         self.store.data().budget.used() > self.prepared.limits.memory_bytes_max / 4 * 3
+    }
+
+    /// From here on its calls return rows, which may be larger than anything else.
+    pub(crate) fn returns_rows(&mut self) {
+        let max = self.prepared.limits.output_bytes_max;
+        self.store.set_hostcall_fuel(usize::try_from(max).unwrap_or(usize::MAX));
+        self.store.data_mut().crossing = (max, "output-bytes-max");
     }
 
     /// A function of it, its type checked.
@@ -221,7 +228,7 @@ impl Instance {
         }
         self.prepared.breaker.check(call)?;
         self.store.data_mut().log.start();
-        self.store.set_epoch_deadline(Clock::ticks(self.call_ms_max));
+        self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
         let result = body(&mut self.store);
         self.prepared.clock.end_call();
@@ -242,7 +249,7 @@ impl Instance {
                     }
                 }
                 tracing::debug!(plugin = %self.prepared.name, func = call.func, error = %format!("{error:?}"), "fault");
-                Err(classify(call, &error, state, self.call_ms_max))
+                Err(classify(call, &error, state, self.deadline))
             }
         }
     }

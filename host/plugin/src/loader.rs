@@ -7,7 +7,7 @@ use wasmtime::component::{ComponentExportIndex, ComponentType, Lift, ResourceAny
 
 use crate::{
     block::Layout,
-    fault::{Call, PluginError},
+    fault::{Call, Deadline, PluginError},
     instance::{Instance, Lent, Prepared},
     items,
     landing::{Landed, Landing, rows_max},
@@ -57,7 +57,7 @@ impl LoaderAdapter {
             .exports(ExtensionPoint::Loader, ["describe", "plan", "[static]reader.open", "[method]reader.next"])?;
         let limits = prepared.limits.clone();
         let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), limits.call_ms_max)?;
+        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
         let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
         let (found,) = instance.call(call, |store| func.call(store, ()))?;
         let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
@@ -70,7 +70,7 @@ impl LoaderAdapter {
 
     fn instance(&self, item: &str) -> Result<Instance, ExtError> {
         let lent = Lent { objects: Some(self.source.clone()), tables: None };
-        self.prepared.instantiate(item, lent, self.prepared.limits.call_ms_max)
+        self.prepared.instantiate(item, lent, Deadline::ordinary(&self.prepared.limits))
     }
 
     fn check(&self, plan: WirePlan) -> Result<ReadPlan, String> {
@@ -120,8 +120,9 @@ impl Loader for LoaderAdapter {
         let reader =
             instance.try_call(call, |store| func.call(store, (item, source, options, schema.into(), token)))?;
         let next = instance.func(Call { func: "reader.next", ..call }, &self.next)?;
+        instance.returns_rows();
         let layout = Arc::new(Layout::new(schema.clone()));
-        Ok(Box::new(ReaderAdapter { instance, reader, next, layout, item: item.to_owned(), ended: false }))
+        Ok(Box::new(ReaderAdapter { instance, reader, next, layout, item: item.to_owned(), ended: false, empty: 0 }))
     }
 }
 
@@ -133,7 +134,12 @@ struct ReaderAdapter {
     layout: Arc<Layout>,
     item: String,
     ended: bool,
+    /// Blocks without a row since the last one with rows.
+    empty: u32,
 }
+
+/// Blocks without a row that a reader may return in a row; one that returns more would keep its caller busy for ever.
+const EMPTY_BLOCKS_MAX: u32 = 1_000;
 
 impl Reader for ReaderAdapter {
     fn next(&mut self, rows_wanted: u32) -> Result<Option<Batch>, ExtError> {
@@ -149,7 +155,15 @@ impl Reader for ReaderAdapter {
         let instance = &mut self.instance;
         let landed = landing.during(|| instance.try_call(call, |store| next.call(store, (reader, wanted))))?;
         match landed {
-            Some(Landed) => landing.finish().map(Some).map_err(|text| self.instance.output_fault(call, &text)),
+            Some(Landed) => {
+                let batch = landing.finish().map_err(|text| self.instance.output_fault(call, &text))?;
+                self.empty = if batch.num_rows() == 0 { self.empty + 1 } else { 0 };
+                if self.empty > EMPTY_BLOCKS_MAX {
+                    let text = format!("more than {EMPTY_BLOCKS_MAX} blocks without a row, one after another");
+                    return Err(self.instance.output_fault(call, &text));
+                }
+                Ok(Some(batch))
+            }
             None => {
                 self.ended = true;
                 Ok(None)

@@ -28,7 +28,8 @@ pub(crate) struct State {
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
     pub(crate) wasi: Option<(Box<WasiCtx>, Captured)>,
-    pub(crate) output_bytes_max: u64,
+    /// Bytes that may cross from the guest in one call, and which limit says so.
+    pub(crate) crossing: (u64, &'static str),
     pub(crate) object_read_bytes_max: u32,
     pub(crate) message_bytes_max: u32,
     pub(crate) block_bytes_target: u64,
@@ -46,7 +47,7 @@ impl State {
             objects: None,
             tables: None,
             wasi: None,
-            output_bytes_max: limits.output_bytes_max,
+            crossing: (limits.state_bytes_max, "state-bytes-max"),
             object_read_bytes_max: limits.object_read_bytes_max,
             message_bytes_max: limits.message_bytes_max,
             block_bytes_target: limits.block_bytes_target,
@@ -101,14 +102,21 @@ impl LogBook {
         }
     }
 
+    /// Whether a message of that length is still let through; if not, it counts as dropped.
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
+        let room = len as u64 <= self.bytes_left;
+        if !room {
+            self.dropped += len as u64;
+        }
+        room
+    }
+
     /// One message of the guest.
     pub(crate) fn write(&mut self, level: WireLevel, message: &str) {
-        let len = message.len() as u64;
-        if len > self.bytes_left {
-            self.dropped += len;
+        if !self.has_room(message.len()) {
             return;
         }
-        self.bytes_left -= len;
+        self.bytes_left -= message.len() as u64;
         let plugin = &*self.plugin;
         let text = || cut(message.to_owned(), usize::MAX);
         match level {

@@ -11,7 +11,7 @@ use wasmtime::component::{ComponentExportIndex, ComponentType, Lift, ResourceAny
 
 use crate::{
     block::{BlockIn, Layout, Source},
-    fault::{Call, PluginError},
+    fault::{Call, Deadline, PluginError},
     instance::{Instance, Lent, Prepared},
     items,
     landing::{Landed, Landing, rows_max},
@@ -23,7 +23,7 @@ use crate::{
 /// The transforms of one component.
 pub(crate) struct TransformAdapter {
     shared: Arc<Shared>,
-    call_ms_max: u64,
+    deadline: Deadline,
 }
 
 struct Shared {
@@ -78,18 +78,18 @@ impl TransformAdapter {
         )?;
         let limits = prepared.limits.clone();
         let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), limits.call_ms_max)?;
+        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
         let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
         let (found,) = instance.call(call, |store| func.call(store, ()))?;
         let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
         let exports = Exports { start, update, partial, merge, end_pass, load, output, apply };
         let shared = Shared { prepared: prepared.clone(), exports, items, options: OptionsCheck::default() };
-        Ok(Self { shared: Arc::new(shared), call_ms_max: limits.call_ms_max })
+        Ok(Self { shared: Arc::new(shared), deadline: Deadline::ordinary(&limits) })
     }
 
     /// The same transforms under the deadline of online calls.
     pub(crate) fn online(&self) -> Self {
-        Self { shared: self.shared.clone(), call_ms_max: self.shared.prepared.limits.online_call_ms_max }
+        Self { shared: self.shared.clone(), deadline: Deadline::online(&self.shared.prepared.limits) }
     }
 }
 
@@ -103,7 +103,7 @@ impl Transform for TransformAdapter {
         let call = shared.call(item, "fitting.start");
         let offered = items::find(&shared.items, call, |item| item)?;
         let options = shared.options.check(call, offered, options)?;
-        let mut instance = shared.prepared.instantiate(item, Lent::default(), self.call_ms_max)?;
+        let mut instance = shared.prepared.instantiate(item, Lent::default(), self.deadline)?;
         let func: Start<'_> = instance.func(call, &shared.exports.start)?;
         let fitting = instance.try_call(call, |store| func.call(store, (item, input.into(), options)))?;
         let update = instance.func(call, &shared.exports.update)?;
@@ -115,13 +115,14 @@ impl Transform for TransformAdapter {
             update,
             layout,
             item: item.to_owned(),
+            passes: 0,
         }))
     }
 
     fn load(&self, item: &str, state: &[u8], input: &Schema) -> Result<Arc<dyn Fitted>, ExtError> {
         let shared = &self.shared;
         items::find(&shared.items, shared.call(item, "fitted.load"), |item| item)?;
-        let mut warm = shared.warm(item, state, input, self.call_ms_max)?;
+        let mut warm = shared.warm(item, state, input, self.deadline)?;
         let call = shared.call(item, "fitted.output");
         let func: TypedFunc<(ResourceAny,), (WireSchema,)> = warm.instance.func(call, &shared.exports.output)?;
         let fitted = warm.fitted;
@@ -133,7 +134,7 @@ impl Transform for TransformAdapter {
             state: state.into(),
             input: Layout::new(input.clone()),
             output: Arc::new(Layout::new(output)),
-            call_ms_max: self.call_ms_max,
+            deadline: self.deadline,
             warm: Mutex::new(Warmth { idle: vec![warm], live: 1, waiting: 0 }),
             returned: Condvar::new(),
         }))
@@ -146,12 +147,13 @@ impl Shared {
     }
 
     /// An instance with a state loaded.
-    fn warm(&self, item: &str, state: &[u8], input: &Schema, call_ms_max: u64) -> Result<Warm, ExtError> {
+    fn warm(&self, item: &str, state: &[u8], input: &Schema, deadline: Deadline) -> Result<Warm, ExtError> {
         let call = self.call(item, "fitted.load");
-        let mut instance = self.prepared.instantiate(item, Lent::default(), call_ms_max)?;
+        let mut instance = self.prepared.instantiate(item, Lent::default(), deadline)?;
         let func: Load<'_> = instance.func(call, &self.exports.load)?;
         let fitted = instance.try_call(call, |store| func.call(store, (item, state, input.into())))?;
         let apply = instance.func(call, &self.exports.apply)?;
+        instance.returns_rows();
         Ok(Warm { instance, fitted, apply })
     }
 }
@@ -164,6 +166,7 @@ struct FittingAdapter {
     update: Update<'static>,
     layout: Layout,
     item: String,
+    passes: u32,
 }
 
 impl Fitting for FittingAdapter {
@@ -201,7 +204,16 @@ impl Fitting for FittingAdapter {
             self.instance.func(call, &self.shared.exports.end_pass)?;
         let fitting = self.fitting;
         match self.instance.try_call(call, |store| func.call(store, (fitting,)))? {
-            WireStep::AnotherPass => Ok(Step::AnotherPass),
+            WireStep::AnotherPass => {
+                self.passes += 1;
+                let max = self.shared.prepared.limits.fit_passes_max;
+                if self.passes >= max {
+                    let text =
+                        format!("a wish for pass {} over the data, more than the limit of {max}", self.passes + 1);
+                    return Err(self.instance.output_fault(call, &text));
+                }
+                Ok(Step::AnotherPass)
+            }
             WireStep::Done(state) => sized(&mut self.instance, call, state).map(Step::Done),
         }
     }
@@ -229,7 +241,7 @@ struct Pool {
     state: Arc<[u8]>,
     input: Layout,
     output: Arc<Layout>,
-    call_ms_max: u64,
+    deadline: Deadline,
     warm: Mutex<Warmth>,
     returned: Condvar,
 }
@@ -289,7 +301,7 @@ impl Pool {
             return Ok(Lease { pool: self, warm: Some(idle) });
         }
         let max = self.shared.prepared.limits.warm_instances_max.max(1) as usize;
-        let deadline = Instant::now() + Duration::from_millis(self.call_ms_max);
+        let deadline = Instant::now() + Duration::from_millis(self.deadline.ms);
         loop {
             if let Some(idle) = warm.idle.pop() {
                 return Ok(Lease { pool: self, warm: Some(idle) });
@@ -298,13 +310,13 @@ impl Pool {
                 warm.live += 1;
                 drop(warm);
                 let mut lease = Lease { pool: self, warm: None };
-                lease.warm = Some(self.shared.warm(&self.item, &self.state, &self.input.schema, self.call_ms_max)?);
+                lease.warm = Some(self.shared.warm(&self.item, &self.state, &self.input.schema, self.deadline)?);
                 return Ok(lease);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let call = self.shared.call(&self.item, "fitted.apply");
-                let message = format!("all {max} warm instances were busy for {} ms", self.call_ms_max);
+                let message = format!("all {max} warm instances were busy for {} ms", self.deadline.ms);
                 return Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
                     .with_hint("try again, or raise [limits.plugin] warm-instances-max in plinth.toml"));
             }

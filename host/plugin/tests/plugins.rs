@@ -1,0 +1,10 @@
+//! The first-party components behind the extension traits, and the one that misbehaves on command.
+
+#[path = "plugins/common.rs"]
+mod common;
+#[path = "plugins/evil.rs"]
+mod evil;
+#[path = "plugins/first_party.rs"]
+mod first_party;
+#[path = "plugins/load.rs"]
+mod load;

@@ -1,0 +1,376 @@
+//! Every misdeed ends in one exact error, the instance is gone, and the next good call works.
+
+use std::sync::Arc;
+
+use plinth_core::PluginLimits;
+use plinth_ext::{Evidence, ExtError, Fitted, NoTables, Step};
+use plinth_plugin::{FileObjects, Grants};
+
+use crate::common::{TestHost, host, host_with, plugin, table, told};
+
+/// Small enough that every misdeed meets its limit quickly, and no rest between misdeeds.
+fn limits() -> PluginLimits {
+    PluginLimits {
+        call_ms_max: 2_000,
+        online_call_ms_max: 100,
+        memory_bytes_max: 192 << 20,
+        breaker_faults_max: 1_000,
+        warm_instances_max: 1,
+        ..PluginLimits::default()
+    }
+}
+
+fn evil() -> (TestHost, plinth_plugin::Plugin) {
+    let host = host(limits());
+    let evil = plugin(&host, "evil", &Grants::none());
+    (host, evil)
+}
+
+/// What `apply` of a misdeed answers, asked twice: the second call gets a fresh instance and must answer the same.
+fn applied(name: &str) -> String {
+    let (_host, evil) = evil();
+    let transform = evil.online_transform().unwrap();
+    let rows = table(10);
+    let fitted = transform.load(name, b"", rows.schema()).unwrap();
+    let first = told(&fitted.apply(&rows).unwrap_err());
+    let second = told(&fitted.apply(&rows).unwrap_err());
+    assert_eq!(first, second);
+    good_still_works(&evil);
+    first
+}
+
+fn good_still_works(evil: &plinth_plugin::Plugin) {
+    let rows = table(10);
+    let good = evil.transform().unwrap().load("good", b"", rows.schema()).unwrap();
+    assert_eq!(good.apply(&rows).unwrap(), rows);
+}
+
+fn loaded(name: &str) -> String {
+    let (_host, evil) = evil();
+    let answer = evil.transform().unwrap().load(name, b"", table(3).schema());
+    good_still_works(&evil);
+    told(&answer.err().expect("the output schema is refused"))
+}
+
+const DEFECT: &str = "hint: this is a defect of the plugin: report it to its author";
+
+#[test]
+fn a_loop_ends_at_the_deadline_of_an_online_call() {
+    assert_eq!(
+        applied("infinite-loop"),
+        "plugin-deadline: evil/infinite-loop: `fitted.apply` did not finish within 100 ms\n\
+         hint: if the plugin needs it, raise [limits.plugin] online-call-ms-max in plinth.toml"
+    );
+}
+
+#[test]
+fn memory_ends_at_the_limit_of_the_instance() {
+    let told = applied("memory-bomb");
+    let (start, end) = told.split_once(" wanted ").unwrap();
+    assert_eq!(start, "plugin-memory: evil/memory-bomb: `fitted.apply`");
+    assert!(
+        end.ends_with(
+            "bytes of memory, more than the limit of one instance, 201326592\n\
+             hint: if the plugin needs it, raise [limits.plugin] memory-bytes-max in plinth.toml"
+        ),
+        "{end}"
+    );
+}
+
+#[test]
+fn memory_of_all_instances_together_ends_at_its_limit() {
+    let host = host(PluginLimits { memory_total_bytes_max: 8 << 20, ..limits() });
+    let evil = plugin(&host, "evil", &Grants::none());
+    let rows = table(10);
+    let fitted = evil.transform().unwrap().load("memory-bomb", b"", rows.schema()).unwrap();
+    let error = fitted.apply(&rows).unwrap_err();
+    assert!(error.to_string().contains("more than the limit of all plugins together, 8388608"), "{error}");
+    // What the bomb had taken is free again.
+    good_still_works(&evil);
+}
+
+#[test]
+fn a_panic_is_told_with_its_words() {
+    let told = applied("panic");
+    assert!(
+        told.starts_with("plugin-trap: evil/panic: `fitted.apply` trapped: wasm trap: wasm `unreachable`"),
+        "{told}"
+    );
+    assert!(told.contains("evil panic on command"), "{told}");
+    assert!(told.ends_with(DEFECT), "{told}");
+}
+
+#[test]
+fn endless_recursion_is_told_as_such() {
+    let told = applied("stack-overflow");
+    assert_eq!(told, format!("plugin-stack: evil/stack-overflow: `fitted.apply` overflowed its stack\n{DEFECT}"));
+}
+
+#[test]
+fn an_orderly_problem_is_passed_on_whole() {
+    let (_host, evil) = evil();
+    let rows = table(10);
+    let fitted = evil.transform().unwrap().load("problem", b"", rows.schema()).unwrap();
+    match fitted.apply(&rows).unwrap_err() {
+        ExtError::Problem { who, problem } => {
+            assert_eq!((who.as_str(), problem.code.as_str()), ("evil/problem", "evil-problem"));
+            assert_eq!((problem.row, problem.column.as_deref()), (Some(7), Some("evil")));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn floods_of_log_are_dropped_and_the_call_goes_on() {
+    for name in ["log-flood", "log-huge"] {
+        let (_host, evil) = evil();
+        let rows = table(10);
+        let fitted = evil.transform().unwrap().load(name, b"", rows.schema()).unwrap();
+        assert_eq!(fitted.apply(&rows).unwrap(), rows, "{name}");
+    }
+}
+
+#[test]
+fn blocks_that_lie_are_refused_with_what_is_wrong() {
+    let wrong = |name: &str, what: &str| {
+        assert_eq!(
+            applied(name),
+            format!("plugin-output: evil/{name}: `fitted.apply` returned a malformed result: {what}\n{DEFECT}")
+        );
+    };
+    wrong("lying-lengths", "`f64s` has 152 bytes where 2 columns of 10 rows have 160");
+    wrong("long-f64s", "`f64s` has 168 bytes where 2 columns of 10 rows have 160");
+    wrong("more-rows", "11 rows for 10 rows");
+    wrong("fewer-rows", "9 rows for 10 rows");
+    wrong("huge-rows", "4294967295 rows for 10 rows");
+    wrong("bad-utf8", "the text of column `evil` is not UTF-8");
+    wrong("split-utf8", "the text of column `evil` is not UTF-8");
+    wrong("falling-offsets", "the text offsets of column `evil` decrease");
+    wrong("far-offsets", "the text of column `evil` ends at 1060 of 60 bytes");
+    wrong("short-offsets", "`offsets` has 84 bytes where 2 columns of 10 rows have 88");
+    wrong("short-bitmap", "`validity` has 1 bytes where 1 columns of 10 rows have 2");
+    wrong("wrong-schema", "`f64s` has 160 bytes where 0 columns of 10 rows have 0");
+}
+
+#[test]
+fn more_bytes_than_may_cross_are_refused() {
+    let more = |limit: u64, name: &str| {
+        format!("hint: if the plugin needs it, raise [limits.plugin] {name} in plinth.toml")
+            .replace("{}", &limit.to_string())
+    };
+    let host = host(PluginLimits { memory_bytes_max: 1 << 30, ..limits() });
+    let evil = plugin(&host, "evil", &Grants::none());
+    let rows = table(10);
+    let fitted = evil.transform().unwrap().load("huge-return", b"", rows.schema()).unwrap();
+    assert_eq!(
+        told(&fitted.apply(&rows).unwrap_err()),
+        format!(
+            "plugin-output: evil/huge-return: `fitted.apply` returned more than 134217728 bytes\n{}",
+            more(134_217_728, "output-bytes-max")
+        )
+    );
+    let mut fitting = evil.transform().unwrap().start("big-state", rows.schema(), "{}").unwrap();
+    fitting.update(&rows).unwrap();
+    assert_eq!(
+        told(&fitting.end_pass().unwrap_err()),
+        format!(
+            "plugin-output: evil/big-state: `fitting.end-pass` returned more than 67108864 bytes\n{}",
+            more(67_108_864, "state-bytes-max")
+        )
+    );
+    // After a fault the instance is not used again.
+    assert_eq!(fitting.update(&rows).unwrap_err().to_string(), "evil/big-state: it failed in an earlier call");
+}
+
+#[test]
+fn schemas_past_the_limits_are_refused_at_load() {
+    let wrong = |name: &str, what: &str| {
+        assert_eq!(
+            loaded(name),
+            format!("plugin-output: evil/{name}: `fitted.output` returned a malformed result: {what}\n{DEFECT}")
+        );
+    };
+    wrong("many-columns", "a schema of 100000 columns, more than the limit of 10000");
+    wrong("huge-name", "the name of column 4 has 1048576 bytes, more than the limit of 1024");
+    wrong("same-names", "column `x` appears twice");
+    wrong("empty-name", "column 4 has an empty name");
+}
+
+#[test]
+fn every_call_of_a_fit_is_under_the_limits() {
+    let (_host, evil) = evil();
+    let transform = evil.transform().unwrap();
+    let rows = table(10);
+    let start = |at: &str| transform.start("panic", rows.schema(), &format!("{{\"at\": \"{at}\"}}"));
+    assert!(told(&start("start").err().unwrap()).starts_with("plugin-trap: evil/panic: `fitting.start` trapped"));
+    let fails = |at: &'static str| {
+        let mut fitting = start(at).unwrap();
+        let error = match at {
+            "update" => fitting.update(&rows).unwrap_err(),
+            "partial" => fitting.partial().unwrap_err(),
+            "merge" => fitting.merge(b"").unwrap_err(),
+            _ => fitting.end_pass().unwrap_err(),
+        };
+        assert!(told(&error).starts_with(&format!("plugin-trap: evil/panic: `fitting.{at}` trapped")), "{error}");
+        assert!(fitting.update(&rows).is_err());
+    };
+    ["update", "partial", "merge", "end-pass"].into_iter().for_each(fails);
+    let error = transform.load("panic", b"load", rows.schema()).err().unwrap();
+    assert!(told(&error).starts_with("plugin-trap: evil/panic: `fitted.load` trapped"), "{error}");
+    let error = transform.start("panic", rows.schema(), "{\"at\": \"lunch\"}").err().unwrap();
+    assert!(
+        told(&error).starts_with("bad-options: evil/panic: option `/at` is \"lunch\", which is not one of"),
+        "{error}"
+    );
+    good_still_works(&evil);
+}
+
+#[test]
+fn a_fit_that_never_ends_is_stopped() {
+    let (_host, evil) = evil();
+    let rows = table(3);
+    let mut fitting = evil.transform().unwrap().start("endless-passes", rows.schema(), "{}").unwrap();
+    let mut passes = 0;
+    let error = loop {
+        fitting.update(&rows).unwrap();
+        match fitting.end_pass() {
+            Ok(Step::AnotherPass) => passes += 1,
+            Ok(Step::Done(_)) => panic!("it never ends"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(passes, 15);
+    assert!(error.to_string().ends_with("a wish for pass 17 over the data, more than the limit of 16"), "{error}");
+}
+
+#[test]
+fn nan_payloads_are_made_canonical_only_by_arithmetic_and_cross_as_they_are() {
+    let (_host, evil) = evil();
+    let rows = table(3);
+    let fitted = evil.transform().unwrap().load("nan-payload", b"", rows.schema()).unwrap();
+    let column = fitted.apply(&rows).unwrap();
+    let values = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::Float64Type>(column.column(1));
+    assert!(values.values().iter().all(|value| value.is_nan()));
+}
+
+#[test]
+fn a_plugin_that_keeps_failing_rests() {
+    let host = host(PluginLimits { breaker_faults_max: 3, breaker_rest_ms: 3_600_000, ..limits() });
+    let evil = plugin(&host, "evil", &Grants::none());
+    let rows = table(3);
+    let fitted = evil.transform().unwrap().load("lying-lengths", b"", rows.schema()).unwrap();
+    let codes: Vec<String> =
+        (0..4).map(|_| plinth_core::Coded::code(&fitted.apply(&rows).unwrap_err()).to_string()).collect();
+    assert_eq!(codes, ["plugin-output", "plugin-output", "plugin-output", "plugin-unavailable"]);
+}
+
+#[test]
+fn instances_are_bounded_in_number() {
+    let host = host(PluginLimits { instances_max: 2, ..limits() });
+    let evil = plugin(&host, "evil", &Grants::none());
+    let transform = evil.transform().unwrap();
+    let rows = table(3);
+    let kept: Vec<Arc<dyn Fitted>> = (0..2).map(|_| transform.load("good", b"", rows.schema()).unwrap()).collect();
+    let error = transform.load("good", b"", rows.schema()).err().unwrap();
+    assert_eq!(
+        told(&error),
+        "plugin-unavailable: evil/good: all 2 instances are busy\n\
+         hint: try again, or raise [limits.plugin] instances-max in plinth.toml"
+    );
+    drop(kept);
+    assert!(transform.load("good", b"", rows.schema()).is_ok());
+}
+
+#[test]
+fn callers_share_warm_instances() {
+    let (_host, evil) = evil();
+    let rows = table(100);
+    let fitted = evil.transform().unwrap().load("good", b"", rows.schema()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(fitted.apply(&rows).unwrap(), rows)));
+        }
+    });
+}
+
+#[test]
+fn loaders_are_held_to_their_contract() {
+    let (_host, evil) = evil();
+    let loader = evil.loader(Arc::new(FileObjects::default())).unwrap();
+    let plan_error = |name: &str| told(&loader.plan(name, "/x", "{}").unwrap_err());
+    assert!(plan_error("panic").starts_with("plugin-trap: evil/panic: `plan` trapped"));
+    assert_eq!(
+        plan_error("many-partitions"),
+        format!(
+            "plugin-output: evil/many-partitions: `plan` returned a malformed result: 1000000 partitions, more than the limit of 100000\n{DEFECT}"
+        )
+    );
+    assert!(plan_error("huge-token").starts_with("plugin-output: evil/huge-token: `plan` returned more than"));
+    assert!(plan_error("same-names").contains("column `x` appears twice"));
+    let read = |name: &str| {
+        let plan = loader.plan(name, "/x", "{}").unwrap();
+        loader.open(name, "/x", "{}", &plan.schema, &plan.partitions[0].token).unwrap()
+    };
+    let mut good = read("good");
+    assert_eq!(good.next(10).unwrap().unwrap().num_rows(), 3);
+    assert!(good.next(10).unwrap().is_none());
+    assert!(good.next(10).unwrap().is_none());
+    let error = read("too-many-rows").next(10).unwrap_err();
+    assert!(error.to_string().ends_with("20 rows, more than the 10 that were asked for"), "{error}");
+    let error = read("short-f64s").next(10).unwrap_err();
+    assert!(error.to_string().ends_with("`f64s` has 16 bytes where 1 columns of 3 rows have 24"), "{error}");
+    let mut empty = read("empty-blocks");
+    let error = (0..2_000).find_map(|_| empty.next(10).err()).expect("it is stopped");
+    assert!(error.to_string().ends_with("more than 1000 blocks without a row, one after another"), "{error}");
+    let options = "{\"at\": \"next\"}";
+    let plan = loader.plan("infinite-loop", "/x", options).unwrap();
+    let mut reader = loader.open("infinite-loop", "/x", options, &plan.schema, &plan.partitions[0].token).unwrap();
+    assert!(
+        told(&reader.next(10).unwrap_err()).starts_with("plugin-deadline: evil/infinite-loop: `reader.next` did not")
+    );
+    assert_eq!(reader.next(10).unwrap_err().to_string(), "evil/infinite-loop: it failed in an earlier call");
+}
+
+#[test]
+fn gates_fail_closed() {
+    let (_host, evil) = evil();
+    let gate = evil.gate().unwrap();
+    let evaluate = |name: &str| gate.evaluate(name, &Evidence::default(), "{}", Arc::new(NoTables));
+    let fails = |name: &str, start: &str| {
+        let told = told(&evaluate(name).unwrap_err());
+        assert!(told.starts_with(start), "{told}");
+    };
+    assert_eq!(evaluate("good").unwrap().len(), 1);
+    fails("no-checks", "plugin-output: evil/no-checks: `evaluate` returned a malformed result: no check at all");
+    fails("many-checks", "plugin-output: evil/many-checks: `evaluate` returned more than 67108864 bytes");
+    fails("huge-text", "plugin-output: evil/huge-text: `evaluate` returned more than 67108864 bytes");
+    fails("panic", "plugin-trap: evil/panic: `evaluate` trapped");
+    fails("infinite-loop", "plugin-deadline: evil/infinite-loop: `evaluate` did not finish within 2000 ms");
+    fails("huge-problem", "plugin-output: evil/huge-problem: `evaluate` returned more than");
+    assert_eq!(evaluate("good").unwrap().len(), 1);
+}
+
+#[test]
+fn drift_tests_never_pass_on_nonsense() {
+    let (_host, evil) = evil();
+    let drift = evil.drift_test().unwrap();
+    let rows = table(5).project(&[1]);
+    let test = |name: &str| drift.test(name, &rows, &rows, "{}");
+    let fails = |name: &str, what: &str| {
+        let told = told(&test(name).unwrap_err());
+        assert!(told.starts_with("plugin-output: evil/") && told.contains(what), "{told}");
+    };
+    assert_eq!(test("good").unwrap().n_current, 5);
+    fails("nan-statistic", "`test` returned a malformed result: a verdict whose statistic is NaN");
+    fails("odd-p-value", "`test` returned a malformed result: a p-value of 2");
+    fails("lying-n", "18446744073709551615 reference rows that counted, of 5");
+    fails("huge-note", "`test` returned more than 67108864 bytes");
+    assert!(told(&test("panic").unwrap_err()).starts_with("plugin-trap: evil/panic: `test` trapped"));
+    assert_eq!(test("good").unwrap().n_current, 5);
+}
+
+#[test]
+fn the_deterministic_profile_runs_the_same_components() {
+    let host = host_with(limits(), true);
+    good_still_works(&plugin(&host, "evil", &Grants::none()));
+}

@@ -1,0 +1,232 @@
+//! What a file must be to become a plugin, and what the cache of compiled components believes.
+
+use std::{fs, path::PathBuf};
+
+use plinth_core::{Coded, PluginLimits, codes};
+use plinth_ext::Transform;
+use plinth_plugin::{ExtensionPoint, Grants, Host, HostConfig, MANIFEST_SECTION, PluginError};
+
+use crate::common::{component, host, plugin, table, told};
+
+fn load(text: &str, grants: &Grants) -> Result<plinth_plugin::Plugin, PluginError> {
+    host(PluginLimits::default()).host.load("sample", wat::parse_str(text).unwrap(), grants)
+}
+
+fn refused(text: &str) -> String {
+    told(&load(text, &Grants::none()).unwrap_err())
+}
+
+#[test]
+fn what_is_no_component_is_told_from_what_is() {
+    let host = host(PluginLimits::default());
+    let not = |bytes: &[u8]| told(&host.host.load("x", bytes.to_vec(), &Grants::none()).unwrap_err());
+    let start = "not-a-component: plugin `x` is not a WebAssembly component: ";
+    assert_eq!(
+        not(&wat::parse_str("(module)").unwrap()),
+        format!(
+            "{start}it is a core module\nhint: make a component of it: `wasm-tools component new FILE -o PLUGIN.wasm`, \
+             or `cargo xtask plugins` in this repository"
+        )
+    );
+    assert!(not(b"").starts_with(&format!("{start}it is empty")));
+    assert!(not(b"#!/bin/sh").starts_with(&format!("{start}it does not begin as WebAssembly does")));
+    assert!(not(b"(component)").starts_with(&format!("{start}it is WebAssembly text")));
+    let mut cut = fs::read(component("tabular")).unwrap();
+    cut.truncate(cut.len() / 2);
+    assert!(not(&cut).starts_with(&format!("{start}it is broken at byte ")), "{}", not(&cut));
+    let missing = host.host.load_file(&PathBuf::from("/no/such.wasm"), &Grants::none()).unwrap_err();
+    assert_eq!(missing.to_string(), "the plugin file `/no/such.wasm` does not exist");
+}
+
+#[test]
+fn a_component_past_the_size_limit_is_not_even_read() {
+    let host = host(PluginLimits { component_bytes_max: 1_000, ..PluginLimits::default() });
+    let error = host.host.load_file(&component("tabular"), &Grants::none()).unwrap_err();
+    assert_eq!(error.code(), codes::PLUGIN_TOO_LARGE);
+    assert!(error.to_string().ends_with("bytes, more than the limit of 1000"), "{error}");
+}
+
+#[test]
+fn imports_beyond_what_was_granted_are_denied_with_the_line_that_allows_them() {
+    let wants = |import: &str| format!("(component (import \"{import}\" (instance)))");
+    assert_eq!(
+        refused(&wants("plinth:host/objects@0.1.0")),
+        "plugin-denied: plugin `sample` wants the capability `objects`, which it was not granted\n\
+         hint: if that is wanted, write in plinth.toml: [plugins.\"sample\"] grant = [\"objects\"]"
+    );
+    let error = load(&wants("plinth:host/tables@0.1.4"), &Grants::of(["objects"])).unwrap_err();
+    assert!(error.hint().unwrap().ends_with("[plugins.\"sample\"] grant = [\"objects\", \"tables\"]"));
+    for fine in ["plinth:host/log@0.1.0", "plinth:host/log@0.1.7", "plinth:types/types@0.1.0", "wasi:cli/stderr@0.2.3"]
+    {
+        assert!(load(&wants(fine), &Grants::none()).is_ok(), "{fine}");
+    }
+    for (import, hint) in [
+        ("plinth:host/log@0.2.0", "build the plugin against the WIT packages of this version, 0.1.0"),
+        (
+            "wasi:http/types@0.2.3",
+            "plugins get WASI 0.2 without files, network and environment, and nothing else of it",
+        ),
+        ("acme:db/query@1.0.0", "plugins may import plinth:host and WASI 0.2 only"),
+    ] {
+        assert_eq!(
+            refused(&wants(import)),
+            format!(
+                "plugin-wrong-world: plugin `sample` imports `{import}`, which this host does not offer\nhint: {hint}"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_real_loader_needs_the_grant() {
+    let host = host(PluginLimits::default());
+    let error = host.host.load_file(&component("load-csv"), &Grants::none()).unwrap_err();
+    assert_eq!(
+        told(&error),
+        "plugin-denied: plugin `load-csv` wants the capability `objects`, which it was not granted\n\
+         hint: if that is wanted, write in plinth.toml: [plugins.\"load-csv\"] grant = [\"objects\"]"
+    );
+}
+
+#[test]
+fn the_manifest_names_the_plugin_and_bounds_what_it_may_use() {
+    let with = |manifest: &str, import: &str| {
+        let manifest = manifest.replace('"', "\\\"");
+        format!("(component (@custom \"{MANIFEST_SECTION}\" \"{manifest}\") (import \"{import}\" (instance)))")
+    };
+    let manifest = r#"{"name": "reader", "version": "1.2.3", "kind": ["loader"], "capabilities": []}"#;
+    let read = load(&with(manifest, "plinth:host/log@0.1.0"), &Grants::none()).unwrap();
+    assert_eq!((read.name(), read.manifest().version.as_str()), ("reader", "1.2.3"));
+    let error = load(&with(manifest, "plinth:host/objects@0.1.0"), &Grants::of(["objects"])).unwrap_err();
+    assert_eq!(
+        told(&error),
+        "plugin-denied: plugin `reader` uses the capability `objects`, which its manifest does not ask for\n\
+         hint: its author must add \"objects\" to `capabilities` in the plugin's manifest"
+    );
+    let error = load(&with("{", "plinth:host/log@0.1.0"), &Grants::none()).unwrap_err();
+    assert!(error.to_string().contains("its manifest does not read: EOF"), "{error}");
+}
+
+#[test]
+fn a_plugin_without_the_extension_point_says_what_it_has() {
+    let host = host(PluginLimits::default());
+    let tabular = plugin(&host, "tabular", &Grants::none());
+    assert_eq!(tabular.exports(), [ExtensionPoint::Transform]);
+    assert_eq!(
+        told(&tabular.gate().err().unwrap()),
+        "plugin-wrong-world: plugin `tabular` does not export `plinth:gate/gate@0.1.0`; it exports \
+         `plinth:transform/transform@0.1.0`\nhint: name a plugin that offers what the stage needs"
+    );
+    let nothing = load("(component)", &Grants::none()).unwrap();
+    assert!(nothing.transform().err().unwrap().to_string().ends_with("it exports nothing"));
+}
+
+#[test]
+fn an_export_that_has_the_name_and_not_the_functions_is_refused() {
+    let text = "(component (instance $i) (export \"plinth:gate/gate@0.1.0\" (instance $i)))";
+    let error = load(text, &Grants::none()).unwrap().gate().err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "plugin `sample` does not export `plinth:gate/gate@0.1.0.describe`; it exports an interface of that name without it"
+    );
+}
+
+fn cached_files(dir: &std::path::Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_tampered_cache_is_compiled_again_and_never_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let compiled = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let works = || {
+        let count = compiled.clone();
+        let host = Host::new(HostConfig {
+            cache_dir: cache.clone(),
+            limits: PluginLimits::default(),
+            deterministic: false,
+            progress: Some(std::sync::Arc::new(move |compiling| {
+                if compiling.done {
+                    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            })),
+        });
+        let evil = host.load_file(&component("evil"), &Grants::none()).unwrap();
+        let rows = table(2);
+        let good = evil.transform().unwrap().load("good", b"", rows.schema()).unwrap();
+        assert_eq!(good.apply(&rows).unwrap(), rows);
+    };
+    let compiled_so_far = || compiled.load(std::sync::atomic::Ordering::Relaxed);
+    works();
+    works();
+    assert_eq!(compiled_so_far(), 1, "the second host finds it in the cache");
+    let files = cached_files(&cache);
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let sound = fs::read(file).unwrap();
+    let mut changed = sound.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    for broken in [changed, sound[..100].to_vec(), Vec::new(), vec![0; 64]] {
+        fs::write(file, broken).unwrap();
+        let before = compiled_so_far();
+        works();
+        assert_eq!(compiled_so_far(), before + 1);
+        assert_eq!(fs::read(file).unwrap(), sound, "the same component compiles to the same bytes");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_others_can_write_to_is_left_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = host(PluginLimits::default());
+    let cache = host.dir.path().join("cache");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(plugin(&host, "evil", &Grants::none()).transform().is_ok());
+    assert!(cached_files(&cache).is_empty());
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
+    let again = crate::common::TestHost {
+        host: Host::new(HostConfig {
+            cache_dir: cache.clone(),
+            limits: PluginLimits::default(),
+            deterministic: false,
+            progress: None,
+        }),
+        dir: tempfile::tempdir().unwrap(),
+    };
+    assert!(plugin(&again, "evil", &Grants::none()).transform().is_ok());
+    assert_eq!(cached_files(&cache).len(), 1);
+    assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn compiling_past_its_deadline_is_told() {
+    let host = host(PluginLimits { compile_ms_max: 0, ..PluginLimits::default() });
+    let error = plugin(&host, "tabular", &Grants::none()).transform().err().unwrap();
+    assert_eq!(error.to_string(), "plugin `tabular` did not compile within 0 ms");
+    assert_eq!(error.code(), codes::PLUGIN_TOO_LARGE);
+}
+
+#[test]
+fn a_component_that_does_not_validate_is_told() {
+    // The module's function promises a number and returns nothing.
+    let text = r#"(component
+        (core module (func (export "f") (result i32)))
+        (instance $i) (export "plinth:gate/gate@0.1.0" (instance $i)))"#;
+    let error = load(text, &Grants::none()).unwrap().gate().err().unwrap();
+    assert_eq!(error.code(), codes::NOT_A_COMPONENT);
+    assert!(error.to_string().contains("it is not valid: "), "{error}");
+}
+
+#[test]
+fn the_trait_objects_outlive_their_host() {
+    let transform: std::sync::Arc<dyn Transform> = {
+        let host = host(PluginLimits::default());
+        plugin(&host, "evil", &Grants::none()).transform().unwrap()
+    };
+    assert!(transform.items().iter().any(|item| item.name == "good"));
+}
