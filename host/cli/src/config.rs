@@ -139,11 +139,7 @@ impl Coded for ConfigError {
 
 impl Settings {
     /// Settings for a process that was started in `cwd` with these flags and this environment.
-    pub(crate) fn load(
-        global: &Global,
-        cwd: &Path,
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn load(global: &Global, cwd: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let file = match global.config.clone().or_else(|| env("PLINTH_CONFIG").map(PathBuf::from)) {
             Some(file) if !file.is_file() => return Err(ConfigError::NotFound(file)),
             Some(file) => Some(cwd.join(file)),

@@ -142,9 +142,8 @@ impl Host {
     /// Reads a document.
     pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, blob: &ContentHash) -> Result<T, StageFailure> {
         let bytes = self.store().blobs().get(blob)?;
-        serde_json::from_slice(&bytes).map_err(|error| {
-            HostError::Document { blob: *blob, message: error.to_string() }.into()
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| HostError::Document { blob: *blob, message: error.to_string() }.into())
     }
 
     /// Stores the rows that `fill` writes as a table.

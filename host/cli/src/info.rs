@@ -40,10 +40,8 @@ pub(crate) fn errors(output: Output) -> Result<ExitCode, Failure> {
 /// `plinth config show`
 pub(crate) fn config(settings: &Settings, origin: bool, output: Output) -> Result<ExitCode, Failure> {
     let rows = settings.rows();
-    let value: Map<String, Value> = rows
-        .iter()
-        .map(|(path, value, from)| (path.clone(), json!({"value": value, "origin": from})))
-        .collect();
+    let value: Map<String, Value> =
+        rows.iter().map(|(path, value, from)| (path.clone(), json!({"value": value, "origin": from}))).collect();
     output
         .data(&Value::Object(value), || {
             if origin {

@@ -20,7 +20,8 @@ pub(crate) fn model(command: &ModelCommand, host: &Host, output: Output) -> Resu
             let models = tracking.models()?;
             print(output, &json!(models), || {
                 if models.is_empty() {
-                    return "nothing is registered yet: `plinth run` registers a model when its gates let it through\n".into();
+                    return "nothing is registered yet: `plinth run` registers a model when its gates let it through\n"
+                        .into();
                 }
                 let rows = models.iter().map(|model| {
                     let last = model.versions.last().copied().unwrap_or_default();
@@ -102,7 +103,8 @@ pub(crate) fn runs(command: &RunsCommand, host: &Host, output: Output) -> Result
             let experiment = match experiment {
                 None => None,
                 Some(name) => {
-                    let found = tracking.experiments()?.into_iter().find(|e| e.name == *name || e.experiment_id == *name);
+                    let found =
+                        tracking.experiments()?.into_iter().find(|e| e.name == *name || e.experiment_id == *name);
                     Some(found.ok_or_else(|| {
                         Failure::new(codes::EXPERIMENT_NOT_FOUND, format!("there is no experiment `{name}`"))
                     })?)
@@ -135,8 +137,12 @@ fn full_id(host: &Host, start: &str) -> Result<String, Failure> {
     let ids: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).filter(|id| id.starts_with(start)).collect();
     match ids[..] {
         [one] => Ok(one.to_owned()),
-        [] => Err(Failure::new(codes::RUN_NOT_FOUND, format!("there is no run `{start}`")).hint("`plinth runs list` shows what there is")),
-        _ => Err(Failure::new(codes::USAGE, format!("{} runs start with `{start}`", ids.len())).hint("give more of the id")),
+        [] => Err(Failure::new(codes::RUN_NOT_FOUND, format!("there is no run `{start}`"))
+            .hint("`plinth runs list` shows what there is")),
+        _ => {
+            Err(Failure::new(codes::USAGE, format!("{} runs start with `{start}`", ids.len()))
+                .hint("give more of the id"))
+        }
     }
 }
 
@@ -158,8 +164,19 @@ fn describe_run(run: &Run) -> String {
     };
     part("metrics", run.metrics.iter().map(|(key, value)| format!("{key} {value:.6}")).collect());
     part("params", run.params.iter().map(|(key, value)| format!("{key} = {value}")).collect());
-    part("inputs", run.inputs.iter().map(|input| format!("{} {} from {}", input.name, &input.digest[..12.min(input.digest.len())], input.source)).collect());
-    part("artifacts", run.artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect());
+    part(
+        "inputs",
+        run.inputs
+            .iter()
+            .map(|input| {
+                format!("{} {} from {}", input.name, &input.digest[..12.min(input.digest.len())], input.source)
+            })
+            .collect(),
+    );
+    part(
+        "artifacts",
+        run.artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect(),
+    );
     text
 }
 
@@ -174,9 +191,10 @@ fn describe(version: &ModelVersion) -> String {
         day(version.created),
         version.run_id.as_deref().unwrap_or("-"),
     );
-    let rows = version.files.iter().map(|file| {
-        vec![file.role.name().to_owned(), file.path.clone(), file.hash.to_hex(), file.bytes.to_string()]
-    });
+    let rows = version
+        .files
+        .iter()
+        .map(|file| vec![file.role.name().to_owned(), file.path.clone(), file.hash.to_hex(), file.bytes.to_string()]);
     text.push_str(&table(["role", "file", "blake3", "bytes"], rows));
     text
 }

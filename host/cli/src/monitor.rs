@@ -17,8 +17,7 @@ use crate::{
     models::{principal, resolve},
     output::{Failure, Output, io_failure, table},
     predict::read_all,
-    run,
-    scorer,
+    run, scorer,
     stages::{documents::VersionDocument, registered_version},
 };
 

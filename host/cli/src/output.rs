@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, TableComponent, presets};
 use plinth_core::{Code, Coded, codes};
 use serde_json::{Value, json};
 
@@ -77,18 +77,20 @@ pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A table for a person: a header, rows, no lines around cells.
+/// A table for a person: a header, a line, rows; as wide as the terminal, and no wider than its content.
 pub(crate) fn table<H: Into<Cell>, C: Into<Cell>>(
     header: impl IntoIterator<Item = H>,
     rows: impl IntoIterator<Item = Vec<C>>,
 ) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_style(TableComponent::HeaderLines, '-').set_style(TableComponent::MiddleHeaderIntersections, ' ');
     table.set_header(header.into_iter().map(Into::into));
     for row in rows {
         table.add_row(row.into_iter().map(Into::into));
     }
-    format!("{table}\n")
+    // Cells are padded on both sides; what is left of the first column and right of the last is of no use.
+    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
 }
 
 /// How a command failed: what an error of any crate tells a user.

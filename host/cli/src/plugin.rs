@@ -32,11 +32,17 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
             output.data(&json!(about), || {
                 let mut text = format!(
                     "{} {}\n  file {}\n  blake3 {}\n  asks for {}\n  granted by plinth.toml: {}\n",
-                    about.name, about.version, about.path, about.hash, or_nothing(&about.asks), or_nothing(&about.granted),
+                    about.name,
+                    about.version,
+                    about.path,
+                    about.hash,
+                    or_nothing(&about.asks),
+                    or_nothing(&about.granted),
                 );
-                let rows = about.items.iter().map(|(point, item)| {
-                    vec![point.clone(), item.name.clone(), item.summary.clone()]
-                });
+                let rows = about
+                    .items
+                    .iter()
+                    .map(|(point, item)| vec![point.clone(), item.name.clone(), item.summary.clone()]);
                 text.push_str(&table(["extension point", "item", "summary"], rows));
                 text
             })

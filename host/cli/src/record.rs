@@ -153,7 +153,8 @@ impl<'a> Recorder<'a> {
                     return Ok(());
                 }
                 let message = error.to_string().chars().take(5_000).collect();
-                let tags = vec![("plinth.error".into(), error.code().name().into()), ("plinth.message".into(), message)];
+                let tags =
+                    vec![("plinth.error".into(), error.code().name().into()), ("plinth.message".into(), message)];
                 tracking.log(&run_id, &Batch { tags, ..Batch::default() })?;
                 if let PipelineError::Stage { stage, failure } = error
                     && let Some(details) = &failure.details

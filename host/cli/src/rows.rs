@@ -122,15 +122,6 @@ pub(crate) fn cell(column: &dyn Array, kind: Kind, row: usize) -> Value {
     }
 }
 
-/// One value as text, for names of classes and slices; empty for null.
-pub(crate) fn text(column: &dyn Array, kind: Kind, row: usize) -> String {
-    match cell(column, kind, row) {
-        Value::Null => String::new(),
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
 fn arrow(error: &arrow_schema::ArrowError) -> Failure {
     match error {
         arrow_schema::ArrowError::IoError(_, io) => io_failure("output", io),

@@ -200,7 +200,11 @@ impl<'a> Show<'a> {
 
     fn say(&self, line: String) {
         // A line above the bars, or a plain one where there are none.
-        if self.output.live { let _ = self.bars.println(line); } else { self.output.say(line) }
+        if self.output.live {
+            let _ = self.bars.println(line);
+        } else {
+            self.output.say(line)
+        }
     }
 
     /// Takes away what a failed stage left on the screen.
@@ -219,7 +223,10 @@ impl Observer for Show<'_> {
     fn started(&self, stage: &str, abandoned: Option<&str>) {
         if let Some(run_id) = abandoned {
             self.recorder.abandoned(run_id);
-            self.say(format!("  {stage:<0$} an earlier run died here; going on from its last finished stage", self.width));
+            self.say(format!(
+                "  {stage:<0$} an earlier run died here; going on from its last finished stage",
+                self.width
+            ));
         }
         if self.output.live {
             let bar = self.bars.add(ProgressBar::new_spinner());
@@ -249,8 +256,7 @@ impl Observer for Show<'_> {
             self.bars.remove(&bar);
         }
         self.recorder.finished(stage);
-        let (green, dim, plain) =
-            if self.output.color { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        let (green, dim, plain) = if self.output.color { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let (mark, how) = if stage.cached {
             (format!("{dim}={plain}"), format!("{dim}cached{plain}"))
         } else {

@@ -43,23 +43,14 @@ pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize, w
 }
 
 /// A scorer for a model that need not be registered.
-pub(crate) fn of_model(
-    host: &Host,
-    model: &ModelDocument,
-    sessions: usize,
-    what: Use,
-) -> Result<Scorer, StageFailure> {
+pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize, what: Use) -> Result<Scorer, StageFailure> {
     let fitted = fitted(host, &model.transform, what)?;
     let onnx = host.model(&model.onnx, sessions)?;
     Ok(Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
 }
 
 /// A fitted transform from the blob store: the component is checked against its name before a byte of it is run.
-pub(crate) fn fitted(
-    host: &Host,
-    transform: &TransformDocument,
-    what: Use,
-) -> Result<Arc<dyn Fitted>, StageFailure> {
+pub(crate) fn fitted(host: &Host, transform: &TransformDocument, what: Use) -> Result<Arc<dyn Fitted>, StageFailure> {
     let blobs = host.store().blobs();
     blobs.check(&transform.component)?;
     let state = blobs.get(&transform.state)?;

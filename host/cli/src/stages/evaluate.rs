@@ -89,9 +89,8 @@ impl StageHandler for Evaluate {
             rows: None,
         };
         let measured = measure(&self.0, stage, &scorer, &table, &what)?;
-        let predictions = self.0.write_table("predictions", measured.predictions.schema(), |write| {
-            write(&measured.predictions)
-        })?;
+        let predictions =
+            self.0.write_table("predictions", measured.predictions.schema(), |write| write(&measured.predictions))?;
         let document = EvaluationDocument {
             model: stage.input("model").blob,
             data: stage.input("data").blob,

@@ -94,10 +94,7 @@ impl StageHandler for Register {
             judged_against: gate.baseline.clone(),
             metrics: whole(&evaluation.metrics),
             positive: evaluation.positive.clone(),
-            pipeline: PipelineDocument {
-                file: absolute(stage.pipeline.path()),
-                params: stage.pipeline.params.clone(),
-            },
+            pipeline: PipelineDocument { file: absolute(stage.pipeline.path()), params: stage.pipeline.params.clone() },
             model,
         };
         let version = match self.registered(&config.name, &document)? {
@@ -145,7 +142,8 @@ impl Register {
         for &version in model.versions.iter().rev() {
             let reference = plinth_core::refs::ModelRef::Version { name: name.to_owned(), version };
             let spec = self.0.tracking().resolve(&reference)?.spec;
-            if spec["model_document"] == json!(document.model_document) && spec["evidence"] == json!(document.evidence) {
+            if spec["model_document"] == json!(document.model_document) && spec["evidence"] == json!(document.evidence)
+            {
                 return Ok(Some(version));
             }
         }
@@ -155,8 +153,7 @@ impl Register {
     fn files(&self, stage: &StageContext<'_>, document: &VersionDocument) -> Result<Vec<VersionFile>, StageFailure> {
         let transform = &document.model.transform;
         let table = self.0.table_of(&transform.fitted_on)?;
-        let rows =
-            training_rows(table.batches()?, &transform.signature, transform.label.as_deref(), table.schema())?;
+        let rows = training_rows(table.batches()?, &transform.signature, transform.label.as_deref(), table.schema())?;
         let rows = self.0.put("training-rows", &rows)?;
         let profile = self.profile(stage, &document.model, &table)?;
         let blobs = self.0.store().blobs();

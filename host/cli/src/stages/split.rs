@@ -56,9 +56,8 @@ impl StageHandler for Split {
         // Only what the chosen way looks at decides the result.
         let params = match config.by {
             By::Time => {
-                let column = config
-                    .time_column
-                    .ok_or_else(|| stage.invalid(&["by"], "`by: time` needs a `time-column`"))?;
+                let column =
+                    config.time_column.ok_or_else(|| stage.invalid(&["by"], "`by: time` needs a `time-column`"))?;
                 json!({"by": "time", "column": column, "fraction": config.fraction})
             }
             By::Seed => {

@@ -104,7 +104,8 @@ impl StageHandler for Train {
         spec.limits = self.0.limits().table.clone();
         let transform: TransformDocument = self.0.read_json(&stage.input("transform").blob)?;
         let table = self.0.table(stage.input("rows"))?;
-        let batches = table.batches()?.map(|batch| Ok(batch?.arrow().clone())).collect::<Result<Vec<_>, StageFailure>>()?;
+        let batches =
+            table.batches()?.map(|batch| Ok(batch?.arrow().clone())).collect::<Result<Vec<_>, StageFailure>>()?;
         let progress = |p: plinth_train::Progress| (stage.progress)(p.done, Some(p.total));
         let watch = Watch { progress: &progress, cancel: stage.cancel.flag() };
         let trained = plinth_train::train(&spec, &batches, transform.label.as_deref(), &watch)?;

@@ -60,7 +60,12 @@ impl StageHandler for Validate {
         let (gate, item) = self.0.components.gate(&plugin, config.item.as_deref())?;
         let candidate = Subject {
             reference: config.data.clone(),
-            metrics: vec![Metric { name: "rows".into(), value: table.rows() as f64, slice: None, n: Some(table.rows()) }],
+            metrics: vec![Metric {
+                name: "rows".into(),
+                value: table.rows() as f64,
+                slice: None,
+                n: Some(table.rows()),
+            }],
             tags: Vec::new(),
         };
         let evidence = Evidence { candidate, baseline: None };
