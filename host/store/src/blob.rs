@@ -1,7 +1,7 @@
 //! Blobs: files named by the blake3 of their bytes, `blobs/AB/CDEF…`.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -38,7 +38,7 @@ impl Blobs {
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<ContentHash, StoreError> {
         let hash = ContentHash::of(bytes);
-        if self.contains(&hash) {
+        if self.holds(&hash, bytes.len() as u64)? {
             return Ok(hash);
         }
         let mut writer = self.writer()?;
@@ -68,9 +68,16 @@ impl Blobs {
     /// # Errors
     /// [`StoreError`].
     pub fn writer(&self) -> Result<BlobWriter, StoreError> {
-        let file = NamedTempFile::new_in(&self.temporary)
-            .map_err(|e| StoreError::io("create a file in", &self.temporary, e))?;
-        Ok(BlobWriter { blobs: self.clone(), file, hasher: blake3::Hasher::new(), bytes: 0 })
+        loop {
+            let file = NamedTempFile::new_in(&self.temporary)
+                .map_err(|e| StoreError::io("create a file in", &self.temporary, e))?;
+            // Whoever sweeps up may have come between creation and lock: then the file is gone, or about to go. Where
+            // the file system has no locks, blobs are written all the same, and only sweeping up has to wait.
+            let swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock)) || !file.path().exists();
+            if !swept {
+                return Ok(BlobWriter { blobs: self.clone(), file, hasher: blake3::Hasher::new(), bytes: 0 });
+            }
+        }
     }
 
     /// All bytes of a blob, checked.
@@ -161,21 +168,40 @@ impl Blobs {
         }
     }
 
-    /// Temporary files, left by processes that were killed.
-    pub(crate) fn temporary_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// Temporary files left by processes that were killed. A writer holds the system's lock on its file: one that
+    /// can be locked here belongs to nobody any more, however young it is. With `remove`, they go.
+    pub(crate) fn strays(&self, remove: bool) -> Result<Vec<PathBuf>, StoreError> {
         let io = |e| StoreError::io("read", &self.temporary, e);
-        fs::read_dir(&self.temporary).map_err(io)?.map(|entry| entry.map(|e| e.path()).map_err(io)).collect()
-    }
-
-    /// Removes temporary files older than an hour: a server may be in the middle of writing a younger one.
-    pub(crate) fn clear_temporary(&self) -> Result<(), StoreError> {
-        for path in self.temporary_files()? {
-            let age = fs::metadata(&path).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age.as_secs() > 3600) {
+        let mut strays = Vec::new();
+        for entry in fs::read_dir(&self.temporary).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            // One that is gone was finished in the meantime.
+            let Ok(file) = File::open(&path) else { continue };
+            if file.try_lock().is_err() || !path.exists() {
+                continue;
+            }
+            if remove {
                 fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
             }
+            strays.push(path);
         }
-        Ok(())
+        Ok(strays)
+    }
+
+    /// Whether a blob is there in its full length, under a durable name. One of another length is damaged for
+    /// certain: writing it again heals it.
+    fn holds(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
+        let path = self.path(hash);
+        match fs::metadata(&path) {
+            Ok(meta) if meta.len() == bytes => {
+                // Who gave it its name may have been killed before that was durable.
+                sync_folder(path.parent().expect("a blob lies in a folder"))?;
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("look at", &path, error)),
+        }
     }
 
     fn missing(&self, hash: &ContentHash, path: &Path, error: io::Error) -> StoreError {
@@ -202,16 +228,18 @@ impl BlobWriter {
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn finish(self) -> Result<(ContentHash, u64), StoreError> {
         let hash = ContentHash::from_bytes(*self.hasher.finalize().as_bytes());
-        if self.blobs.contains(&hash) {
+        if self.blobs.holds(&hash, self.bytes)? {
             return Ok((hash, self.bytes));
         }
         let path = self.blobs.path(&hash);
         let folder = path.parent().expect("a blob lies in a folder");
-        fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder, e))?;
+        if !folder.is_dir() {
+            fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder, e))?;
+            sync_folder(&self.blobs.dir)?;
+        }
         self.file.as_file().sync_all().map_err(|e| StoreError::io("write", self.file.path(), e))?;
         self.file.persist(&path).map_err(|e| StoreError::io("write", &path, e.error))?;
-        // The name is durable only when its folder is.
-        File::open(folder).and_then(|d| d.sync_all()).map_err(|e| StoreError::io("write", folder, e))?;
+        sync_folder(folder)?;
         Ok((hash, self.bytes))
     }
 
@@ -232,6 +260,11 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_file_mut().flush()
     }
+}
+
+/// A name is durable only when its folder is.
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|d| d.sync_all()).map_err(|e| StoreError::io("write", folder, e))
 }
 
 #[cfg(test)]
@@ -256,7 +289,7 @@ mod tests {
         }
         assert_eq!(writer.finish().unwrap(), (hash, bytes.len() as u64));
         assert_eq!(blobs.list().unwrap(), [hash]);
-        assert_eq!(blobs.temporary_files().unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(blobs.strays(false).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
@@ -277,6 +310,29 @@ mod tests {
         writer.write_all(b"half").unwrap();
         drop(writer);
         assert!(blobs.list().unwrap().is_empty());
-        assert!(blobs.temporary_files().unwrap().is_empty());
+        assert_eq!(fs::read_dir(&blobs.temporary).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sweeping_up_takes_what_nobody_holds_and_leaves_a_living_writer_its_file() {
+        let (_dir, blobs) = blobs();
+        let mut writer = blobs.writer().unwrap();
+        writer.write_all(b"goes on").unwrap();
+        let orphan = blobs.temporary.join("orphan");
+        fs::write(&orphan, b"half").unwrap();
+        assert_eq!(blobs.strays(false).unwrap(), std::slice::from_ref(&orphan));
+        assert_eq!(blobs.strays(true).unwrap(), std::slice::from_ref(&orphan));
+        assert!(!orphan.exists());
+        let (hash, _) = writer.finish().unwrap();
+        assert_eq!(blobs.get(&hash).unwrap(), b"goes on");
+    }
+
+    #[test]
+    fn a_shortened_blob_is_whole_again_once_its_bytes_are_put() {
+        let (_dir, blobs) = blobs();
+        let hash = blobs.put(b"the whole text").unwrap();
+        fs::write(blobs.path(&hash), b"the").unwrap();
+        blobs.put(b"the whole text").unwrap();
+        assert_eq!(blobs.get(&hash).unwrap(), b"the whole text");
     }
 }

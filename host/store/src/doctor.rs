@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use plinth_core::ContentHash;
 use serde::Serialize;
 
-use crate::{Access, Store, StoreError, migrate, verify_audit};
+use crate::{Access, Blobs, Store, StoreError, migrate, verify_audit};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +40,8 @@ const REFERENCES: &[(&str, &str, &str)] = &[
 /// [`StoreError`] if the directory cannot even be looked at; with `repair`, [`StoreError::InUse`].
 pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     let access = if repair { Access::Writer { command: "plinth doctor --repair".into() } } else { Access::Shared };
+    // Opening for repair sweeps them up; they are to be named all the same.
+    let strays = Blobs::open(dir)?.strays(false)?;
     let store = Store::open(dir, access)?;
     let mut findings = Vec::new();
     let mut found = |what: String, repair_text: &str, repaired, harmful| {
@@ -56,29 +58,25 @@ pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     if let Err(error) = store.catalog().read(verify_audit) {
         found(error.to_string(), "restore the catalog from a backup", false, true);
     }
-    // Without the writer's lock a temporary file may belong to a run that goes on.
-    for path in store.blobs().temporary_files()? {
-        let young = fs::metadata(&path)
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|at| at.elapsed().ok())
-            .is_some_and(|age| age.as_secs() < 3600);
-        if !young {
-            found(format!("{} was left by a process that ended early", path.display()), "remove it", repair, false);
-            if repair {
-                fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
-            }
-        }
+    for path in strays {
+        found(format!("{} was left by a process that ended early", path.display()), "remove it", repair, false);
     }
 
     let mut lost = Vec::new();
     for hash in store.blobs().list()? {
-        if let Err(error) = store.blobs().check(&hash) {
-            found(error.to_string(), "set it aside in quarantine/", repair, true);
-            lost.push(hash);
-            if repair {
-                quarantine(&store, &hash)?;
+        match store.blobs().check(&hash) {
+            Ok(()) => {}
+            Err(error @ StoreError::BlobCorrupt { .. }) => {
+                found(error.to_string(), "set it aside in quarantine/", repair, true);
+                lost.push(hash);
+                if repair {
+                    quarantine(&store, &hash)?;
+                }
             }
+            // A server collects or repairs at the same time: what refers to it is looked at below.
+            Err(StoreError::BlobNotFound { .. }) => {}
+            // Its bytes are not known to be wrong, so it stays where it is and so does what refers to it.
+            Err(error) => found(error.to_string(), "make it readable and look again", false, true),
         }
     }
     for (table, sql, kind) in REFERENCES {
@@ -119,4 +117,22 @@ fn forget_stage(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_cannot_be_read_is_named_and_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Shared).unwrap();
+        // A folder in its place cannot be read, even by a user who may read everything.
+        let path = store.blobs().path(&ContentHash::of(b"x"));
+        fs::create_dir_all(&path).unwrap();
+        drop(store);
+        let findings = doctor(dir.path(), true).unwrap();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].harmful && !findings[0].repaired && path.exists(), "{findings:?}");
+    }
 }

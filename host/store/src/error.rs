@@ -68,8 +68,13 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The catalog refused.
-    #[error("the catalog failed: {0}")]
-    Catalog(#[from] rusqlite::Error),
+    #[error("the catalog {} failed: {source}", path.display())]
+    Catalog {
+        /// Its file.
+        path: PathBuf,
+        /// As SQLite said it.
+        source: rusqlite::Error,
+    },
     /// A row is not of the shape its query promises.
     #[error("a catalog row has {found} in column {column} where {expected} was expected")]
     Row {
@@ -99,6 +104,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A refusal by SQLite, about a catalog.
+    pub(crate) fn catalog(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        move |source| Self::Catalog { path: path.to_owned(), source }
+    }
+
     /// A refusal by the system, told apart by whether room was the reason.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -120,10 +130,10 @@ impl Coded for StoreError {
             Self::BlobCorrupt { .. } | Self::Audit { .. } => codes::BLOB_CORRUPT,
             Self::DiskFull { .. } => codes::DISK_FULL,
             Self::Io { .. } => codes::IO,
-            Self::Catalog(error) => match error.sqlite_error_code() {
+            Self::Catalog { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => codes::DISK_FULL,
-                // SQLite reports a refused write of any kind as an IO error; on a healthy device it is a limit.
-                Some(rusqlite::ErrorCode::SystemIoFailure) => codes::DISK_FULL,
+                Some(rusqlite::ErrorCode::SystemIoFailure) if refused_write(source) => codes::DISK_FULL,
+                Some(rusqlite::ErrorCode::SystemIoFailure) => codes::IO,
                 Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => codes::STATE_IN_USE,
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => codes::BLOB_CORRUPT,
                 _ => codes::CATALOG,
@@ -139,12 +149,26 @@ impl Coded for StoreError {
             Self::BlobCorrupt { .. } | Self::BlobNotFound { .. } => {
                 Some("run `plinth doctor --repair`: results that can be made again are then forgotten, and the next run makes them".into())
             }
-            Self::DiskFull { path, .. } => Some(format!(
-                "free some room on the device of {}; what was stored before is safe",
-                path.parent().unwrap_or(path).display()
-            )),
+            Self::DiskFull { path, .. } => Some(free_some_room(path)),
+            Self::Catalog { path, .. } if self.code() == codes::DISK_FULL => Some(free_some_room(path)),
+            Self::Catalog { .. } if self.code() == codes::STATE_IN_USE => Some("try again in a moment".into()),
+            Self::Catalog { .. } if self.code() == codes::BLOB_CORRUPT => {
+                Some("restore the catalog from a backup; `plinth doctor` shows what is wrong with it".into())
+            }
             Self::Audit { .. } => Some("restore the catalog from a backup; `plinth doctor` shows what else is wrong".into()),
             _ => None,
         }
     }
+}
+
+fn free_some_room(path: &Path) -> String {
+    let device = path.parent().unwrap_or(path).display();
+    format!("free some room on the device of {device}; what was stored before is safe")
+}
+
+/// SQLite reports a quota or a limit on file sizes as an IO error; on a healthy device a refused write is one of them.
+fn refused_write(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
+    let writes = [SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_SHMSIZE];
+    error.sqlite_error().is_some_and(|error| writes.contains(&error.extended_code))
 }

@@ -65,7 +65,7 @@ impl Store {
         };
         let blobs = Blobs::open(dir)?;
         if lock.is_some() {
-            blobs.clear_temporary()?;
+            blobs.strays(true)?;
         }
         let catalog = Catalog::open(&dir.join("catalog.db"))?;
         Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })

@@ -13,25 +13,33 @@ const MIGRATIONS: &[(&str, &str)] = &[("base", include_str!("migrations/0001_bas
 /// Applies what is missing.
 pub(crate) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.len() as i64;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > known {
-        return Err(StoreError::NewerVersion { path: path.to_owned(), found, known });
+    let found = apply(connection, known).map_err(StoreError::catalog(path))?;
+    if found > known { Err(StoreError::NewerVersion { path: path.to_owned(), found, known }) } else { Ok(()) }
+}
+
+/// The version that the catalog has afterwards: `known`, or a newer one that is left alone.
+fn apply(connection: &mut Connection, known: i64) -> rusqlite::Result<i64> {
+    let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let found: i64 = version(connection)?;
+    if found >= known {
+        return Ok(found);
     }
-    if found < known {
-        // Two processes may arrive together: the second looks again once it is its turn.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
-            transaction.execute_batch(sql)?;
-            transaction.execute(
-                "INSERT INTO migrations (version, name, checksum, applied_us) VALUES (?1, ?2, ?3, ?4)",
-                rusqlite::params![index as i64 + 1, name, checksum(sql), SystemClock.now()],
-            )?;
-        }
-        transaction.pragma_update(None, "user_version", known)?;
-        transaction.commit()?;
+    // Two processes may arrive together: the second looks again once it is its turn.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    if found >= known {
+        return Ok(found);
     }
-    Ok(())
+    for (index, (name, sql)) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+        transaction.execute_batch(sql)?;
+        transaction.execute(
+            "INSERT INTO migrations (version, name, checksum, applied_us) VALUES (?1, ?2, ?3, ?4)",
+            rusqlite::params![index as i64 + 1, name, checksum(sql), SystemClock.now()],
+        )?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(known)
 }
 
 /// Checks that what was applied is what this binary holds.

@@ -3,10 +3,11 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, TransactionBehavior, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, types::ValueRef};
 
 use crate::{Row, StoreError, Tx, Value, migrate};
 
@@ -24,7 +25,7 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut writer = connect(path)?;
+        let mut writer = connect(path).map_err(StoreError::catalog(path))?;
         migrate::up(&mut writer, path)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
     }
@@ -32,10 +33,11 @@ impl Sqlite {
     pub(crate) fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
         let mut connection = held(&self.writer);
         // Immediate: a transaction that reads before it writes must not find out at its end that it may not write.
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-        let result = work(&mut SqliteTx(&transaction))?;
-        transaction.commit().map_err(StoreError::from)?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(StoreError::catalog(&self.path))?;
+        let result = work(&mut SqliteTx { connection: &transaction, path: &self.path })?;
+        transaction.commit().map_err(StoreError::catalog(&self.path))?;
         Ok(result)
     }
 
@@ -43,11 +45,11 @@ impl Sqlite {
         let kept = held(&self.readers).pop();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => connect(&self.path)?,
+            None => reader(&self.path).map_err(StoreError::catalog(&self.path))?,
         };
         let result = {
-            let transaction = connection.transaction().map_err(StoreError::from)?;
-            work(&mut SqliteTx(&transaction))
+            let transaction = connection.transaction().map_err(StoreError::catalog(&self.path))?;
+            work(&mut SqliteTx { connection: &transaction, path: &self.path })
         };
         let mut readers = held(&self.readers);
         if readers.len() < READERS_KEPT_MAX {
@@ -59,24 +61,54 @@ impl Sqlite {
     pub(crate) fn change_counter(&self) -> Result<i64, StoreError> {
         // data_version tells of other connections only; total_changes of this one.
         let connection = held(&self.writer);
-        let others: i64 = connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let others: i64 = connection
+            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .map_err(StoreError::catalog(&self.path))?;
         Ok((others << 32) ^ connection.total_changes() as i64)
     }
 
     pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let connection = held(&self.writer);
-        let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
-        let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let lines = || {
+            let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
+        };
+        let lines = lines().map_err(StoreError::catalog(&self.path))?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+    write_ahead(&connection)?;
     // FULL: with WAL it is what makes a commit survive the loss of power, not only of the process.
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
     connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// Those who open a new catalog together all want to switch it to WAL. The switch takes a lock that SQLite does not
+/// wait for, whatever the busy timeout, so the waiting is done here. A catalog that has WAL keeps it.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && start.elapsed() < Duration::from_millis(BUSY_MS_MAX) =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A connection that refuses to write: what a reading transaction changed would be rolled back without a word.
+fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 
@@ -85,21 +117,34 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct SqliteTx<'a>(&'a Connection);
+struct SqliteTx<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
 
-impl Tx for SqliteTx<'_> {
-    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.0.prepare_cached(&numbered(sql))?;
+impl SqliteTx<'_> {
+    fn rows(&self, sql: &str, parameters: &[Value]) -> rusqlite::Result<Vec<Row>> {
+        let mut statement = self.connection.prepare_cached(&numbered(sql))?;
         let columns = statement.column_count();
         let rows = statement.query_map(rusqlite::params_from_iter(parameters.iter().map(Parameter)), |row| {
             (0..columns).map(|i| row.get_ref(i).map(value)).collect::<Result<Vec<_>, _>>().map(Row)
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.collect()
+    }
+
+    fn change(&self, sql: &str, parameters: &[Value]) -> rusqlite::Result<usize> {
+        let mut statement = self.connection.prepare_cached(&numbered(sql))?;
+        statement.execute(rusqlite::params_from_iter(parameters.iter().map(Parameter)))
+    }
+}
+
+impl Tx for SqliteTx<'_> {
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.rows(sql, parameters).map_err(StoreError::catalog(self.path))
     }
 
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError> {
-        let mut statement = self.0.prepare_cached(&numbered(sql))?;
-        Ok(statement.execute(rusqlite::params_from_iter(parameters.iter().map(Parameter)))? as u64)
+        Ok(self.change(sql, parameters).map_err(StoreError::catalog(self.path))? as u64)
     }
 }
 
@@ -175,6 +220,14 @@ mod tests {
         assert_eq!(count(&sqlite).unwrap(), 0);
         sqlite.write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
         assert_eq!(count(&sqlite).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_reading_closure_that_writes_is_refused_and_the_catalog_is_named() {
+        let (dir, sqlite) = open();
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'x', '{}')";
+        let error = sqlite.read::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap_err();
+        assert!(error.to_string().contains(dir.path().join("catalog.db").to_str().unwrap()), "{error}");
     }
 
     #[test]

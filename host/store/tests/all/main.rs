@@ -1,4 +1,4 @@
-//! A state directory from outside: killed writers, second writers, directories of earlier releases.
+//! A state directory from outside: killed writers, crowds at the door, directories of earlier releases.
 #![expect(clippy::unwrap_used, reason = "a test whose scene cannot be set has failed")]
 
 mod crash;

@@ -1,9 +1,9 @@
-//! Who may open a state directory, and how quickly.
+//! Who may open a state directory, and what many at once make of it.
 
-use std::time::Instant;
+use std::{sync::Barrier, thread, time::Instant};
 
 use plinth_core::{Coded, codes};
-use plinth_store::{Access, Store, StoreError};
+use plinth_store::{Access, Store, StoreError, doctor};
 
 fn writer(command: &str) -> Access {
     Access::Writer { command: command.into() }
@@ -27,6 +27,31 @@ fn a_second_writer_is_told_process_and_command_and_readers_come_in() {
 }
 
 #[test]
+fn many_may_open_a_directory_that_is_not_there_yet() {
+    const CROWD: usize = 8;
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/state");
+        let barrier = Barrier::new(CROWD);
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'came', '{}')";
+        thread::scope(|scope| {
+            for _ in 0..CROWD {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let store = Store::open(&path, Access::Shared).unwrap();
+                    store.catalog().write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
+                });
+            }
+        });
+        let store = Store::open(&path, Access::Shared).unwrap();
+        let rows = store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT id FROM outbox", &[])).unwrap();
+        assert_eq!(rows.len(), CROWD);
+        drop(store);
+        assert_eq!(doctor(&path, false).unwrap(), []);
+    }
+}
+
+#[test]
 fn opening_again_is_quick() {
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path(), Access::Shared).unwrap());
@@ -41,4 +66,47 @@ fn opening_again_is_quick() {
         .min()
         .expect("it was opened");
     assert!(best.as_millis() < 50, "{best:?}");
+}
+
+/// The writer that meets a full disk. Does nothing unless the test below started it.
+#[test]
+#[ignore = "started, under a limit on the size of files, by another test"]
+fn filler() {
+    let Some(dir) = std::env::var_os("PLINTH_FULL_DIR") else { return };
+    let store = Store::open(std::path::Path::new(&dir), Access::Shared).unwrap();
+    let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'fill', $1)";
+    for n in 0..10_000 {
+        let row = ["y".repeat(5_000).into()];
+        if let Err(error) = store.catalog().write::<_, StoreError>(|tx| tx.execute(insert, &row)) {
+            println!("refused after {n}: {} {error} ({})", error.code(), error.hint().unwrap());
+            return;
+        }
+        println!("stored {n}");
+    }
+}
+
+#[test]
+fn a_catalog_without_room_is_named_and_keeps_what_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path(), Access::Shared).unwrap());
+    // A limit on the size of files makes the system refuse a write as a full device does.
+    let test = std::env::current_exe().unwrap();
+    let out = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$0\" --exact open::filler --ignored --nocapture"])
+        .arg(test)
+        .env("PLINTH_FULL_DIR", dir.path())
+        .output()
+        .unwrap();
+    let out = String::from_utf8(out.stdout).unwrap();
+    let refused = out.lines().find(|line| line.starts_with("refused")).expect("the limit is met");
+    for part in ["disk-full", dir.path().join("catalog.db").to_str().unwrap(), "free some room"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    let stored = out.lines().filter(|line| line.starts_with("stored")).count();
+    assert!(stored > 0, "{out}");
+    let store = Store::open(dir.path(), Access::Shared).unwrap();
+    let rows = store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT id FROM outbox", &[])).unwrap();
+    assert_eq!(rows.len(), stored);
+    drop(store);
+    assert_eq!(doctor(dir.path(), false).unwrap(), []);
 }
