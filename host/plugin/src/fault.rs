@@ -203,6 +203,11 @@ impl Call<'_> {
         }
     }
 
+    /// Whether it only prepares others: that it went well says nothing about them.
+    pub(crate) fn prepares(&self) -> bool {
+        matches!(self.func, "describe" | "fitting.start" | "fitted.load" | "fitted.output" | "reader.open")
+    }
+
     /// The guest broke the contract.
     pub(crate) fn output_fault(&self, text: &str) -> ExtError {
         ExtError::fault(

@@ -253,6 +253,7 @@ impl Plugin {
         let component = host.component(engine, plugin)?;
         let prepared = Prepared::new(
             component,
+            plugin.hash,
             &plugin.anatomy,
             &plugin.grants,
             host.limits.clone(),

@@ -111,6 +111,14 @@ fn objects(linker: &mut Linker<State>) -> Result<()> {
             Some(objects) => objects.list(&prefix),
             None => Err(nothing_lent("objects")),
         };
+        let max = state.list_items_max;
+        let listed = listed.and_then(|uris| {
+            if uris.len() > max as usize {
+                let message = format!("{} objects below `{prefix}`, more than the limit of {max}", uris.len());
+                return Err(Problem { code: "too-many-objects".into(), message, ..Problem::default() });
+            }
+            Ok(uris)
+        });
         Ok((listed.map_err(wire_problem),))
     })
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plinth_core::{PluginLimits, codes};
+use plinth_core::{ContentHash, PluginLimits, codes};
 use plinth_ext::{ExtError, Tables};
 use wasmtime::{
     Store,
@@ -38,6 +38,7 @@ pub(crate) struct Totals {
 /// A component that is linked: instances of it can be made.
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
+    hash: ContentHash,
     pub(crate) limits: Arc<PluginLimits>,
     component: Component,
     pre: InstancePre<State>,
@@ -58,6 +59,7 @@ pub(crate) struct Lent {
 impl Prepared {
     pub(crate) fn new(
         component: Component,
+        hash: ContentHash,
         anatomy: &Anatomy,
         grants: &Grants,
         limits: Arc<PluginLimits>,
@@ -75,6 +77,7 @@ impl Prepared {
         })?;
         Ok(Self {
             name: name.as_str().into(),
+            hash,
             wasi: imports::imports_wasi(anatomy),
             breaker: Breaker::new(&limits),
             component,
@@ -227,6 +230,16 @@ impl Instance {
                 .with_hint("start anew: an instance is not used again after a fault"));
         }
         self.prepared.breaker.check(call)?;
+        // Costs a look at one flag unless someone listens.
+        let prepared = &self.prepared;
+        let _span = tracing::debug_span!(
+            "plugin.call",
+            plugin.name = &*prepared.name,
+            plugin.hash = %prepared.hash,
+            plugin.item = call.item,
+            plugin.func = call.func
+        )
+        .entered();
         self.store.data_mut().log.start();
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
@@ -236,7 +249,7 @@ impl Instance {
         state.log.end();
         match result {
             Ok(value) => {
-                self.prepared.breaker.success();
+                self.prepared.breaker.success(call);
                 Ok(value)
             }
             Err(error) => {
@@ -319,8 +332,8 @@ impl Breaker {
         }
     }
 
-    fn success(&self) {
-        if self.faults.load(Ordering::Relaxed) != 0 {
+    fn success(&self, call: Call<'_>) {
+        if self.faults.load(Ordering::Relaxed) != 0 && !call.prepares() {
             self.faults.store(0, Ordering::Relaxed);
         }
     }
@@ -345,9 +358,10 @@ mod tests {
         let call = Call { plugin: "p", item: "i", func: "f" };
         breaker.fault();
         breaker.fault();
-        breaker.success();
+        breaker.success(call);
         breaker.fault();
         breaker.fault();
+        breaker.success(Call { func: "fitted.load", ..call });
         assert!(breaker.check(call).is_ok());
         breaker.fault();
         let error = breaker.check(call).unwrap_err();

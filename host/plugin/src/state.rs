@@ -33,6 +33,7 @@ pub(crate) struct State {
     pub(crate) object_read_bytes_max: u32,
     pub(crate) message_bytes_max: u32,
     pub(crate) block_bytes_target: u64,
+    pub(crate) list_items_max: u32,
 }
 
 impl State {
@@ -51,6 +52,7 @@ impl State {
             object_read_bytes_max: limits.object_read_bytes_max,
             message_bytes_max: limits.message_bytes_max,
             block_bytes_target: limits.block_bytes_target,
+            list_items_max: limits.list_items_max,
         }
     }
 }

@@ -7,19 +7,28 @@ use plinth_core::{Coded, PluginLimits};
 use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step, Transform};
 use plinth_plugin::{Grants, Host, HostConfig, Plugin};
 
-/// A host with a cache of its own, so that tests do not depend on each other.
+/// A host, and a folder for what a test writes.
 pub(crate) struct TestHost {
     pub(crate) host: Host,
     pub(crate) dir: tempfile::TempDir,
 }
 
+/// A host with the cache that tests share: a component is compiled once for all of them.
 pub(crate) fn host(limits: PluginLimits) -> TestHost {
     host_with(limits, false)
 }
 
 pub(crate) fn host_with(limits: PluginLimits, deterministic: bool) -> TestHost {
+    let cache_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
+    let host = Host::new(HostConfig { cache_dir, limits, deterministic, progress: None });
+    TestHost { host, dir: tempfile::tempdir().unwrap() }
+}
+
+/// A host with a cache of its own, `cache` in its folder.
+pub(crate) fn host_with_own_cache(limits: PluginLimits) -> TestHost {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::new(HostConfig { cache_dir: dir.path().join("cache"), limits, deterministic, progress: None });
+    let cache_dir = dir.path().join("cache");
+    let host = Host::new(HostConfig { cache_dir, limits, deterministic: false, progress: None });
     TestHost { host, dir }
 }
 

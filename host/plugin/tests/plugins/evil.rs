@@ -14,6 +14,7 @@ fn limits() -> PluginLimits {
         call_ms_max: 2_000,
         online_call_ms_max: 100,
         memory_bytes_max: 192 << 20,
+        state_bytes_max: 32 << 20,
         breaker_faults_max: 1_000,
         warm_instances_max: 1,
         ..PluginLimits::default()
@@ -65,12 +66,17 @@ fn a_loop_ends_at_the_deadline_of_an_online_call() {
 
 #[test]
 fn memory_ends_at_the_limit_of_the_instance() {
-    let told = applied("memory-bomb");
+    let host = host(PluginLimits { call_ms_max: 60_000, memory_bytes_max: 64 << 20, ..limits() });
+    let evil = plugin(&host, "evil", &Grants::none());
+    let rows = table(10);
+    let bomb = evil.transform().unwrap().load("memory-bomb", b"", rows.schema()).unwrap();
+    let told = told(&bomb.apply(&rows).unwrap_err());
+    good_still_works(&evil);
     let (start, end) = told.split_once(" wanted ").unwrap();
     assert_eq!(start, "plugin-memory: evil/memory-bomb: `fitted.apply`");
     assert!(
         end.ends_with(
-            "bytes of memory, more than the limit of one instance, 201326592\n\
+            "bytes of memory, more than the limit of one instance, 67108864\n\
              hint: if the plugin needs it, raise [limits.plugin] memory-bytes-max in plinth.toml"
         ),
         "{end}"
@@ -79,7 +85,7 @@ fn memory_ends_at_the_limit_of_the_instance() {
 
 #[test]
 fn memory_of_all_instances_together_ends_at_its_limit() {
-    let host = host(PluginLimits { memory_total_bytes_max: 8 << 20, ..limits() });
+    let host = host(PluginLimits { memory_total_bytes_max: 8 << 20, call_ms_max: 60_000, ..limits() });
     let evil = plugin(&host, "evil", &Grants::none());
     let rows = table(10);
     let fitted = evil.transform().unwrap().load("memory-bomb", b"", rows.schema()).unwrap();
@@ -146,7 +152,7 @@ fn blocks_that_lie_are_refused_with_what_is_wrong() {
     wrong("bad-utf8", "the text of column `evil` is not UTF-8");
     wrong("split-utf8", "the text of column `evil` is not UTF-8");
     wrong("falling-offsets", "the text offsets of column `evil` decrease");
-    wrong("far-offsets", "the text of column `evil` ends at 1060 of 60 bytes");
+    wrong("far-offsets", "the text of column `evil` ends at 1059 of 59 bytes");
     wrong("short-offsets", "`offsets` has 84 bytes where 2 columns of 10 rows have 88");
     wrong("short-bitmap", "`validity` has 1 bytes where 1 columns of 10 rows have 2");
     wrong("wrong-schema", "`f64s` has 160 bytes where 0 columns of 10 rows have 0");
@@ -174,8 +180,8 @@ fn more_bytes_than_may_cross_are_refused() {
     assert_eq!(
         told(&fitting.end_pass().unwrap_err()),
         format!(
-            "plugin-output: evil/big-state: `fitting.end-pass` returned more than 67108864 bytes\n{}",
-            more(67_108_864, "state-bytes-max")
+            "plugin-output: evil/big-state: `fitting.end-pass` returned more than 33554432 bytes\n{}",
+            more(33_554_432, "state-bytes-max")
         )
     );
     // After a fault the instance is not used again.
@@ -299,11 +305,8 @@ fn loaders_are_held_to_their_contract() {
     let loader = evil.loader(Arc::new(FileObjects::default())).unwrap();
     let plan_error = |name: &str| told(&loader.plan(name, "/x", "{}").unwrap_err());
     assert!(plan_error("panic").starts_with("plugin-trap: evil/panic: `plan` trapped"));
-    assert_eq!(
-        plan_error("many-partitions"),
-        format!(
-            "plugin-output: evil/many-partitions: `plan` returned a malformed result: 1000000 partitions, more than the limit of 100000\n{DEFECT}"
-        )
+    assert!(
+        plan_error("many-partitions").starts_with("plugin-output: evil/many-partitions: `plan` returned more than")
     );
     assert!(plan_error("huge-token").starts_with("plugin-output: evil/huge-token: `plan` returned more than"));
     assert!(plan_error("same-names").contains("column `x` appears twice"));
@@ -342,8 +345,8 @@ fn gates_fail_closed() {
     };
     assert_eq!(evaluate("good").unwrap().len(), 1);
     fails("no-checks", "plugin-output: evil/no-checks: `evaluate` returned a malformed result: no check at all");
-    fails("many-checks", "plugin-output: evil/many-checks: `evaluate` returned more than 67108864 bytes");
-    fails("huge-text", "plugin-output: evil/huge-text: `evaluate` returned more than 67108864 bytes");
+    fails("many-checks", "plugin-output: evil/many-checks: `evaluate` returned more than 33554432 bytes");
+    fails("huge-text", "plugin-output: evil/huge-text: `evaluate` returned more than 33554432 bytes");
     fails("panic", "plugin-trap: evil/panic: `evaluate` trapped");
     fails("infinite-loop", "plugin-deadline: evil/infinite-loop: `evaluate` did not finish within 2000 ms");
     fails("huge-problem", "plugin-output: evil/huge-problem: `evaluate` returned more than");
@@ -364,7 +367,7 @@ fn drift_tests_never_pass_on_nonsense() {
     fails("nan-statistic", "`test` returned a malformed result: a verdict whose statistic is NaN");
     fails("odd-p-value", "`test` returned a malformed result: a p-value of 2");
     fails("lying-n", "18446744073709551615 reference rows that counted, of 5");
-    fails("huge-note", "`test` returned more than 67108864 bytes");
+    fails("huge-note", "`test` returned more than 33554432 bytes");
     assert!(told(&test("panic").unwrap_err()).starts_with("plugin-trap: evil/panic: `test` trapped"));
     assert_eq!(test("good").unwrap().n_current, 5);
 }

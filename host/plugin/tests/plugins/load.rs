@@ -6,7 +6,7 @@ use plinth_core::{Coded, PluginLimits, codes};
 use plinth_ext::Transform;
 use plinth_plugin::{ExtensionPoint, Grants, Host, HostConfig, MANIFEST_SECTION, PluginError};
 
-use crate::common::{component, host, plugin, table, told};
+use crate::common::{component, host, host_with_own_cache, plugin, table, told};
 
 fn load(text: &str, grants: &Grants) -> Result<plinth_plugin::Plugin, PluginError> {
     host(PluginLimits::default()).host.load("sample", wat::parse_str(text).unwrap(), grants)
@@ -182,7 +182,7 @@ fn a_tampered_cache_is_compiled_again_and_never_run() {
 #[test]
 fn a_cache_that_others_can_write_to_is_left_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let host = host(PluginLimits::default());
+    let host = host_with_own_cache(PluginLimits::default());
     let cache = host.dir.path().join("cache");
     fs::create_dir(&cache).unwrap();
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
@@ -205,7 +205,7 @@ fn a_cache_that_others_can_write_to_is_left_alone() {
 
 #[test]
 fn compiling_past_its_deadline_is_told() {
-    let host = host(PluginLimits { compile_ms_max: 0, ..PluginLimits::default() });
+    let host = host_with_own_cache(PluginLimits { compile_ms_max: 0, ..PluginLimits::default() });
     let error = plugin(&host, "tabular", &Grants::none()).transform().err().unwrap();
     assert_eq!(error.to_string(), "plugin `tabular` did not compile within 0 ms");
     assert_eq!(error.code(), codes::PLUGIN_TOO_LARGE);
@@ -229,4 +229,37 @@ fn the_trait_objects_outlive_their_host() {
         plugin(&host, "evil", &Grants::none()).transform().unwrap()
     };
     assert!(transform.items().iter().any(|item| item.name == "good"));
+}
+
+/// Sleeps for an hour while it is instantiated.
+const SLEEPER: &str = r#"(component
+    (import "wasi:io/poll@0.2.0" (instance $poll
+        (export "pollable" (type $p (sub resource)))
+        (export "[method]pollable.block" (func (param "self" (borrow $p))))))
+    (alias export $poll "pollable" (type $pollable))
+    (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+        (alias outer 1 $pollable (type $outer))
+        (export "pollable" (type $p (eq $outer)))
+        (export "subscribe-duration" (func (param "when" u64) (result (own $p))))))
+    (core func $sleep (canon lower (func $clock "subscribe-duration")))
+    (core func $block (canon lower (func $poll "[method]pollable.block")))
+    (core module $m
+        (import "h" "sleep" (func $sleep (param i64) (result i32)))
+        (import "h" "block" (func $block (param i32)))
+        (func (export "f"))
+        (func $start (call $block (call $sleep (i64.const 3600000000000))))
+        (start $start))
+    (core instance $c (instantiate $m (with "h" (instance
+        (export "sleep" (func $sleep))
+        (export "block" (func $block))))))
+    (func $f (canon lift (core func $c "f")))
+    (instance $i (export "describe" (func $f)) (export "evaluate" (func $f)))
+    (export "plinth:gate/gate@0.1.0" (instance $i)))"#;
+
+#[test]
+fn a_sleep_in_the_closed_wasi_is_over_at_once() {
+    // Past the sleep it turns out that its functions are not those of a gate.
+    let error = load(SLEEPER, &Grants::none()).unwrap().gate().err().unwrap();
+    assert_eq!(error.code(), codes::PLUGIN_WRONG_WORLD);
+    assert!(error.to_string().starts_with("sample: `describe` is not the function that this host calls: "), "{error}");
 }
