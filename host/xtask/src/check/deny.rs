@@ -25,7 +25,12 @@ pub(super) fn check(repo: &Repo) -> Result<Findings> {
             command.args(["check", "--hide-inclusion-graph"]).args(checks);
             shell::output(&mut command)
         };
-        let offline = deny(&["bans", "licenses", "sources"])?;
+        // Who may name a heavy crate is a rule of the product: a guest is one package with what it needs.
+        let offline: &[&str] = match workspace {
+            Workspace::Host => &["bans", "licenses", "sources"],
+            Workspace::Plugins => &["licenses", "sources"],
+        };
+        let offline = deny(offline)?;
         if !offline.status.success() {
             findings.push(shell::said(&offline));
         }

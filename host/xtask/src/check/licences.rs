@@ -27,6 +27,9 @@ pub(crate) const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
+/// Crates that name a file in place of an expression, and what the file is.
+const READ: &[(&str, &str)] = &[("forust-ml", "Apache-2.0")];
+
 /// Crates of which a second version costs minutes of building or a conversion at every call.
 pub(crate) const ONCE: &[&str] = &[
     "arrow-array",
@@ -61,7 +64,8 @@ pub(super) fn check(repo: &Repo) -> Result<Findings> {
         let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for package in list(&graph, "packages").iter().filter(|package| used.contains(&text(package, "id"))) {
             let (name, version) = (text(package, "name"), text(package, "version"));
-            let licence = text(package, "license");
+            let read = READ.iter().find(|(read, _)| *read == name && package["license"].is_null());
+            let licence = read.map_or_else(|| text(package, "license"), |(_, licence)| (*licence).to_owned());
             match permits(&licence, ALLOWED) {
                 Some(true) => {}
                 Some(false) => {
