@@ -43,9 +43,13 @@ impl ExactSum<SQUARE_CHUNKS> {
     /// Adds the square of a finite value.
     pub(crate) fn add_square_of(&mut self, value: f64) {
         let (mantissa, position) = parts(value);
-        let square = u128::from(mantissa) * u128::from(mantissa);
-        self.add_at(square as u64, 2 * position, false);
-        self.add_at((square >> 64) as u64, 2 * position + 64, false);
+        // By halves: WebAssembly has no 128-bit multiplication.
+        let (high, low) = (mantissa >> 32, mantissa & 0xffff_ffff);
+        let mixed = 2 * high * low;
+        let (bottom, carry) = (low * low).overflowing_add(mixed << 32);
+        let top = high * high + (mixed >> 32) + u64::from(carry);
+        self.add_at(bottom, 2 * position, false);
+        self.add_at(top, 2 * position + 64, false);
     }
 }
 
@@ -101,11 +105,16 @@ impl<const N: usize> ExactSum<N> {
         }
         self.adds += 1;
         let first = (position / CHUNK_BITS) as usize;
-        let wide = u128::from(mantissa) << (position % CHUNK_BITS);
-        let mask = (1_u128 << CHUNK_BITS) - 1;
-        let pieces = [(wide & mask) as i64, ((wide >> CHUNK_BITS) & mask) as i64, (wide >> (2 * CHUNK_BITS)) as i64];
-        for (chunk, piece) in self.chunks[first..first + 3].iter_mut().zip(pieces) {
-            *chunk += if negative { -piece } else { piece };
+        let shift = position % CHUNK_BITS;
+        let low = mantissa << shift;
+        // What the shift pushed out at the top; shifting by 64 at once is not allowed.
+        let high = (mantissa >> 1) >> (63 - shift);
+        let mask = (1_u64 << CHUNK_BITS) - 1;
+        let sign = if negative { -1 } else { 1 };
+        if let Some([a, b, c]) = self.chunks.get_mut(first..first + 3).and_then(<[i64]>::first_chunk_mut::<3>) {
+            *a += sign * (low & mask) as i64;
+            *b += sign * (low >> CHUNK_BITS) as i64;
+            *c += sign * high as i64;
         }
     }
 
