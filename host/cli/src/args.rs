@@ -196,8 +196,8 @@ pub(crate) struct MonitorCheckArgs {
     /// Use the requests that the server captured
     #[arg(long)]
     pub(crate) captured: bool,
-    /// On drift, run the model's pipeline on the current rows
-    #[arg(long)]
+    /// On drift, run the model's pipeline on the current rows, which must have labels
+    #[arg(long, conflicts_with = "captured")]
     pub(crate) retrain: bool,
     /// Let the new version take over the alias if its gate passes
     #[arg(long, requires = "retrain")]

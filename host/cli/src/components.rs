@@ -73,7 +73,9 @@ impl Components {
         let found = plugin.find(&self.settings)?;
         let hash = cache.file_hash(&found.path)?;
         check_pin(&found, hash)?;
-        Ok(hash)
+        // The deterministic profile may give other bytes, so it is another plugin as far as keys go.
+        let deterministic = self.settings.config.deterministic;
+        Ok(if deterministic { ContentHash::of_parts([&hash.as_bytes()[..], b"deterministic"]) } else { hash })
     }
 
     /// A loader that may read `source`.
@@ -176,13 +178,26 @@ impl Components {
         let plugin = match known {
             Some(plugin) => plugin,
             None => {
-                let plugin = self.host.load_file(&found.path, &Grants::of(allowed))?;
+                let plugin = self.read(found, &Grants::of(allowed))?;
                 self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plugin.clone());
                 plugin
             }
         };
         check_pin(found, plugin.hash())?;
         Ok(plugin)
+    }
+}
+
+impl Components {
+    /// Reads a component under the name that the user knows it by, which for a path is the path.
+    fn read(&self, found: &Found, grants: &Grants) -> Result<Plugin, plinth_plugin::PluginError> {
+        let small = std::fs::metadata(&found.path)
+            .is_ok_and(|meta| meta.len() <= self.settings.config.limits.plugin.component_bytes_max);
+        match small.then(|| std::fs::read(&found.path)) {
+            Some(Ok(bytes)) => self.host.load(&found.name, bytes, grants),
+            // It tells what is wrong with the file.
+            _ => self.host.load_file(&found.path, grants),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     host::{Host, PluginRef},
     models::{principal, resolve},
     output::{Failure, Output, io_failure, table},
-    predict::read_all,
+    predict::{read_all, version_options},
     run, scorer,
     stages::{documents::VersionDocument, registered_version},
 };
@@ -38,12 +38,16 @@ pub(crate) fn check(args: &MonitorCheckArgs, settings: Settings, output: Output)
     record(args, &host, &version, &report)?;
 
     let drifted = report.verdict == Verdict::Drift;
+    // Said before retraining, which may fail: the verdict stands either way.
+    if !output.json {
+        crate::output::write_out(show(&report, args).as_bytes()).map_err(|error| io_failure("stdout", &error))?;
+    }
     let retrained = if drifted && args.retrain { Some(retrain(args, &host, &version, output)?) } else { None };
     let value = json!({
         "model": version.reference(), "report": report,
         "retrained": retrained.as_ref().map(|new| json!({"version": new.version, "promoted": new.promoted})),
     });
-    output.data(&value, || show(&report, args)).map_err(|error| io_failure("stdout", &error))?;
+    output.data(&value, String::new).map_err(|error| io_failure("stdout", &error))?;
     match &retrained {
         Some(new) => {
             output.say(&new.told);
@@ -71,7 +75,7 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
     })?;
     let reference = host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(told)?;
     let current = match &args.current {
-        Some(path) => read_all(host, path)?,
+        Some(path) => read_all(host, path, &version_options(version, path)?)?,
         None => captured(host, version)?,
     };
     let signature = &document.model.transform.signature;
@@ -109,7 +113,14 @@ fn beside(left: &Batch, right: &Batch) -> Result<Batch, Failure> {
 fn captured(host: &Host, version: &ModelVersion) -> Result<Batch, Failure> {
     let captures = host.tracking().captures(&version.model, version.version, 0)?;
     let mut parts: Vec<Batch> = Vec::new();
-    for capture in &captures {
+    // The newest requests, as many as may be in memory: what was asked long ago says little about now.
+    let rows_max = host.limits().table.rows_in_memory_max;
+    let mut rows_left = rows_max;
+    for capture in captures.iter().rev() {
+        if capture.rows > rows_left {
+            break;
+        }
+        rows_left -= capture.rows;
         let rows = host.table_of(&capture.blob).and_then(|table| Ok(table.read_all()?)).map_err(told)?;
         parts.push(Captured::part(&rows, Captured::INPUT));
     }
@@ -155,9 +166,9 @@ fn retrain(
     let report = run::execute(host, &pipeline, &RunOptions::default(), output)?;
     let registered = report.stages.iter().find(|stage| stage.kind == "register").and_then(|stage| {
         let config = pipeline.stage(&stage.name)?.config.clone();
-        Some((registered_version(&stage.outcome.details)?, config, stage))
+        Some((registered_version(&stage.outcome.details)?, config))
     });
-    let Some(((name, challenger), config, stage)) = registered else {
+    let Some(((name, challenger), config)) = registered else {
         return Err(Failure::new(codes::BAD_PIPELINE, format!("{} registers no model", pipeline.path())));
     };
     let alias = config.get("alias").and_then(Value::as_str).unwrap_or(ALIAS);
@@ -168,7 +179,9 @@ fn retrain(
         );
         return Ok(Retrained { version: challenger, promoted: false, told });
     }
-    let evidence = stage.key.to_hex();
+    // What the gate saw: the same evidence that registering the version refers to.
+    let challenger_ref = plinth_core::refs::ModelRef::Version { name: name.clone(), version: challenger };
+    let evidence = scorer::document(&host.tracking().resolve(&challenger_ref)?)?.evidence.to_hex();
     host.tracking().set_alias(&AliasMove {
         model: &name,
         alias,
@@ -196,7 +209,8 @@ fn pipeline(document: &VersionDocument, current: &Path, params: &[String]) -> Re
     let mut all: Vec<String> = trained.chain(&retrain.params).map(|(name, value)| format!("{name}={value}")).collect();
     all.push(format!("{}={}", retrain.source, Value::String(current.display().to_string())));
     all.extend(params.iter().cloned());
-    Pipeline::read(file, &Overrides { params: all, settings: Vec::new() }).map_err(run::failure)
+    let settings = document.pipeline.settings.clone();
+    Pipeline::read(file, &Overrides { params: all, settings }).map_err(run::failure)
 }
 
 fn show(report: &Report, args: &MonitorCheckArgs) -> String {

@@ -1,11 +1,14 @@
 //! `plinth predict`: a file scored by a model version, batch by batch.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use plinth_core::codes;
 use plinth_ext::{Batch, Schema};
 use plinth_tracking::ModelVersion;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     args::PredictArgs,
@@ -27,14 +30,27 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
     let version: ModelVersion = resolve(&host, &args.model)?;
     host.start_runtime_early();
     let scorer = scorer::of_version(&host, &version, 1, scorer::Use::Batch)?;
-    let mut sink = Sink::open(args.output.as_deref(), scorer.output(), output.json)?;
+    // Written beside its place and put there when it is whole: a failure leaves an earlier file as it was.
+    let partial = args.output.as_deref().map(partial);
+    let mut sink = Sink::open(partial.as_deref(), scorer.output(), output.json)?;
     let mut rows = 0;
-    for_each_batch(&host, &args.input, |batch| {
+    let written = for_each_batch(&host, &args.input, &version_options(&version, &args.input)?, |batch| {
         let raw = scorer.signature().coerce(batch)?;
         rows += batch.num_rows() as u64;
         sink.write(&scorer.score(&raw)?)
-    })?;
-    sink.finish()?;
+    })
+    .and_then(|_| sink.finish());
+    if let (Some(partial), Some(path)) = (&partial, &args.output) {
+        if let Err(failure) = written {
+            // What is left of it is of no use; the failure is what matters.
+            let _ = std::fs::remove_file(partial);
+            return Err(failure);
+        }
+        std::fs::rename(partial, path)
+            .map_err(|error| crate::output::io_failure(&path.display().to_string(), &error))?;
+    } else {
+        written?;
+    }
     output.say(format!("{} rows scored by {}", thousands(rows), version.reference()));
     if output.json && args.output.is_some() {
         output
@@ -44,10 +60,24 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where a file is written until it is whole.
+fn partial(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{}.{name}", std::process::id()))
+}
+
+/// The loader's options that a version's own pipeline reads files of this format with, as JSON.
+pub(crate) fn version_options(version: &ModelVersion, path: &Path) -> Result<String, Failure> {
+    let load = scorer::document(version)?.pipeline.load;
+    let same = load.plugin == Format::of(path)?.loader();
+    Ok(if same { Value::Object(load.options).to_string() } else { "{}".to_owned() })
+}
+
 /// Reads a file by the loader plugin for its format and hands its rows on; gives its columns.
 pub(crate) fn for_each_batch(
     host: &Host,
     path: &Path,
+    options: &str,
     mut take: impl FnMut(&Batch) -> Result<(), Failure>,
 ) -> Result<Schema, Failure> {
     let found = std::fs::canonicalize(path).map_err(|error| {
@@ -62,9 +92,9 @@ pub(crate) fn for_each_batch(
     let (loader, item) =
         host.components.loader(&plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
     let source = found.display().to_string();
-    let plan = loader.plan(&item, &source, "{}")?;
+    let plan = loader.plan(&item, &source, options)?;
     for partition in &plan.partitions {
-        let mut reader = loader.open(&item, &source, "{}", &plan.schema, &partition.token)?;
+        let mut reader = loader.open(&item, &source, options, &plan.schema, &partition.token)?;
         while let Some(batch) = reader.next(ROWS_PER_READ)? {
             take(&batch)?;
         }
@@ -73,11 +103,11 @@ pub(crate) fn for_each_batch(
 }
 
 /// All rows of a file in memory.
-pub(crate) fn read_all(host: &Host, path: &Path) -> Result<Batch, Failure> {
+pub(crate) fn read_all(host: &Host, path: &Path, options: &str) -> Result<Batch, Failure> {
     let rows_max = host.limits().table.rows_in_memory_max;
     let mut batches = Vec::new();
     let mut rows = 0;
-    let schema = for_each_batch(host, path, |batch| {
+    let schema = for_each_batch(host, path, options, |batch| {
         rows += batch.num_rows() as u64;
         if rows > rows_max {
             let message = format!("`{}` has more than {} rows", path.display(), thousands(rows_max));

@@ -37,6 +37,7 @@ impl<'a> Recorder<'a> {
     /// Makes the run.
     pub(crate) fn begin(&self) -> Result<String, StageFailure> {
         let tracking = self.host.tracking();
+        self.bury()?;
         let experiment = tracking.experiment(&self.pipeline.experiment)?;
         let new = NewRun {
             name: self.pipeline.name.clone(),
@@ -116,7 +117,13 @@ impl<'a> Recorder<'a> {
             tracking.log(run_id, &Batch { metrics: metrics.to_vec(), ..Batch::default() })?;
         }
         tracking.log(run_id, &Batch { tags, ..Batch::default() })?;
-        for output in &stage.outcome.outputs {
+        // Tables that are only on their way from one stage to the next are found by the stage's key.
+        let passing = matches!(stage.kind.as_str(), "load" | "split" | "features");
+        let kept = stage.outcome.outputs.iter().filter(|output| {
+            !(passing && matches!(output.name.as_str(), "rows" | "train" | "test"))
+                && !(stage.kind == "validate" && output.name == "rows")
+        });
+        for output in kept {
             tracking.log_artifact(run_id, &format!("{}/{}", stage.name, output.name), output.blob, output.bytes)?;
         }
         if stage.kind == "load" {
@@ -129,6 +136,14 @@ impl<'a> Recorder<'a> {
             };
             tracking.log_input(run_id, &input)?;
         }
+        Ok(())
+    }
+
+    /// Marks the runs of processes that died, wherever they were: this process holds the writer's lock, so no other
+    /// pipeline is alive in this state directory.
+    fn bury(&self) -> Result<(), StageFailure> {
+        let dead = self.host.tracking().running_with_tag("plinth.version")?;
+        dead.iter().for_each(|run_id| self.abandoned(run_id));
         Ok(())
     }
 

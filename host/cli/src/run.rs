@@ -30,6 +30,8 @@ static CANCEL: Cancel = Cancel::new();
 /// `plinth run`
 pub(crate) fn run(args: &RunArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
     let start = Instant::now();
+    // Before anything is written, so that ctrl-C always ends in the same orderly way.
+    stop_on_ctrl_c();
     let overrides = Overrides { params: args.param.clone(), settings: args.set.clone() };
     let pipeline = Pipeline::read(&args.file, &overrides).map_err(failure)?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), Some("plinth run"))?);
@@ -51,15 +53,26 @@ pub(crate) fn execute(
     stop_on_ctrl_c();
     let observer = Show::new(&graph, output, Recorder::new(host.clone(), pipeline));
     let result = plinth_pipeline::run(&graph, host.cache(), &observer, &CANCEL, options);
-    observer.recorder.end(&result)?;
+    let ended = observer.recorder.end(&result);
     observer.clear();
+    match (&result, ended) {
+        (Ok(_), ended) => ended?,
+        // Why the run stopped matters more than that its record is not closed.
+        (Err(_), Err(error)) => tracing::warn!(error = %error.message, "the run was not closed"),
+        (Err(_), Ok(())) => {}
+    }
     result.map_err(|error| {
         if let PipelineError::Stage { failure, .. } = &error
             && let Some(checks) = failure.details.as_ref().and_then(|details| details["checks"].as_array())
         {
             output.say(checks_table(checks, output.color));
         }
-        failure(error)
+        let mut told = failure(error);
+        let dir = host.store().dir().display().to_string();
+        if told.code == codes::DISK_FULL && !told.message.contains(&dir) {
+            told.message = format!("{} (state directory {dir})", told.message);
+        }
+        told
     })
 }
 

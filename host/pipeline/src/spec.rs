@@ -33,6 +33,8 @@ pub struct Pipeline {
     pub plugins: BTreeMap<String, String>,
     /// How it is run on new data after drift, if it says.
     pub retrain: Option<Retrain>,
+    /// `STAGE.KEY=VALUE` as given in [`Overrides::settings`].
+    pub settings: Vec<String>,
     /// Stages in the order of the file.
     pub stages: Vec<StageSpec>,
     /// The folder of the file; relative paths start there.
@@ -197,6 +199,7 @@ impl Pipeline {
             params: document.params,
             plugins: document.plugins,
             retrain: document.retrain,
+            settings: overrides.settings.clone(),
             stages,
             dir,
             source,

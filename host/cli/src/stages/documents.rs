@@ -125,4 +125,18 @@ pub(crate) struct PipelineDocument {
     pub(crate) file: String,
     /// Its parameters after overrides.
     pub(crate) params: Map<String, Value>,
+    /// Keys of stages that the command line set.
+    pub(crate) settings: Vec<String>,
+    /// How it reads its source.
+    pub(crate) load: LoadDocument,
+}
+
+/// How a pipeline reads its source: other files of the same kind are read the same way.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoadDocument {
+    /// Name of the loader plugin; empty if the pipeline has no load stage.
+    pub(crate) plugin: String,
+    /// As the pipeline file gave them.
+    pub(crate) options: Map<String, Value>,
 }

@@ -92,20 +92,23 @@ impl StageHandler for Features {
             Ok(())
         })?;
 
+        // Outputs too, so that a blob that is lost is made again with the stage.
+        let component = self.0.put_file("component", &identity.path, identity.hash)?;
+        let state = self.0.put("state", &state)?;
         let document = TransformDocument {
             plugin: identity.name,
             version: identity.version,
             item,
             options: config.options,
-            component: self.0.put_file("component", &identity.path, identity.hash)?.blob,
-            state: self.0.put("state", &state)?.blob,
+            component: component.blob,
+            state: state.blob,
             signature,
             label: config.label,
             fitted_on: data.blob,
         };
         let document = self.0.write_json("transform", &json!(document))?;
         Ok(StageOutcome {
-            outputs: vec![rows, document],
+            outputs: vec![rows, document, component, state],
             summary: format!("{} features of {} rows", features.len(), thousands(table.rows())),
             ..StageOutcome::default()
         })
@@ -150,7 +153,14 @@ fn signature(table: &Table, config: &Config) -> Result<Signature, StageFailure> 
         if schema.index_of(name).is_some() {
             leave_out.push(name);
         } else {
-            tracing::info!(column = %name, "a column to ignore is not in the table");
+            // A slip of the pen would let an identifier in as a feature.
+            let others = schema.fields().iter().map(|field| field.name.as_str());
+            if let Some(near) =
+                plinth_core::closest(name, others.filter(|other| !config.ignore.iter().any(|i| i == other)))
+            {
+                return Err(IgnoredNothing { name: name.clone(), near: near.to_owned() }.into());
+            }
+            tracing::warn!(column = %name, "a column to ignore is not in the table");
         }
     }
     leave_out.extend(config.label.as_deref());
@@ -177,6 +187,22 @@ fn with_label(features: &Schema, raw: &Schema, label: Option<usize>) -> Result<S
 struct NoLabel {
     label: String,
     hint: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unknown column `{name}` in `ignore`")]
+struct IgnoredNothing {
+    name: String,
+    near: String,
+}
+
+impl Coded for IgnoredNothing {
+    fn code(&self) -> Code {
+        codes::UNKNOWN_COLUMN
+    }
+    fn hint(&self) -> Option<String> {
+        Some(format!("did you mean `{}`?", self.near))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

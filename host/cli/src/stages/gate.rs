@@ -80,17 +80,10 @@ impl StageHandler for Gate {
         let config: Config = stage.stage.config()?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
         let mut parts = vec![KeyPart { name: "plugin".into(), hash: self.0.components.hash(stage.cache, &plugin)? }];
-        if let Some(baseline) = self.baseline(&config)? {
-            let document = read_document(&baseline)?;
+        if config.baseline.is_some() {
             let evaluation: EvaluationDocument = self.0.read_json(&stage.input("evaluation").blob)?;
-            // A candidate that is in place already was judged against the one before it; that judgement stands.
-            let against = if document.model_document == evaluation.model {
-                document.judged_against
-            } else {
-                Some(baseline.reference())
-            };
-            if let Some(against) = against {
-                parts.push(KeyPart { name: "baseline".into(), hash: ContentHash::of(against.as_bytes()) });
+            if let Some(opponent) = self.opponent(&config, &evaluation)? {
+                parts.push(KeyPart { name: "baseline".into(), hash: ContentHash::of(opponent.reference().as_bytes()) });
             }
         }
         Ok(parts)
@@ -107,7 +100,7 @@ impl StageHandler for Gate {
             ("data", self.0.table_of(&evaluation.data)?),
             ("predictions", self.0.table_of(&evaluation.predictions)?),
         ]));
-        let baseline = self.baseline(&config)?;
+        let baseline = self.opponent(&config, &evaluation)?;
         let compared = match &baseline {
             Some(version) => Some(self.compare(stage, &config, &evaluation, &model, version)?),
             None => None,
@@ -187,13 +180,13 @@ impl Compared {
         let fair = Subject { metrics: mine.clone(), ..candidate.clone() };
         let baseline = Subject { reference: self.baseline.clone(), metrics: theirs.clone(), tags: Vec::new() };
         let with = judged.checks(&fair, Some(&baseline))?;
-        let without = judged.checks(&fair, None)?;
-        if alone.len() != with.len() || with.len() != without.len() {
+        let marked = judged.checks(candidate, Some(&baseline))?;
+        if alone.len() != with.len() || with.len() != marked.len() {
             // It checks other things once there is a baseline: then everything it says counts.
             return Ok(alone.into_iter().chain(with).collect());
         }
-        let chosen = alone.into_iter().zip(with.into_iter().zip(without));
-        Ok(chosen.map(|(alone, (with, without))| if with == without { alone } else { with }).collect())
+        let chosen = alone.into_iter().zip(with.into_iter().zip(marked));
+        Ok(chosen.map(|(alone, (with, marked))| if marked == alone { alone } else { with }).collect())
     }
 
     fn note(&self, rows_min: u64) -> Check {
@@ -201,11 +194,13 @@ impl Compared {
         let left_out = self.of - self.rows;
         Check {
             name: format!("rows to compare with {}", self.baseline),
-            outcome: if enough { CheckOutcome::Pass } else { CheckOutcome::Warn },
+            outcome: if enough { CheckOutcome::Pass } else { CheckOutcome::Fail },
             observed: format!("{} of {} held-out rows", thousands(self.rows), thousands(self.of)),
             expected: format!("at least {rows_min}"),
             reason: match (enough, left_out) {
-                (false, _) => "too few rows that the baseline was not trained on, so they were not compared".into(),
+                (false, _) => "too few rows that the baseline was not trained on: hold out more, or lower \
+                               `comparable-rows-min`"
+                    .into(),
                 (true, 0) => String::new(),
                 (true, n) => format!("{} rows that the baseline was trained on were left out", thousands(n)),
             },
@@ -214,14 +209,28 @@ impl Compared {
 }
 
 impl Gate {
-    /// The version in place, if there is one yet.
+    /// The version in place; none before the first is registered. An alias or a version that is missing although the
+    /// model exists is a slip of the pen, and must not switch the comparison off.
     fn baseline(&self, config: &Config) -> Result<Option<ModelVersion>, StageFailure> {
         let Some(text) = &config.baseline else { return Ok(None) };
-        match self.0.tracking().resolve(&text.parse::<ModelRef>()?) {
-            Ok(version) => Ok(Some(version)),
-            Err(error) if error.code() == codes::MODEL_NOT_FOUND => Ok(None),
-            Err(error) => Err(error.into()),
+        let reference = text.parse::<ModelRef>()?;
+        let tracking = self.0.tracking();
+        match tracking.model(reference.name()) {
+            Err(error) if error.code() == codes::MODEL_NOT_FOUND => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(tracking.resolve(&reference)?))
+    }
+
+    /// Whom to compare with: the version in place or, when that is the candidate itself, the one that it was judged
+    /// against when it came.
+    fn opponent(&self, config: &Config, evaluation: &EvaluationDocument) -> Result<Option<ModelVersion>, StageFailure> {
+        let Some(champion) = self.baseline(config)? else { return Ok(None) };
+        let document = read_document(&champion)?;
+        if document.model_document != evaluation.model {
+            return Ok(Some(champion));
         }
+        document.judged_against.map(|name| Ok(self.0.tracking().resolve(&name.parse::<ModelRef>()?)?)).transpose()
     }
 
     fn compare(

@@ -76,6 +76,7 @@ impl StageHandler for Load {
     fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
         let config: Config = stage.stage.config()?;
         let path = source_path(stage, &config.source)?;
+        let before = stage.cache.file_hash(&path)?;
         let plugin = PluginRef::new(stage.pipeline, &config.plugin);
         let (loader, item) = self.0.components.loader(&plugin, config.item.as_deref(), &path)?;
         let options = options_text(&config.options);
@@ -90,6 +91,10 @@ impl StageHandler for Load {
             }
             Ok(())
         })?;
+        // The key names what the file held when the stage began; rows of another content must not be filed under it.
+        if stage.cache.file_hash(&path)? != before {
+            return Err(crate::host::HostError::Changed { path }.into());
+        }
         Ok(StageOutcome {
             outputs: vec![output],
             metrics: BTreeMap::from([("rows".into(), rows as f64)]),
@@ -170,6 +175,8 @@ impl Reading<'_> {
                     }
                 };
                 drop(guard);
+                // A reader that saw the stop hands over what it has, which may be nothing.
+                stage.cancel.check()?;
                 for batch in read? {
                     stage.cancel.check()?;
                     rows += batch.num_rows() as u64;
@@ -220,7 +227,15 @@ impl Reading<'_> {
                 return;
             }
             drop(guard);
-            let read = self.partition(index, stage);
+            // The writer waits for this partition: it gets an answer even if a defect of ours panics here.
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.partition(index, stage)));
+            let read = read.unwrap_or_else(|_| {
+                Err(ExtError::fault(
+                    self.item,
+                    plinth_core::codes::INTERNAL,
+                    format!("reading partition {index} panicked"),
+                ))
+            });
             lock(&shelf.0).read.insert(index, read);
             shelf.1.notify_all();
         }

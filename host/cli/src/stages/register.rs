@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use plinth_core::{Code, Coded, ContentHash, codes, refs::name_problem};
 use plinth_pipeline::{
-    InputRef, KeyPart, Output, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan,
-    StageSpec,
+    InputRef, KeyPart, Output, Pipeline, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome,
+    StagePlan, StageSpec,
 };
 use plinth_table::{Reservoir, Table};
 use plinth_tracking::{AliasMove, FileRole, NewVersion, VersionFile};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    documents::{EvaluationDocument, GateDocument, ModelDocument, PipelineDocument, VersionDocument},
+    documents::{EvaluationDocument, GateDocument, LoadDocument, ModelDocument, PipelineDocument, VersionDocument},
     evaluate::{beside, whole},
     gate::training_rows,
 };
@@ -94,13 +94,18 @@ impl StageHandler for Register {
             judged_against: gate.baseline.clone(),
             metrics: whole(&evaluation.metrics),
             positive: evaluation.positive.clone(),
-            pipeline: PipelineDocument { file: absolute(stage.pipeline.path()), params: stage.pipeline.params.clone() },
+            pipeline: pipeline_document(stage.pipeline),
             model,
         };
+        let files = self.files(stage, &document)?;
+        let kept: Vec<Output> = files
+            .iter()
+            .filter(|file| matches!(file.role, FileRole::Profile | FileRole::TrainingRows))
+            .map(|file| Output { name: file.role.name().to_owned(), blob: file.hash, bytes: file.bytes })
+            .collect();
         let version = match self.registered(&config.name, &document)? {
             Some(version) => version,
             None => {
-                let files = self.files(stage, &document)?;
                 let run_id = Some(stage.run_id.to_owned());
                 self.0.tracking().register(&config.name, &NewVersion { run_id, spec: json!(document), files })?
             }
@@ -123,7 +128,8 @@ impl StageHandler for Register {
             (None, None) => String::new(),
         };
         Ok(StageOutcome {
-            outputs: vec![output],
+            // Outputs too, so that a blob that is lost is made again with the stage.
+            outputs: std::iter::once(output).chain(kept).collect(),
             summary: format!("models:/{}/{version}{alias}", config.name),
             details: json!({"name": config.name, "version": version, "alias": moved}),
             metrics: BTreeMap::from([("version".into(), version as f64)]),
@@ -185,6 +191,21 @@ impl Register {
         let predictions = scorer.score(&scorer.signature().coerce(&rows)?)?;
         let rows = beside(&rows, &predictions)?;
         self.0.write_table("profile", rows.schema(), |write| write(&rows))
+    }
+}
+
+fn pipeline_document(pipeline: &Pipeline) -> PipelineDocument {
+    let load = pipeline.stages.iter().find(|stage| stage.kind == "load");
+    let text = |key: &str| load.and_then(|stage| stage.config.get(key)?.as_str()).unwrap_or_default().to_owned();
+    let options = load.and_then(|stage| stage.config.get("options")?.as_object().cloned()).unwrap_or_default();
+    // Retraining brings its own source.
+    let source = load.map(|stage| format!("{}.source=", stage.name));
+    let others = |setting: &&String| !source.as_ref().is_some_and(|source| setting.starts_with(source));
+    PipelineDocument {
+        file: absolute(pipeline.path()),
+        params: pipeline.params.clone(),
+        settings: pipeline.settings.iter().filter(others).cloned().collect(),
+        load: LoadDocument { plugin: text("plugin"), options },
     }
 }
 

@@ -54,7 +54,11 @@ fn a_ragged_row_is_named_by_its_line() {
 
 #[test]
 fn a_wrong_type_is_named_by_line_column_and_value() {
-    with_data(|lines| set(lines, 4321, DAY_MINUTES, "lots")).fails(5, "bad-value", &["4322", "total_day_minutes", "lots"]);
+    with_data(|lines| set(lines, 4321, DAY_MINUTES, "lots")).fails(
+        5,
+        "bad-value",
+        &["4322", "total_day_minutes", "lots"],
+    );
 }
 
 #[test]
@@ -84,7 +88,12 @@ fn a_label_with_a_single_value_or_a_null_cannot_be_learned() {
 fn infinite_numbers_are_refused_by_name() {
     let done = with_data(|lines| set(lines, 10, DAY_MINUTES, "inf"));
     assert!([Some(3), Some(5)].contains(&done.code), "{:?} {}", done.code, done.stderr);
-    assert!(done.stderr.contains("total_day_minutes") || done.stdout.contains("total_day_minutes"), "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stderr.contains("total_day_minutes") || done.stdout.contains("total_day_minutes"),
+        "{}{}",
+        done.stdout,
+        done.stderr
+    );
 }
 
 #[test]
@@ -119,7 +128,11 @@ fn unknown_models_are_named() {
     let project = Project::churn();
     project.run(&["serve", "models:/nobody@champion", "--port", "0"]).fails(6, "model-not-found", &["nobody"]);
     project.run(&["serve", "nobody", "--port", "0"]).fails(2, "bad-reference", &["nobody", "models:/"]);
-    project.run(&["monitor", "check", "nobody", "--current", "data/mlc_churn_events.csv"]).fails(6, "model-not-found", &["nobody"]);
+    project.run(&["monitor", "check", "nobody", "--current", "data/mlc_churn_events.csv"]).fails(
+        6,
+        "model-not-found",
+        &["nobody"],
+    );
 }
 
 #[test]

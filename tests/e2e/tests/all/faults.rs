@@ -77,7 +77,11 @@ fn a_full_disk_is_said_and_loses_nothing() {
     let full = |blocks: u32| {
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run"), &binary().display().to_string()])
+            .args([
+                "-c",
+                &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run"),
+                &binary().display().to_string(),
+            ])
             .current_dir(project.path(""))
             .env("PLINTH_PLUGINS", plugins());
         plinth_e2e::Done::from(command.output().expect("sh"))

@@ -67,7 +67,15 @@ fn everything_that_happened_is_recorded_as_a_run() {
 fn the_shifted_half_drifts_and_the_same_data_does_not() {
     let project = Project::churn();
     project.run(&["run"]).succeeds();
-    let drift = project.run(&["monitor", "check", "churn", "--current", "data/mlc_churn_sorted_cur.csv", "--report", "drift.html"]);
+    let drift = project.run(&[
+        "monitor",
+        "check",
+        "churn",
+        "--current",
+        "data/mlc_churn_sorted_cur.csv",
+        "--report",
+        "drift.html",
+    ]);
     assert_eq!(drift.code, Some(4), "{}{}", drift.stdout, drift.stderr);
     assert!(drift.stdout.contains("total_day_minutes"), "{}", drift.stdout);
     let page = std::fs::read_to_string(project.path("drift.html")).expect("a report");

@@ -19,7 +19,13 @@ fn tensors() -> Value {
         .expect("an object")
         .iter()
         .map(|(name, value)| {
-            let datatype = if value.is_string() { "BYTES" } else if value.is_f64() { "FP64" } else { "INT64" };
+            let datatype = if value.is_string() {
+                "BYTES"
+            } else if value.is_f64() {
+                "FP64"
+            } else {
+                "INT64"
+            };
             json!({"name": name, "shape": [1], "datatype": datatype, "data": [value]})
         })
         .collect();
@@ -107,7 +113,8 @@ fn a_model_whose_stored_component_changed_is_refused() {
     project.run(&["run"]).succeeds();
     let version = project.json(&["model", "show", "models:/churn/1"]);
     let files = version["files"].as_array().expect("files").clone();
-    let component = files.iter().find(|f| f["role"] == "component").unwrap_or_else(|| panic!("a component in {version}"));
+    let component =
+        files.iter().find(|f| f["role"] == "component").unwrap_or_else(|| panic!("a component in {version}"));
     let hash = component["hash"].as_str().expect("a hash");
     let blob = project.path(".plinth/blobs").join(&hash[..2]).join(&hash[2..]);
     let mut bytes = std::fs::read(&blob).expect("the blob");
