@@ -57,7 +57,7 @@ impl Output {
                 "exit_code": error.code.class().exit_code(),
             }});
             if let Some(details) = &error.details {
-                value["error"]["details"] = details.clone();
+                value["error"]["details"] = (**details).clone();
             }
             writeln!(stderr, "{value}")
         } else {
@@ -101,7 +101,7 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     pub(crate) retryable: bool,
     /// Shown by the command itself; part of the JSON form.
-    pub(crate) details: Option<Value>,
+    pub(crate) details: Option<Box<Value>>,
 }
 
 impl Failure {

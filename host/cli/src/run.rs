@@ -106,7 +106,7 @@ pub(crate) fn checks_table(checks: &[Value], color: bool) -> String {
 pub(crate) fn failure(error: PipelineError) -> Failure {
     let mut failure = Failure::of(&error);
     if let PipelineError::Stage { failure: inner, .. } = error {
-        failure.details = inner.details;
+        failure.details = inner.details.map(Box::new);
     }
     failure
 }

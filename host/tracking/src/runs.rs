@@ -344,6 +344,18 @@ impl Tracking {
         rows.iter().map(summary).collect()
     }
 
+    /// Runs that have not ended and carry a tag, whatever its value.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`].
+    pub fn running_with_tag(&self, key: &str) -> Result<Vec<String>, TrackingError> {
+        let sql = "SELECT runs.run_id FROM runs JOIN run_tags ON run_tags.run_id = runs.run_id
+                   WHERE runs.status = $1 AND run_tags.key = $2";
+        let parameters = [Status::Running.name().into(), key.into()];
+        let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &parameters)?))?;
+        rows.iter().map(|row| Ok(row.text(0)?)).collect()
+    }
+
     /// Every value of a metric, by step and time.
     ///
     /// # Errors

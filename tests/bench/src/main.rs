@@ -29,7 +29,9 @@ pub(crate) struct Place {
     root: PathBuf,
 }
 
-const PARTS: &[(&str, fn(&Place, &mut Figures) -> Result<()>)] = &[
+type Measure = fn(&Place, &mut Figures) -> Result<()>;
+
+const PARTS: &[(&str, Measure)] = &[
     ("transform", transform::measure),
     ("csv", csv::measure),
     ("start", start::measure),

@@ -90,6 +90,7 @@ fn customer(path: &Path) -> Result<Value> {
     ))
 }
 
+#[derive(Clone, Copy)]
 enum Channel {
     Stdout,
     Stderr,

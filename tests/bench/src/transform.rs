@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use anyhow::{Context, Result};
 use arrow_array::{Array, ArrayRef, Float64Array};
-use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step, Transform};
+use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step};
 use plinth_plugin::{Grants, Host, HostConfig};
 
 use crate::{
