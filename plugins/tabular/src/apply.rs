@@ -131,23 +131,32 @@ fn scale_column(column: &mut Column, affine: &Affine, rows: usize) {
     }
 }
 
-/// Scales values in place, in runs that vector instructions like.
+/// Scales values in place.
 pub(crate) fn scale(values: &mut [f64], affine: &Affine) {
     let Affine { subtract, multiply, add, clip, .. } = *affine;
+    // Most scales add nothing, and a third of the arithmetic shows.
+    if add == 0.0 {
+        each(values, |value| (value - subtract) * multiply);
+    } else {
+        each(values, |value| (value - subtract) * multiply + add);
+    }
+    if let Some((low, high)) = clip {
+        // NaN stays NaN under clamp.
+        each(values, |value| value.clamp(low, high));
+    }
+}
+
+/// Changes values in place, in runs that vector instructions like.
+#[inline]
+fn each(values: &mut [f64], change: impl Fn(f64) -> f64) {
     let mut runs = values.chunks_exact_mut(32);
     for run in &mut runs {
         for value in run {
-            *value = (*value - subtract) * multiply + add;
+            *value = change(*value);
         }
     }
     for value in runs.into_remainder() {
-        *value = (*value - subtract) * multiply + add;
-    }
-    if let Some((low, high)) = clip {
-        for value in values {
-            // NaN stays NaN under clamp.
-            *value = value.clamp(low, high);
-        }
+        *value = change(*value);
     }
 }
 
