@@ -257,7 +257,8 @@ mod tests {
         ];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let classes = Classes::Text(vec!["no".into(), "yes".into()]);
-        let answers = Answers::from_columns(Task::Classification, Some(&classes), &[batch.clone()]).unwrap();
+        let answers =
+            Answers::from_columns(Task::Classification, Some(&classes), std::slice::from_ref(&batch)).unwrap();
         assert_eq!(answers, Answers::of_probabilities(2, vec![0.25, 0.75, 0.75, 0.25]));
         let error = Answers::from_columns(Task::Regression, None, &[batch]).unwrap_err();
         assert!(error.to_string().contains("no column `prediction`"), "{error}");

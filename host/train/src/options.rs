@@ -194,8 +194,8 @@ impl Trainer {
                         ),
                         OptionSpec::new(
                             "min-leaf-weight",
-                            "sum of second derivatives in a leaf: its rows for numbers, a quarter of them or less for classes",
-                            Real { min: 0.0, max: 1e9, default: 1.0 },
+                            "sum of second derivatives in a leaf: its rows for numbers, a quarter of them at most for classes",
+                            Real { min: 0.0, max: 1e9, default: 5.0 },
                         ),
                         OptionSpec::new(
                             "l1",

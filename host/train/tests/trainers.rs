@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::File,
     path::{Path, PathBuf},
+    slice::from_ref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -64,13 +65,28 @@ fn churn() -> RecordBatch {
 
 /// The first four of every five rows to learn from, in two batches; the fifth to measure on.
 fn split(table: &RecordBatch) -> (Vec<RecordBatch>, RecordBatch) {
+    split_by(table, &|row| row % 5 == 4)
+}
+
+/// The latest fifth of the customers to measure on, as the example holds it out.
+fn split_by_time(table: &RecordBatch) -> (Vec<RecordBatch>, RecordBatch) {
+    let raw = read(&here("../../examples/churn/data/mlc_churn_events.csv"));
+    // Whatever the unit of the timestamps, they are integers beneath.
+    let times = raw.column_by_name("event_timestamp").unwrap().to_data().buffers()[0].typed_data::<i64>().to_vec();
+    let mut sorted = times.clone();
+    sorted.sort_unstable();
+    let from = sorted[sorted.len() * 4 / 5];
+    split_by(table, &|row| times[row] >= from)
+}
+
+fn split_by(table: &RecordBatch, held_out: &dyn Fn(usize) -> bool) -> (Vec<RecordBatch>, RecordBatch) {
     let take = |wanted: &dyn Fn(usize) -> bool| {
         let rows: BooleanArray = (0..table.num_rows()).map(|row| Some(wanted(row))).collect();
         arrow_select::filter::filter_record_batch(table, &rows).unwrap()
     };
-    let learn = take(&|row| row % 5 != 4);
+    let learn = take(&|row| !held_out(row));
     let half = learn.num_rows() / 2;
-    (vec![learn.slice(0, half), learn.slice(half, learn.num_rows() - half)], take(&|row| row % 5 == 4))
+    (vec![learn.slice(0, half), learn.slice(half, learn.num_rows() - half)], take(held_out))
 }
 
 fn spec(task: Task, trainer: &str, options: &Value) -> TrainSpec {
@@ -89,15 +105,15 @@ fn checked(trained: &Trained, rows: &RecordBatch) -> Answers {
     assert_eq!(model.task(), Some(trained.task.name()));
     let features: Vec<usize> = trained.features.iter().map(|name| rows.schema_ref().index_of(name).unwrap()).collect();
     let scored = model.score(&rows.project(&features).unwrap()).unwrap();
-    let exported = Answers::from_columns(trained.task, trained.classes.as_ref(), &[scored.arrow().clone()]).unwrap();
-    let native = trained.native.answers(&trained.features_of(&[rows.clone()]).unwrap());
+    let exported = Answers::from_columns(trained.task, trained.classes.as_ref(), from_ref(scored.arrow())).unwrap();
+    let native = trained.native.answers(&trained.features_of(from_ref(rows)).unwrap());
     let worst = agreement(&native, &exported).unwrap();
     println!("{} {}: largest difference {worst:.2e}, {:?}", trained.task, trained.trainer, trained.report.facts);
     exported
 }
 
 fn measured(trained: &Trained, rows: &RecordBatch, label: &str) -> Evaluation {
-    let truth = Label::to_measure(&[rows.clone()], label, trained.classes.as_ref()).unwrap();
+    let truth = Label::to_measure(from_ref(rows), label, trained.classes.as_ref()).unwrap();
     let evaluation = evaluate(&EvaluationSpec::default(), &truth, &checked(trained, rows), &[]).unwrap();
     let show: Vec<String> = evaluation.metrics.iter().map(|m| format!("{} {:.4}", m.name, m.value)).collect();
     println!("{} {}: {}", trained.task, trained.trainer, show.join(", "));
@@ -106,17 +122,24 @@ fn measured(trained: &Trained, rows: &RecordBatch, label: &str) -> Evaluation {
 
 fn on_churn(trainer: &str, options: &Value) -> Evaluation {
     let (learn, hold) = split(&churn());
+    on_split(trainer, options, &learn, &hold)
+}
+
+fn on_split(trainer: &str, options: &Value, learn: &[RecordBatch], hold: &RecordBatch) -> Evaluation {
     let begun = std::time::Instant::now();
-    let trained = fit(Task::Classification, trainer, options, &learn, Some("churn"));
+    let trained = fit(Task::Classification, trainer, options, learn, Some("churn"));
     println!("{trainer} learned {} rows in {:?}", trained.report.rows, begun.elapsed());
-    measured(&trained, &hold, "churn")
+    measured(&trained, hold, "churn")
 }
 
 #[test]
 fn boosting_finds_the_churners() {
-    let evaluation = on_churn("gradient-boosting", &Value::Null);
-    assert!(evaluation.metric("f1").unwrap() > 0.80, "{evaluation:?}");
-    assert!(evaluation.metric("accuracy").unwrap() > 0.94);
+    let table = churn();
+    for (learn, hold) in [split(&table), split_by_time(&table)] {
+        let evaluation = on_split("gradient-boosting", &Value::Null, &learn, &hold);
+        assert!(evaluation.metric("f1").unwrap() > 0.80, "{evaluation:?}");
+        assert!(evaluation.metric("accuracy").unwrap() > 0.94);
+    }
 }
 
 #[test]
@@ -153,13 +176,12 @@ fn numbers_are_predicted_better_than_by_their_mean() {
         ("elastic-net", json!({"penalty": 0.5})),
         ("random-forest", json!({"min-rows-leaf": 3})),
         ("gradient-boosting", Value::Null),
-        // Enough of a budget for the library to add its linear part, which must not be in the model.
-        ("gradient-boosting", json!({"budget": 1.0})),
+        ("gradient-boosting", json!({"trees": 60, "row-share": 0.7, "feature-share": 0.6, "l1": 1.0})),
     ] {
         let trained = fit(Task::Regression, trainer, &options, &learn, Some("target"));
         let evaluation = measured(&trained, &hold, "target");
         let r2 = evaluation.metric("r2").unwrap();
-        assert!((0.3..0.7).contains(&r2), "{trainer}: {evaluation:?}");
+        assert!((0.25..0.7).contains(&r2), "{trainer}: {evaluation:?}");
     }
 }
 
@@ -167,7 +189,7 @@ fn numbers_are_predicted_better_than_by_their_mean() {
 fn flowers_are_grouped_much_as_botanists_do() {
     let table = iris();
     let features = table.project(&[0, 1, 2, 3]).unwrap();
-    let trained = fit(Task::Clustering, "k-means", &json!({"clusters": 3}), &[features.clone()], None);
+    let trained = fit(Task::Clustering, "k-means", &json!({"clusters": 3}), from_ref(&features), None);
     let Answers::Clusters { clusters, .. } = checked(&trained, &features) else { panic!() };
     let species = table.column(4).as_primitive::<arrow_array::types::Int64Type>();
     let mut counts = [[0; 3]; 3];
@@ -230,7 +252,7 @@ fn features_of_wild_scales_and_labels_far_from_zero_still_agree() {
     ])
     .unwrap();
     for trainer in ["elastic-net", "random-forest", "gradient-boosting"] {
-        let trained = fit(Task::Regression, trainer, &Value::Null, &[table.clone()], Some("amount"));
+        let trained = fit(Task::Regression, trainer, &Value::Null, from_ref(&table), Some("amount"));
         assert_eq!(trained.report.constant_features, ["steady"]);
         checked(&trained, &table);
     }
@@ -244,7 +266,7 @@ fn a_label_that_no_split_explains_still_exports() {
     ])
     .unwrap();
     for trainer in ["gradient-boosting", "random-forest", "logistic-regression"] {
-        let trained = fit(Task::Classification, trainer, &Value::Null, &[noise.clone()], Some("y"));
+        let trained = fit(Task::Classification, trainer, &Value::Null, from_ref(&noise), Some("y"));
         let Answers::Classes { probabilities, .. } = checked(&trained, &noise) else { panic!() };
         assert!(probabilities.iter().all(|p| (p - 0.5).abs() < 0.2), "{trainer}: {probabilities:?}");
     }
@@ -261,8 +283,8 @@ fn data_that_cannot_be_learned_from_is_refused() {
     };
     assert_eq!(of(&forest, &[], Some("target")).0, codes::EMPTY_INPUT);
     assert_eq!(of(&forest, &[table.slice(0, 0)], Some("target")).0, codes::EMPTY_INPUT);
-    assert_eq!(of(&forest, &[table.clone()], Some("tarpet")).0, codes::UNKNOWN_COLUMN);
-    assert_eq!(of(&forest, &[table.clone()], None).0, codes::BAD_LABEL);
+    assert_eq!(of(&forest, from_ref(&table), Some("tarpet")).0, codes::UNKNOWN_COLUMN);
+    assert_eq!(of(&forest, from_ref(&table), None).0, codes::BAD_LABEL);
     let single = of(&forest, &[table.slice(0, 20)], Some("target"));
     assert_eq!(single, (codes::BAD_LABEL, "label `target` has the single value `0`".into()));
     let alone = of(&forest, &[table.project(&[4]).unwrap()], Some("target"));
