@@ -463,8 +463,10 @@ pub(crate) fn rows_max(limits: &PluginLimits) -> usize {
 mod tests {
     use arrow_array::{Array, cast::AsArray};
     use plinth_ext::{Field, Schema};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::block::{Bits, Bytes, F32s, F64s, Offsets, Physical, S64s, Source, Validity, list_bytes};
 
     /// A block laid out in a pretended guest memory.
     #[derive(Default)]
@@ -549,6 +551,86 @@ mod tests {
         ] {
             let found = refused(&layout, &Draft { rows: 2, offsets, bytes: bytes.to_vec(), ..Draft::default() });
             assert_eq!(found, message);
+        }
+    }
+
+    /// Rows of every kind of column, with nulls, seen through a slice so that bitmaps start within a byte.
+    fn any_batch() -> impl Strategy<Value = Batch> {
+        let field = (0..Kind::ALL.len(), any::<bool>());
+        (proptest::collection::vec(field, 0..6), 0..300_usize, 0..9_usize, any::<u64>()).prop_map(
+            |(fields, rows, skip, seed)| {
+                let total = rows + skip;
+                let value = |column: usize, row: usize| seed.wrapping_mul((row * 31 + column * 7 + 1) as u64) >> 7;
+                let columns = fields.iter().enumerate().map(|(index, (kind, nullable))| -> ArrayRef {
+                    let cell = |row: usize| {
+                        let value = value(index, row);
+                        (!(*nullable && value % 5 == 0)).then_some(value)
+                    };
+                    let cells = (0..total).map(cell);
+                    let text = cells.clone().map(|cell| cell.map(|v| "é".repeat((v % 4) as usize)));
+                    match Kind::ALL[*kind] {
+                        Kind::Boolean => Arc::new(cells.map(|v| v.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
+                        Kind::Int64 => Arc::new(cells.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
+                        Kind::TimestampUs => Arc::new(
+                            cells
+                                .map(|v| v.map(|v| v as i64))
+                                .collect::<TimestampMicrosecondArray>()
+                                .with_timezone("UTC"),
+                        ),
+                        Kind::Float32 => Arc::new(cells.map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+                        Kind::Float64 => Arc::new(cells.map(|v| v.map(|v| v as f64)).collect::<Float64Array>()),
+                        Kind::Utf8 => Arc::new(text.collect::<StringArray>()),
+                        Kind::Binary => {
+                            Arc::new(text.collect::<Vec<_>>().iter().map(Option::as_ref).collect::<BinaryArray>())
+                        }
+                    }
+                });
+                let columns = columns.collect();
+                let fields = fields
+                    .iter()
+                    .enumerate()
+                    .map(|(index, (kind, nullable))| Field::new(format!("c{index}"), Kind::ALL[*kind], *nullable))
+                    .collect();
+                Batch::new(Schema::new(fields).unwrap(), columns, total).unwrap().slice(skip, rows)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn rows_that_cross_and_come_back_are_the_same(batch in any_batch(), step in 1..4_usize) {
+            let step = step * 64;
+            let layout = Arc::new(Layout::new(batch.schema().clone()));
+            let rows = batch.num_rows();
+            let mut landing = if rows <= step {
+                Landing::one(layout.clone(), None, rows)
+            } else {
+                Landing::several(layout.clone(), rows, rows)
+            };
+            for start in (0..rows.max(1)).step_by(step) {
+                let len = step.min(rows - start);
+                let source = Source::new(&batch, &layout, start, len);
+                let mut memory = Vec::new();
+                fn list<P: Physical, T>(memory: &mut Vec<u8>, source: &Source<'_>) -> RawList<T> {
+                    let bytes = list_bytes::<P>(source);
+                    let start = memory.len();
+                    memory.extend_from_slice(&bytes);
+                    RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
+                }
+                let block = RawBlock {
+                    rows: len as u32,
+                    f64s: list::<F64s, _>(&mut memory, &source),
+                    f32s: list::<F32s, _>(&mut memory, &source),
+                    s64s: list::<S64s, _>(&mut memory, &source),
+                    bits: list::<Bits, _>(&mut memory, &source),
+                    offsets: list::<Offsets, _>(&mut memory, &source),
+                    bytes: list::<Bytes, _>(&mut memory, &source),
+                    validity: list::<Validity, _>(&mut memory, &source),
+                };
+                landing.expect(len);
+                landing.take(&memory, &block).unwrap();
+            }
+            prop_assert_eq!(landing.finish().unwrap(), batch);
         }
     }
 
