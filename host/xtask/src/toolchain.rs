@@ -29,7 +29,7 @@ const STD_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
 const LINKER: &str = "wasm-ld-19";
 
-/// Longest wait for `rustup target add`, in seconds: it retries by itself, and there is another way.
+/// Longest wait for `rustup … add`, in seconds: it retries by itself, and there is another way to the target.
 const RUSTUP_SECONDS_MAX: &str = "180";
 
 /// A compiler that can build for [`TARGET`].
@@ -65,7 +65,7 @@ impl Toolchain {
         let refusal = if std::env::var(CHOICE).is_ok_and(|choice| choice == "distribution") {
             format!("{CHOICE} asks for the distribution's")
         } else {
-            match rustup_add(repo) {
+            match rustup_add(repo, "target", TARGET) {
                 Ok(()) => match Self::ready(repo)? {
                     Some(toolchain) => return Ok(toolchain),
                     None => "rustup added the target, and rustc still does not have it".to_owned(),
@@ -159,11 +159,24 @@ fn has_distribution() -> bool {
         && Path::new("/usr/bin").join(LINKER).is_file()
 }
 
-fn rustup_add(repo: &Repo) -> Result<()> {
+/// The tools of `cargo xtask check` that a minimal installation of Rust lacks, after adding those that are missing.
+pub(crate) fn ensure_checkers(repo: &Repo) -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let present = shell::output(repo.cargo(Workspace::Host).args([subcommand, "--version"]))?;
+        if !present.status.success() {
+            rustup_add(repo, "component", component)
+                .with_context(|| format!("`cargo {subcommand}` is missing and could not be added"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds a `target` or a `component` to the toolchain that builds here.
+fn rustup_add(repo: &Repo, what: &str, name: &str) -> Result<()> {
     if !shell::has("rustup") {
         bail!("rustup is not installed");
     }
-    shell::say(&format!("adding a target to the Rust toolchain: rustup target add {TARGET}"));
+    shell::say(&format!("adding to the Rust toolchain: rustup {what} add {name}"));
     let mut command = if shell::has("timeout") {
         let mut command = Command::new("timeout");
         command.args([RUSTUP_SECONDS_MAX, "rustup"]);
@@ -172,7 +185,7 @@ fn rustup_add(repo: &Repo) -> Result<()> {
         Command::new("rustup")
     };
     // In the checkout's root, so that the toolchain it adds to is the one that builds here.
-    command.current_dir(repo.root()).args(["target", "add", TARGET]);
+    command.current_dir(repo.root()).args([what, "add", name]);
     forget_cargo(&mut command);
     shell::read(&mut command).map(|_| ())
 }

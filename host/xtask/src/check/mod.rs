@@ -19,7 +19,7 @@ use crate::{
     docs, flags,
     repo::{Repo, Workspace},
     shell,
-    toolchain::{TARGET, Toolchain},
+    toolchain::{self, TARGET, Toolchain},
 };
 
 pub(crate) const HELP: &str = "check
@@ -42,6 +42,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([], others) = flags(arguments, [])?;
     anyhow::ensure!(others.is_empty(), "check takes no argument `{}`", others[0]);
     let toolchain = Toolchain::install(repo)?;
+    toolchain::ensure_checkers(repo)?;
     let rules: [(&str, &dyn Fn() -> Result<Findings>); 9] = [
         ("format", &|| format(repo)),
         ("tree", &|| tree::check(repo)),
