@@ -101,8 +101,7 @@ impl CsvReader {
                 push(column, kind, text, dialect).then_some(()).ok_or_else(|| text.to_vec())
             };
             if let Err(text) = taken {
-                let problem = self.bad_value(line + breaks, fields, &text);
-                return Err(Trouble::Problem(problem));
+                return Err(self.bad_cell(line, line + breaks, fields, &text));
             }
             at += 1;
             fields += 1;
@@ -136,6 +135,16 @@ impl CsvReader {
             self.source, self.dialect.delimiter as char
         );
         Trouble::Problem(Problem::bad_input("ragged-row", message))
+    }
+
+    /// A cell that is not of its column's type. Where the record has too few or too many fields, that is the reason.
+    #[cold]
+    fn bad_cell(&mut self, record_line: u64, line: u64, column: usize, text: &[u8]) -> Trouble {
+        let record = crate::record::split(&self.window.bytes[self.window.at..self.window.whole], &self.dialect);
+        match record {
+            Some(record) if record.cells.len() != self.kinds.len() => self.ragged(record_line),
+            _ => Trouble::Problem(self.bad_value(line, column, text)),
+        }
     }
 
     #[cold]

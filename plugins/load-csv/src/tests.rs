@@ -120,6 +120,7 @@ fn what_is_wrong_is_told_with_line_column_value_and_a_way_out() {
         ("\n\n", "empty-file", vec!["empty"]),
         ("a,b\n1,2\n3\n", "ragged-row", vec!["line 3 has 1 fields", "header has 2"]),
         ("a,b\n1,2\n\n3,4,5\n", "ragged-row", vec!["line 4 has 3 fields"]),
+        ("a,b\n2024-01-01,2\n2024-01-02,2\n2,x,3\n", "ragged-row", vec!["line 4 has 3 fields"]),
         ("a,b,a\n1,2,3\n", "duplicate-column", vec!["columns 1 and 3", "`a`"]),
         ("a,b\n1,\"x\ny\"\n2,\"open\n3,4\n", "unterminated-quote", vec!["line 4", "never closes"]),
         ("a,b\n1,\"x\"y\n", "bad-quote", vec!["line 2", "`b`"]),
