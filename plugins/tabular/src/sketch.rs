@@ -7,6 +7,8 @@
 
 /// Distinct values or buckets that are kept for a column: 1 MiB.
 pub(crate) const DISTINCT_MAX: usize = 65_536;
+/// Values that wait to be sorted in: enough that sorting them in costs little, few enough for many columns.
+const PENDING_MAX: usize = 16_384;
 
 /// Values and how often each was seen.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +32,7 @@ impl Distinct {
     /// Takes a value that is not NaN.
     pub(crate) fn add(&mut self, value: f64) {
         self.pending.push(to_key(value) >> self.shift);
-        if self.pending.len() >= DISTINCT_MAX {
+        if self.pending.len() >= PENDING_MAX {
             self.settle();
         }
     }
