@@ -73,7 +73,8 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         Failure::new(codes::NO_PROFILE, format!("{} carries no reference profile", version.reference()))
             .hint("versions made by `plinth run` carry one: train again")
     })?;
-    let reference = host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(told)?;
+    let reference =
+        host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
     let current = match &args.current {
         Some(path) => read_all(host, path, &version_options(version, path)?)?,
         None => captured(host, version)?,
@@ -90,7 +91,7 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         current_side = beside(&current_side, &current.project(&[b]))?;
     }
     let plugin = PluginRef::named(TESTS);
-    let tests = host.components.drift_tests(&plugin).map_err(told)?;
+    let tests = host.components.drift_tests(&plugin).map_err(|failure| told(&failure))?;
     let mut report =
         plinth_monitor::check(&reference_side, &current_side, &Suite::new(vec![tests]), &host.settings.config.monitor)?;
     report.reference = version.reference();
@@ -121,7 +122,8 @@ fn captured(host: &Host, version: &ModelVersion) -> Result<Batch, Failure> {
             break;
         }
         rows_left -= capture.rows;
-        let rows = host.table_of(&capture.blob).and_then(|table| Ok(table.read_all()?)).map_err(told)?;
+        let rows =
+            host.table_of(&capture.blob).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
         parts.push(Captured::part(&rows, Captured::INPUT));
     }
     match parts.first() {
@@ -253,6 +255,6 @@ const fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-fn told(failure: plinth_pipeline::StageFailure) -> Failure {
+fn told(failure: &plinth_pipeline::StageFailure) -> Failure {
     Failure::of(&*failure.error)
 }

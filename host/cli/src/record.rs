@@ -118,11 +118,9 @@ impl<'a> Recorder<'a> {
         }
         tracking.log(run_id, &Batch { tags, ..Batch::default() })?;
         // Tables that are only on their way from one stage to the next are found by the stage's key.
-        let passing = matches!(stage.kind.as_str(), "load" | "split" | "features");
-        let kept = stage.outcome.outputs.iter().filter(|output| {
-            !(passing && matches!(output.name.as_str(), "rows" | "train" | "test"))
-                && !(stage.kind == "validate" && output.name == "rows")
-        });
+        let passing = matches!(stage.kind.as_str(), "load" | "validate" | "split" | "features");
+        let table = |name: &str| matches!(name, "rows" | "train" | "test");
+        let kept = stage.outcome.outputs.iter().filter(|output| !(passing && table(&output.name)));
         for output in kept {
             tracking.log_artifact(run_id, &format!("{}/{}", stage.name, output.name), output.blob, output.bytes)?;
         }

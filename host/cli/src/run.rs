@@ -216,7 +216,7 @@ impl<'a> Show<'a> {
         if self.output.live {
             let _ = self.bars.println(line);
         } else {
-            self.output.say(line)
+            self.output.say(line);
         }
     }
 

@@ -55,3 +55,19 @@ fn evil_guests_end_with_their_own_code_and_nothing_else() {
         with_evil(item).run(&["run"]).fails(exit, code, &["evil"]);
     }
 }
+
+#[test]
+fn a_capability_that_was_not_granted_is_denied_with_the_line_that_would_allow_it() {
+    let project = Project::churn();
+    // A transform has no business with files, so a component that wants them is not even started.
+    project.edit("plinth.yaml", "plugin: tabular\n    item: chain", "plugin: load-csv");
+    project.run(&["run"]).fails(8, "plugin-denied", &["load-csv", "objects", "[plugins.\"load-csv\"]", "grant ="]);
+}
+
+#[test]
+fn a_pinned_hash_refuses_another_component() {
+    let project = Project::churn();
+    let other = "0".repeat(64);
+    project.write("plinth.toml", format!("[plugins.\"load-csv\"]\nhash = \"{other}\"\n"));
+    project.run(&["run"]).fails(7, "plugin-changed", &["load-csv", &other]);
+}
