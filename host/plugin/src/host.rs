@@ -21,7 +21,7 @@ use crate::{
     fault::PluginError,
     gate::GateAdapter,
     grants::Grants,
-    instance::{Prepared, Totals},
+    instance::{Prepared, Runtime, Totals},
     loader::LoaderAdapter,
     manifest::{Anatomy, ExtensionPoint, Manifest},
     objects::ObjectSource,
@@ -256,10 +256,12 @@ impl Plugin {
             plugin.hash,
             &plugin.anatomy,
             &plugin.grants,
-            host.limits.clone(),
-            clock.clone(),
-            host.totals.clone(),
-            host.deterministic,
+            Runtime {
+                limits: host.limits.clone(),
+                clock: clock.clone(),
+                totals: host.totals.clone(),
+                deterministic: host.deterministic,
+            },
         )?;
         Ok(plugin.prepared.get_or_init(|| Arc::new(prepared)).clone())
     }

@@ -35,6 +35,15 @@ pub(crate) struct Totals {
     pub(crate) instances: AtomicU32,
 }
 
+/// What a host gives to each of its plugins.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    pub(crate) limits: Arc<PluginLimits>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) deterministic: bool,
+}
+
 /// A component that is linked: instances of it can be made.
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
@@ -62,12 +71,10 @@ impl Prepared {
         hash: ContentHash,
         anatomy: &Anatomy,
         grants: &Grants,
-        limits: Arc<PluginLimits>,
-        clock: Arc<Clock>,
-        totals: Arc<Totals>,
-        deterministic: bool,
+        runtime: Runtime,
     ) -> Result<Self, PluginError> {
         let name = &anatomy.manifest.name;
+        let Runtime { limits, clock, totals, deterministic } = runtime;
         let mut linker = Linker::new(component.engine());
         imports::link(&mut linker, anatomy, grants).map_err(|error| engine_error(name, &error))?;
         let pre = linker.instantiate_pre(&component).map_err(|error| PluginError::UnknownImport {

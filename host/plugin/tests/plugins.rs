@@ -1,4 +1,5 @@
 //! The first-party components behind the extension traits, and the one that misbehaves on command.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 #[path = "plugins/common.rs"]
 mod common;
