@@ -3,7 +3,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use plinth_core::{Code, Coded, ContentHash, Limits, SystemClock, UuidIds, codes};
@@ -28,6 +31,7 @@ pub(crate) struct Host {
     pub(crate) components: crate::components::Components,
     holds_aliases: bool,
     runtime: OnceLock<Runtime>,
+    started_early: AtomicBool,
     starting: Mutex<()>,
 }
 
@@ -53,6 +57,7 @@ impl Host {
             cache: Cache::new(store),
             holds_aliases: false,
             runtime: OnceLock::new(),
+            started_early: AtomicBool::new(false),
             starting: Mutex::new(()),
         })
     }
@@ -89,7 +94,7 @@ impl Host {
 
     /// Begins loading the ONNX Runtime beside other work.
     pub(crate) fn start_runtime_early(&self) {
-        if self.runtime.get().is_none() {
+        if self.runtime.get().is_none() && !self.started_early.swap(true, Ordering::Relaxed) {
             Runtime::start_early(self.runtime_config());
         }
     }
@@ -177,6 +182,18 @@ impl Host {
     pub(crate) fn table_of(&self, blob: &ContentHash) -> Result<Table, StageFailure> {
         self.store().blobs().check(blob)?;
         Ok(Table::open(&self.store().blobs().path(blob))?)
+    }
+}
+
+impl Drop for Host {
+    /// A process that ends while the library is half loaded crashes in its own tear-down, so an early start that
+    /// nobody came to need is waited for.
+    fn drop(&mut self) {
+        if self.started_early.load(Ordering::Relaxed)
+            && let Err(error) = self.runtime()
+        {
+            tracing::debug!(%error, "the ONNX Runtime that was started early is not there");
+        }
     }
 }
 
