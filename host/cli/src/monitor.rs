@@ -225,7 +225,7 @@ fn show(report: &Report, args: &MonitorCheckArgs) -> String {
             verdict(column.verdict).to_owned(),
             deciding.map_or_else(|| "-".to_owned(), |test| test.test.clone()),
             number(outcome.map(|outcome| outcome.statistic)),
-            number(column.p_adjusted),
+            column.p_adjusted.map_or_else(|| "-".to_owned(), p_value),
             number(column.effect()),
             column.notes.join("; "),
         ]
@@ -245,6 +245,11 @@ fn show(report: &Report, args: &MonitorCheckArgs) -> String {
         text.push_str(&format!("report: {}\n", path.display()));
     }
     text
+}
+
+/// Small ones are no zeros.
+fn p_value(p: f64) -> String {
+    if p < 0.000_05 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 const fn verdict(verdict: Verdict) -> &'static str {

@@ -160,7 +160,7 @@ fn signature(table: &Table, config: &Config) -> Result<Signature, StageFailure> 
             {
                 return Err(IgnoredNothing { name: name.clone(), near: near.to_owned() }.into());
             }
-            tracing::warn!(column = %name, "a column to ignore is not in the table");
+            tracing::info!(column = %name, "a column to ignore is not in the table");
         }
     }
     leave_out.extend(config.label.as_deref());
