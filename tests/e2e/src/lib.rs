@@ -123,10 +123,13 @@ impl Project {
     /// Starts a server with more arguments and waits until it says where it listens.
     pub fn serve_with(&self, model: &str, more: &[&str]) -> Server {
         let arguments = [&["serve", model, "--port", "0"], more].concat();
-        let mut child = self.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut child =
+            self.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("stderr is piped");
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         let mut seen = String::new();
         let port = loop {
             let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
