@@ -10,7 +10,7 @@ use std::{cell::RefCell, sync::Arc};
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use plinth_core::PluginLimits;
 use plinth_ext::{Batch, Kind};
 use wasmtime::{
@@ -37,19 +37,21 @@ pub(crate) struct Landing {
     /// One block is copied list by list, and its columns share the buffers.
     several: bool,
     rows: usize,
-    f64s: Vec<MutableBuffer>,
-    f32s: Vec<MutableBuffer>,
-    s64s: Vec<MutableBuffer>,
-    bits: Vec<MutableBuffer>,
+    // Whole words: what `malloc` gives is aligned well enough for them, and its free blocks are used again, while Arrow's
+    // own buffers ask for 64 bytes of alignment and go to fresh pages.
+    f64s: Vec<Vec<u64>>,
+    f32s: Vec<Vec<u32>>,
+    s64s: Vec<Vec<u64>>,
+    bits: Vec<Vec<u8>>,
     texts: Vec<Text>,
     /// For each nullable column; `None` while no block had a null.
-    validity: Option<Vec<MutableBuffer>>,
+    validity: Option<Vec<Vec<u8>>>,
 }
 
 /// A utf8 or binary column that grows.
 struct Text {
     offsets: Vec<i32>,
-    bytes: MutableBuffer,
+    bytes: Vec<u8>,
 }
 
 /// A block has landed. What a typed function returns in place of a block.
@@ -102,19 +104,19 @@ impl Landing {
 
     /// Several blocks that together have `total` rows; each but the last has a multiple of 8.
     pub(crate) fn several(layout: Arc<Layout>, total: usize, rows_max: usize) -> Self {
-        let room = |columns: &[usize], bytes: usize| -> Vec<MutableBuffer> {
-            columns.iter().map(|_| MutableBuffer::with_capacity(bytes)).collect()
-        };
+        fn room<T>(columns: &[usize], len: usize) -> Vec<Vec<T>> {
+            columns.iter().map(|_| Vec::with_capacity(len)).collect()
+        }
         let texts = layout.texts.iter().map(|_| {
             let mut offsets = Vec::with_capacity(total + 1);
             offsets.push(0);
-            Text { offsets, bytes: MutableBuffer::new(0) }
+            Text { offsets, bytes: Vec::new() }
         });
         Self {
             several: true,
-            f64s: room(&layout.f64s, total * 8),
-            f32s: room(&layout.f32s, total * 4),
-            s64s: room(&layout.s64s, total * 8),
+            f64s: room(&layout.f64s, total),
+            f32s: room(&layout.f32s, total),
+            s64s: room(&layout.s64s, total),
             bits: room(&layout.bits, total.div_ceil(8)),
             texts: texts.collect(),
             ..Self::one(layout, None, rows_max)
@@ -226,7 +228,7 @@ impl Landing {
                 return Err(bad_output(format!("the text of column `{name}` ends at {last} of {} bytes", bytes.len())));
             }
             if !self.several {
-                self.texts.push(Text { offsets: Vec::with_capacity(rows + 1), bytes: MutableBuffer::new(0) });
+                self.texts.push(Text { offsets: Vec::with_capacity(rows + 1), bytes: Vec::new() });
                 self.texts[place].offsets.push(0);
             }
             let text = &mut self.texts[place];
@@ -264,9 +266,7 @@ impl Landing {
             return;
         }
         let before = self.rows.div_ceil(8);
-        let validity = self
-            .validity
-            .get_or_insert_with(|| (0..columns).map(|_| MutableBuffer::from_len_zeroed(0)).collect::<Vec<_>>());
+        let validity = self.validity.get_or_insert_with(|| vec![Vec::new(); columns]);
         for (bits, bitmap) in validity.iter_mut().zip(bitmaps.chunks_exact(rows.div_ceil(8))) {
             bits.resize(before, 0xff);
             bits.extend_from_slice(bitmap);
@@ -275,19 +275,54 @@ impl Landing {
 }
 
 /// Appends the columns of one list: each to its own buffer, or all to a new one that they share.
-fn fill(buffers: &mut Vec<MutableBuffer>, list: &[u8], columns: usize, several: bool) {
+fn fill<T: Word>(buffers: &mut Vec<Vec<T>>, list: &[u8], columns: usize, several: bool) {
     if columns == 0 {
         return;
     }
     if several {
         let width = list.len() / columns;
         for (buffer, column) in buffers.iter_mut().zip(list.chunks_exact(width.max(1))) {
-            buffer.extend_from_slice(column);
+            append(buffer, column);
         }
     } else {
-        let mut buffer = MutableBuffer::with_capacity(list.len());
-        buffer.extend_from_slice(list);
+        let mut buffer = Vec::with_capacity(list.len() / size_of::<T>());
+        append(&mut buffer, list);
         buffers.push(buffer);
+    }
+}
+
+/// A number that any bytes are.
+trait Word: Copy + 'static {
+    fn read(bytes: &[u8]) -> Self;
+}
+
+impl Word for u8 {
+    fn read(bytes: &[u8]) -> Self {
+        bytes[0]
+    }
+}
+
+impl Word for u32 {
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map_or(0, Self::from_le_bytes)
+    }
+}
+
+impl Word for u64 {
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map_or(0, Self::from_le_bytes)
+    }
+}
+
+/// Appends the words that lie in `bytes`, whose length is a multiple of theirs.
+fn append<T: Word>(words: &mut Vec<T>, bytes: &[u8]) {
+    // SAFETY: `Word` is implemented only for unsigned integers, for which all bytes are valid.
+    #[expect(unsafe_code, reason = "one copy of memory instead of a loop over words")]
+    let (head, middle, tail) = unsafe { bytes.align_to::<T>() };
+    if cfg!(target_endian = "little") && head.is_empty() && tail.is_empty() {
+        words.extend_from_slice(middle);
+    } else {
+        words.extend(bytes.chunks_exact(size_of::<T>()).map(T::read));
     }
 }
 
@@ -301,12 +336,14 @@ struct Finish {
     s64s: Vec<Buffer>,
     bits: Vec<Buffer>,
     texts: Vec<Text>,
-    validity: Option<Vec<MutableBuffer>>,
+    validity: Option<Vec<Vec<u8>>>,
 }
 
 impl Finish {
     fn new(landing: Landing) -> Self {
-        let buffers = |list: Vec<MutableBuffer>| list.into_iter().map(Buffer::from).collect();
+        fn buffers<T: ArrowNativeType>(list: Vec<Vec<T>>) -> Vec<Buffer> {
+            list.into_iter().map(Buffer::from_vec).collect()
+        }
         Self {
             layout: landing.layout,
             rows: landing.rows,
@@ -335,7 +372,7 @@ impl Finish {
             let nulls = match &mut validity {
                 Some(bitmaps) if field.nullable => bitmaps
                     .next()
-                    .map(|bits| NullBuffer::new(BooleanBuffer::new(bits.into(), 0, rows)))
+                    .map(|bits| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows)))
                     .filter(|nulls| nulls.null_count() > 0),
                 _ => None,
             };
@@ -353,9 +390,9 @@ impl Finish {
                     Arc::new(BooleanArray::new(BooleanBuffer::new(self.bits[buffer].clone(), start, rows), nulls))
                 }
                 Kind::Utf8 | Kind::Binary => {
-                    let text = texts.next().unwrap_or(Text { offsets: vec![0], bytes: MutableBuffer::new(0) });
+                    let text = texts.next().unwrap_or(Text { offsets: vec![0], bytes: Vec::new() });
                     let offsets = OffsetBuffer::new(ScalarBuffer::from(text.offsets));
-                    let bytes = Buffer::from(text.bytes);
+                    let bytes = Buffer::from_vec(text.bytes);
                     if field.kind == Kind::Binary {
                         Arc::new(BinaryArray::new(offsets, bytes, nulls))
                     } else {
@@ -369,7 +406,7 @@ impl Finish {
     }
 
     /// The values of the column at `place` among those of its physical type.
-    fn values<T: arrow_buffer::ArrowNativeType>(&self, buffers: &[Buffer], place: usize) -> ScalarBuffer<T> {
+    fn values<T: ArrowNativeType>(&self, buffers: &[Buffer], place: usize) -> ScalarBuffer<T> {
         let (buffer, start) = if self.several { (place, 0) } else { (0, place * self.rows) };
         ScalarBuffer::new(buffers[buffer].clone(), start, self.rows)
     }

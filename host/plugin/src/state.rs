@@ -64,6 +64,10 @@ impl WasiView for State {
     }
 }
 
+/// What a message costs beside its text: its line in the operator's log. Without it a flood of empty messages would
+/// be free.
+const LINE_BYTES: u64 = 64;
+
 /// What a guest said during a call.
 pub(crate) struct LogBook {
     plugin: Arc<str>,
@@ -106,9 +110,9 @@ impl LogBook {
 
     /// Whether a message of that length is still let through; if not, it counts as dropped.
     pub(crate) fn has_room(&mut self, len: usize) -> bool {
-        let room = len as u64 <= self.bytes_left;
+        let room = len as u64 + LINE_BYTES <= self.bytes_left;
         if !room {
-            self.dropped += len as u64;
+            self.dropped += len as u64 + LINE_BYTES;
         }
         room
     }
@@ -118,7 +122,7 @@ impl LogBook {
         if !self.has_room(message.len()) {
             return;
         }
-        self.bytes_left -= message.len() as u64;
+        self.bytes_left -= message.len() as u64 + LINE_BYTES;
         let plugin = &*self.plugin;
         let text = || cut(message.to_owned(), usize::MAX);
         match level {
@@ -181,11 +185,11 @@ mod tests {
 
     #[test]
     fn a_log_is_cut_for_each_call_and_its_end_is_kept() {
-        let mut log = LogBook::new("x".into(), 10);
+        let mut log = LogBook::new("x".into(), 10 + 2 * LINE_BYTES);
         log.write(WireLevel::Debug, "12345");
         log.write(WireLevel::Debug, "123456");
         log.write(WireLevel::Debug, "67\x1b0");
-        assert_eq!((log.dropped, log.last_words().as_deref()), (6, Some("67\u{fffd}0")));
+        assert_eq!((log.dropped, log.last_words().as_deref()), (6 + LINE_BYTES, Some("67\u{fffd}0")));
         log.end();
         log.start();
         assert_eq!((log.dropped, log.last_words()), (0, None));
