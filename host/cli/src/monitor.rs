@@ -62,6 +62,10 @@ pub(crate) fn check(args: &MonitorCheckArgs, settings: Settings, output: Output)
             }
             Ok(ExitCode::from(class.exit_code()))
         }
+        None if report.verdict == Verdict::Inconclusive => {
+            let message = "the drift tests could not decide: too few rows, or a test failed";
+            Err(Failure::new(codes::DRIFT_UNKNOWN, message).hint("give more rows; with -v, what failed is said"))
+        }
         None => Ok(ExitCode::SUCCESS),
     }
 }

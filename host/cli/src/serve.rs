@@ -126,7 +126,11 @@ impl Source for Registry {
         let name = self.reference.name().to_owned();
         let reference = ModelRef::Version { name, version: generation.0 };
         let version = self.host.tracking().resolve(&reference).map_err(|error| ServeError::outside(&error))?;
-        let threads = self.host.limits().serve.scoring_threads.max(1) as usize;
+        // A session for each thread that scores, or one long request would hold up all others.
+        let threads = match self.host.limits().serve.scoring_threads {
+            0 => std::thread::available_parallelism().map_or(1, Into::into),
+            threads => threads as usize,
+        };
         deployment(&self.host, &version, threads).map_err(|failure| ServeError::Outside {
             code: failure.code,
             message: failure.message,

@@ -187,6 +187,7 @@ codes! {
     OVERLOADED "overloaded" Busy "The server has as much work as it can hold; try again after a moment.";
     NO_PROFILE "no-profile" NotFound "The model version carries no reference profile.";
     ADDRESS_IN_USE "address-in-use" Busy "Another process listens on that address.";
+    DRIFT_UNKNOWN "drift-unknown" BadInput "The drift tests could not decide: too few rows, or a test failed.";
 }
 
 #[cfg(test)]

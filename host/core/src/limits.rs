@@ -68,6 +68,8 @@ pub struct PluginLimits {
     pub breaker_rest_ms: u64,
     /// Passes over the data that a fit may ask for.
     pub fit_passes_max: u32,
+    /// Bytes of one partition that a loader may return while other partitions are read beside it.
+    pub partition_bytes_max: u64,
     /// Bytes of one block that is handed to a guest: what fits the cache moves fastest.
     pub block_bytes_target: u64,
 }
@@ -98,6 +100,7 @@ impl Default for PluginLimits {
             breaker_faults_max: 5,
             breaker_rest_ms: 10_000,
             fit_passes_max: 16,
+            partition_bytes_max: 512 << 20,
             block_bytes_target: 2 << 20,
         }
     }
@@ -149,7 +152,8 @@ pub struct ServeLimits {
     pub requests_in_flight_max: u32,
     /// Time from the last header byte to the answer.
     pub request_ms_max: u64,
-    /// Rows waiting to be captured; more are dropped and counted.
+    /// Rows waiting to be captured; more are dropped and counted. More than `request_rows_max`, or the largest request
+    /// would never be captured.
     pub capture_queue_rows_max: u32,
     /// Bytes waiting to be captured, as columns in memory; rows past that are dropped and counted too.
     pub capture_queue_bytes_max: u64,
@@ -172,7 +176,7 @@ impl Default for ServeLimits {
             request_rows_max: 100_000,
             requests_in_flight_max: 1_024,
             request_ms_max: 30_000,
-            capture_queue_rows_max: 65_536,
+            capture_queue_rows_max: 131_072,
             capture_queue_bytes_max: 256 << 20,
             capture_file_rows_max: 16_384,
             capture_flush_ms: 2_000,

@@ -89,6 +89,8 @@ pub fn check(reference: &Batch, current: &Batch, suite: &Suite, config: &Config)
     })?;
 
     conclude(&mut columns, &config);
+    // A test that failed saw nothing: whether its column drifted is not known, so neither is the whole.
+    let faulted = columns.iter().any(|column| column.tests.first().is_some_and(|test| test.error.is_some()));
     let count = |verdict| columns.iter().filter(|column| column.verdict == verdict).count() as u32;
     let (drifted, calm) = (count(Verdict::Drift), count(Verdict::NoDrift));
     columns.sort_by(|a, b| {
@@ -102,7 +104,7 @@ pub fn check(reference: &Batch, current: &Batch, suite: &Suite, config: &Config)
         rows_current: current.num_rows() as u64,
         verdict: if drifted >= config.columns_min {
             Verdict::Drift
-        } else if calm == 0 {
+        } else if calm == 0 || faulted {
             Verdict::Inconclusive
         } else {
             Verdict::NoDrift
@@ -159,15 +161,9 @@ fn column(reference: &Batch, current: &Batch, suite: &Suite, config: &Config) ->
             }
         });
     }
-    Ok(ColumnReport {
-        name: field.name,
-        class,
-        verdict: Verdict::Inconclusive,
-        p_adjusted: None,
-        tests,
-        summary,
-        notes,
-    })
+    let nulls_rose = rise > config.null_share_rise_max;
+    let verdict = Verdict::Inconclusive;
+    Ok(ColumnReport { name: field.name, class, verdict, p_adjusted: None, tests, summary, nulls_rose, notes })
 }
 
 /// Reads a column of integers, or of the other float width, as the reference's numeric type. Files that were read on
@@ -220,7 +216,14 @@ fn conclude(columns: &mut [ColumnReport], config: &Config) {
         columns[*index].p_adjusted = Some(p);
     }
     for column in columns {
-        let Some(outcome) = usable(column) else { continue };
+        let Some(outcome) = usable(column) else {
+            // A column that lost its values cannot be compared, and that is the change.
+            let failed = column.tests.first().is_some_and(|test| test.error.is_some());
+            if column.class != ColumnClass::Skipped && !failed && column.nulls_rose {
+                column.verdict = Verdict::Drift;
+            }
+            continue;
+        };
         let drifted = match column.p_adjusted {
             Some(p) => p <= config.false_discovery_rate && outcome.effect_size.is_none_or(|e| e >= config.effect_min),
             None => outcome.verdict == Verdict::Drift,
@@ -275,6 +278,18 @@ mod tests {
         fn test(&self, item: &str, reference: &Batch, current: &Batch, _: &str) -> Result<DriftOutcome, ExtError> {
             if item == "faulty" {
                 return Err(ExtError::fault("means", plinth_core::codes::PLUGIN_TRAP, "trapped"));
+            }
+            if current.column(0).null_count() == current.num_rows() {
+                return Ok(DriftOutcome {
+                    statistic: 0.0,
+                    p_value: None,
+                    effect_size: None,
+                    threshold: 0.05,
+                    verdict: Verdict::Inconclusive,
+                    n_reference: reference.num_rows() as u64,
+                    n_current: 0,
+                    note: None,
+                });
             }
             let mean = |batch: &Batch| {
                 let array = batch.column(0).as_any().downcast_ref::<Float64Array>().unwrap();
@@ -338,6 +353,16 @@ mod tests {
             check(&table(&[("a", 0.0)], 70), &table(&[("a", 9.0)], 70), &Means::suite(), &config("faulty")).unwrap();
         assert_eq!(faulty.verdict, Verdict::Inconclusive);
         assert!(faulty.columns[0].tests[0].error.as_deref().unwrap().contains("trapped"));
+    }
+
+    #[test]
+    fn a_column_that_lost_its_values_has_drifted() {
+        let nulls: arrow_array::ArrayRef = Arc::new(Float64Array::from(vec![None; 70]));
+        let schema = Schema::new(vec![Field::new("a", Kind::Float64, true)]).unwrap();
+        let current = Batch::new(schema, vec![nulls], 70).unwrap();
+        let lost = check(&table(&[("a", 0.0)], 70), &current, &Means::suite(), &config("means")).unwrap();
+        assert_eq!(lost.verdict, Verdict::Drift);
+        assert!(lost.columns[0].notes[0].contains("nulls rose"), "{:?}", lost.columns[0].notes);
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod tests {
                 error: None,
             }],
             summary: ColumnSummary { histogram: Histogram { bars }, ..Default::default() },
+            nulls_rose: false,
             notes: vec!["x".into()],
         };
         Report {

@@ -41,6 +41,8 @@ pub struct ColumnReport {
     pub tests: Vec<TestReport>,
     /// Both samples at a glance.
     pub summary: ColumnSummary,
+    /// Whether the share of nulls rose by more than the configured bound.
+    pub nulls_rose: bool,
     /// Data quality: anything else a person should know.
     pub notes: Vec<String>,
 }

@@ -215,12 +215,13 @@ impl Column {
         Ok(())
     }
 
-    /// Adds a value written without quotes around it, as in a CSV file: read as the column's kind; empty is null.
+    /// Adds a value written without quotes around it, as in a CSV file: read as the column's kind. What the CSV loader
+    /// takes for null unless it is told otherwise is null here too, so that a row scores the same from either.
     ///
     /// # Errors
     /// [`ScoreError::BadValue`], [`ScoreError::Null`].
     pub fn parse(&mut self, written: &str) -> Result<(), ScoreError> {
-        if written.is_empty() {
+        if matches!(written, "" | "NA" | "N/A" | "null" | "NULL" | "NaN" | "nan") {
             return self.null();
         }
         let kind = self.kind();

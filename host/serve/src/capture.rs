@@ -198,6 +198,13 @@ impl Capture {
             outputs: outputs.clone(),
         };
         let mut queue = shared.lock();
+        if queue.stop {
+            // The thread that stores has gone: what comes now is not kept, and is counted.
+            drop(queue);
+            shared.leave(rows as u64, bytes);
+            shared.dropped.fetch_add(rows as u64, Relaxed);
+            return;
+        }
         let before = queue.rows;
         queue.rows += rows;
         queue.entries.push_back(entry);

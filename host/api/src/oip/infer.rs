@@ -38,6 +38,13 @@ pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<Aske
         let name = &scorer.signature().columns().fields()[missing].name;
         return Err(scorer.signature().missing(name, []).into());
     }
+    // Asking for more outputs than there are repeats some: the answer would be as long as the client likes.
+    if let Some(names) = &head.outputs
+        && names.len() > scorer.output().len()
+    {
+        let (asked, known) = (names.len(), scorer.output().len());
+        return Err(ApiError::bad(format!("{asked} outputs are asked for, but the model has {known}")));
+    }
     let outputs = head.outputs.map(|names| {
         let found = names.iter().map(|output| scorer.output().require(&output.name).map_err(ApiError::from));
         found.collect::<Result<Vec<_>, _>>()

@@ -139,6 +139,9 @@ impl StageHandler for Gate {
     }
 }
 
+/// The check that stands for a gate that could not answer.
+const BROKEN: &str = "the gate itself";
+
 /// A gate with everything but the evidence.
 struct Judged<'a> {
     gate: &'a dyn plinth_ext::Gate,
@@ -181,9 +184,11 @@ impl Compared {
         let baseline = Subject { reference: self.baseline.clone(), metrics: theirs.clone(), tags: Vec::new() };
         let with = judged.checks(&fair, Some(&baseline))?;
         let marked = judged.checks(candidate, Some(&baseline))?;
-        if alone.len() != with.len() || with.len() != marked.len() {
+        let fell = |checks: &[Check]| checks.iter().any(|check| check.name == BROKEN);
+        if alone.len() != with.len() || with.len() != marked.len() || fell(&with) || fell(&marked) {
             // It checks other things once there is a baseline: then everything it says counts.
-            return Ok(alone.into_iter().chain(with).collect());
+            let broken = marked.into_iter().filter(|check| check.name == BROKEN);
+            return Ok(alone.into_iter().chain(with).chain(broken).collect());
         }
         let chosen = alone.into_iter().zip(with.into_iter().zip(marked));
         Ok(chosen.map(|(alone, (with, marked))| if marked == alone { alone } else { with }).collect())
@@ -322,7 +327,7 @@ fn read_document(version: &ModelVersion) -> Result<VersionDocument, StageFailure
 fn broken(error: &(impl Coded + ?Sized)) -> Check {
     let code: Code = error.code();
     Check {
-        name: "the gate itself".into(),
+        name: BROKEN.into(),
         outcome: CheckOutcome::Fail,
         observed: format!("{error} [{code}]"),
         expected: "an answer".into(),

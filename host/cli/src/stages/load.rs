@@ -82,9 +82,17 @@ impl StageHandler for Load {
         let options = options_text(&config.options);
         let source = path.display().to_string();
         let plan = loader.plan(&item, &source, &options)?;
+        let partition_bytes_max = self.0.limits().plugin.partition_bytes_max;
         let mut rows = 0;
         let output = self.0.write_table("rows", &plan.schema, |write| {
-            let read = Reading { loader: &*loader, item: &item, source: &source, options: &options, plan: &plan };
+            let read = Reading {
+                loader: &*loader,
+                item: &item,
+                source: &source,
+                options: &options,
+                plan: &plan,
+                partition_bytes_max,
+            };
             rows = read.all(stage, write)?;
             if rows == 0 {
                 return Err(NoRows(source.clone()).into());
@@ -133,6 +141,7 @@ struct Reading<'a> {
     source: &'a str,
     options: &'a str,
     plan: &'a ReadPlan,
+    partition_bytes_max: u64,
 }
 
 /// What readers and the writer share.
@@ -154,7 +163,7 @@ impl Reading<'_> {
     ) -> Result<u64, StageFailure> {
         let partitions = &self.plan.partitions;
         let bytes: Vec<u64> = partitions.iter().map(|partition| partition.bytes_hint.unwrap_or(0)).collect();
-        let total = Some(bytes.iter().sum::<u64>()).filter(|total| *total > 0);
+        let total = Some(bytes.iter().fold(0_u64, |sum, hint| sum.saturating_add(*hint))).filter(|total| *total > 0);
         if partitions.len() == 1 {
             return self.one(stage, total, write);
         }
@@ -165,7 +174,7 @@ impl Reading<'_> {
                 scope.spawn(|| self.work(&shelf, &next, stage));
             }
             let mut rows = 0;
-            let mut done = 0;
+            let mut done = 0_u64;
             let result = (0..partitions.len()).try_for_each(|index| {
                 let mut guard = lock(&shelf.0);
                 let read = loop {
@@ -184,7 +193,7 @@ impl Reading<'_> {
                 }
                 lock(&shelf.0).written = index + 1;
                 shelf.1.notify_all();
-                done += bytes[index];
+                done = done.saturating_add(bytes[index]);
                 (stage.progress)(done, total);
                 Ok(())
             });
@@ -244,7 +253,15 @@ impl Reading<'_> {
     fn partition(&self, index: usize, stage: &StageContext<'_>) -> Result<Vec<Batch>, ExtError> {
         let mut reader = self.open(index)?;
         let mut batches = Vec::new();
+        let mut held = 0_u64;
         while let Some(batch) = reader.next(ROWS_PER_READ)? {
+            held += batch.get_array_memory_size() as u64;
+            if held > self.partition_bytes_max {
+                // The plan is the guest's word: a partition without an end must not fill the host's memory.
+                let message = format!("partition {index} holds more than {} bytes", self.partition_bytes_max);
+                let fault = ExtError::fault(self.item, plinth_core::codes::LIMIT_EXCEEDED, message);
+                return Err(fault.with_hint("raise [limits.plugin] partition-bytes-max in plinth.toml"));
+            }
             if stage.cancel.is_stopped() {
                 // The writer notices too, and tells.
                 break;
