@@ -1,4 +1,5 @@
-//! The HTTP surfaces of a scoring server: MLflow's scoring protocol, the Open Inference Protocol V2, metrics.
+//! The HTTP surfaces: of a scoring server (MLflow's scoring protocol, the Open Inference Protocol V2, metrics) and of
+//! the tracking server (MLflow's REST API).
 //!
 //! Deliberately knows nothing of models, plugins, catalogs or files: a [`Server`] scores, this crate reads requests
 //! and writes answers. Each surface answers errors in its own protocol's form.
@@ -17,6 +18,7 @@ mod metrics;
 mod mlflow;
 mod oip;
 mod request;
+mod scoring;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -33,6 +35,8 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
+pub use mlflow::{Tracker, TrackerConfig, tracking_router};
+
 /// What every handler shares.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -40,8 +44,8 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
 }
 
-/// Answers requests on `listener` until `shutdown` is ready, lets those in flight finish (for as long as the limits
-/// allow), and stores what was captured.
+/// Answers scoring requests on `listener` until `shutdown` is ready, lets those in flight finish (for as long as the
+/// limits allow), and stores what was captured.
 ///
 /// # Errors
 /// [`io::Error`] if the listener fails.
@@ -50,13 +54,41 @@ pub async fn serve(
     server: Arc<Server>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let app = router(Arc::clone(&server));
     let drain_max = Duration::from_millis(server.limits().drain_ms_max);
-    let (begin, mut began) = tokio::sync::watch::channel(false);
     let draining = Arc::clone(&server);
     let stop = async move {
         shutdown.await;
         draining.drain();
+    };
+    let outcome = http(listener, router(Arc::clone(&server)), stop, drain_max).await;
+    let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
+    outcome.and(stopped.map_err(io::Error::other))
+}
+
+/// How long requests in flight may take when a tracking server stops.
+const TRACKING_DRAIN: Duration = Duration::from_secs(10);
+
+/// Answers MLflow's clients on `listener` until `shutdown` is ready, and lets requests in flight finish.
+///
+/// # Errors
+/// [`io::Error`] if the listener fails.
+pub async fn serve_tracking(
+    listener: TcpListener,
+    tracker: Tracker,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    http(listener, tracking_router(tracker), shutdown, TRACKING_DRAIN).await
+}
+
+async fn http(
+    listener: TcpListener,
+    app: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    drain_max: Duration,
+) -> io::Result<()> {
+    let (begin, mut began) = tokio::sync::watch::channel(false);
+    let stop = async move {
+        shutdown.await;
         // Nobody listens any more if serving has failed meanwhile.
         let _ = begin.send(true);
     };
@@ -67,28 +99,26 @@ pub async fn serve(
         }
     });
     let serving = axum::serve(listener, app).with_graceful_shutdown(stop);
-    let outcome = tokio::select! {
+    tokio::select! {
         outcome = serving => outcome,
         () = async {
             let _ = began.wait_for(|began| *began).await;
             tokio::time::sleep(drain_max).await;
         } => {
-            tracing::warn!(in_flight = server.in_flight(), "requests were still in flight when time was up");
+            tracing::warn!("requests were still in flight when time was up");
             Ok(())
         }
-    };
-    let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
-    outcome.and(stopped.map_err(io::Error::other))
+    }
 }
 
 /// The routes.
 pub fn router(server: Arc<Server>) -> Router {
     let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
     Router::new()
-        .route("/invocations", post(mlflow::invocations))
-        .route("/ping", get(mlflow::ping))
-        .route("/health", get(mlflow::ping))
-        .route("/version", get(mlflow::version))
+        .route("/invocations", post(scoring::invocations))
+        .route("/ping", get(scoring::ping))
+        .route("/health", get(scoring::ping))
+        .route("/version", get(scoring::version))
         .route("/metrics", get(expose))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))

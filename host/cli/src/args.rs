@@ -71,6 +71,8 @@ pub(crate) enum When {
 pub(crate) enum Command {
     /// Run a pipeline: only what changed since the last time
     Run(RunArgs),
+    /// Run the tracking server and model registry that MLflow's clients talk to
+    Up(UpArgs),
     /// Serve a model over HTTP
     Serve(ServeArgs),
     /// Score a file with a model
@@ -127,6 +129,24 @@ pub(crate) struct RunArgs {
     /// Where models are scored: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth up                                          on http://127.0.0.1:5000, state in .plinth\n  \
+    plinth up --data-dir /srv/plinth --port 8000       elsewhere\n\n\
+    Then, in Python:\n  \
+    mlflow.set_tracking_uri(\"http://127.0.0.1:5000\")")]
+pub(crate) struct UpArgs {
+    /// Where runs, models and artifacts are kept [default: the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) port: u16,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod config;
 mod doctor;
 mod host;
 mod info;
+mod listen;
 mod models;
 mod monitor;
 mod output;
@@ -25,6 +26,7 @@ mod run;
 mod scorer;
 mod serve;
 mod stages;
+mod up;
 
 use std::process::ExitCode;
 
@@ -69,6 +71,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     start_logging(cli, &settings, output);
     match &cli.command {
         Command::Run(args) => run::run(args, settings, output),
+        Command::Up(args) => up::up(args, &settings, output),
         Command::Serve(args) => serve::serve(args, settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),

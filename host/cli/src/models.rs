@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use plinth_core::{Micros, codes, refs::ModelRef};
-use plinth_tracking::{AliasMove, Model, ModelVersion, Run, RunSummary, Status};
+use plinth_tracking::{Artifact, AliasMove, Model, ModelVersion, Run, RunSummary, Status};
 use serde_json::{Value, json};
 
 use crate::{
@@ -123,7 +123,10 @@ pub(crate) fn runs(command: &RunsCommand, host: &Host, output: Output) -> Result
         }
         RunsCommand::Show { run } => {
             let run = tracking.run(&full_id(host, run)?)?;
-            print(output, &json!(run), || describe_run(&run))
+            let artifacts = tracking.run_artifacts(&run.summary.run_id)?;
+            let mut value = json!(run);
+            value["artifacts"] = json!(artifacts);
+            print(output, &value, || describe_run(&run, &artifacts))
         }
     }
 }
@@ -146,7 +149,7 @@ fn full_id(host: &Host, start: &str) -> Result<String, Failure> {
     }
 }
 
-fn describe_run(run: &Run) -> String {
+fn describe_run(run: &Run, artifacts: &[Artifact]) -> String {
     let mut text = format!(
         "run {}\n  name {}, {}, started {}, {}\n  source {}\n",
         run.summary.run_id,
@@ -162,11 +165,11 @@ fn describe_run(run: &Run) -> String {
             lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
         }
     };
-    part("metrics", run.metrics.iter().map(|(key, value)| format!("{key} {value:.6}")).collect());
+    part("metrics", run.metrics.iter().map(|metric| format!("{} {:.6}", metric.key, metric.value)).collect());
     part("params", run.params.iter().map(|(key, value)| format!("{key} = {value}")).collect());
     part(
         "inputs",
-        run.inputs
+        run.datasets
             .iter()
             .map(|input| {
                 format!("{} {} from {}", input.name, &input.digest[..12.min(input.digest.len())], input.source)
@@ -175,7 +178,7 @@ fn describe_run(run: &Run) -> String {
     );
     part(
         "artifacts",
-        run.artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect(),
+        artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect(),
     );
     text
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plinth_core::{Coded, codes};
 use plinth_pipeline::{Pipeline, PipelineError, Report, StageFailure, StageReport};
-use plinth_tracking::{Batch, Input, Metric, NewRun, Status, TrackingError};
+use plinth_tracking::{Batch, CONTEXT_TAG, DatasetInput, Metric, NewRun, Status, TrackingError};
 use serde_json::Value;
 
 use crate::{host::Host, output::Failure};
@@ -43,7 +43,8 @@ impl<'a> Recorder<'a> {
             name: self.pipeline.name.clone(),
             source: self.pipeline.path().to_owned(),
             user: std::env::var("USER").unwrap_or_default(),
-            tags: [("plinth.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+            start: None,
+            tags: vec![("plinth.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
         };
         let run_id = tracking.start_run(&experiment.experiment_id, &new)?;
         for params in self.params().chunks(self.host.limits().tracking.batch_params_max.max(1) as usize) {
@@ -106,6 +107,7 @@ impl<'a> Recorder<'a> {
                 value: *value,
                 time,
                 step: 0,
+                model: None,
             })
             .collect();
         let how = if stage.cached { "cached" } else { "ran" };
@@ -126,13 +128,17 @@ impl<'a> Recorder<'a> {
         }
         if stage.kind == "load" {
             let source = self.pipeline.stage(&stage.name).and_then(|spec| spec.config.get("source"));
-            let input = Input {
+            let digest = stage.outcome.outputs.first().map(|output| output.blob.to_hex()).unwrap_or_default();
+            let dataset = DatasetInput {
                 name: stage.name.clone(),
-                digest: stage.outcome.outputs.first().map(|output| output.blob.to_hex()).unwrap_or_default(),
+                digest: digest.chars().take(self.host.limits().tracking.dataset_digest_chars_max as usize).collect(),
+                source_type: "local".into(),
                 source: source.and_then(Value::as_str).unwrap_or_default().to_owned(),
-                context: "training".into(),
+                schema: None,
+                profile: None,
+                tags: vec![(CONTEXT_TAG.to_owned(), "training".to_owned())],
             };
-            tracking.log_input(run_id, &input)?;
+            tracking.log_inputs(run_id, &[dataset], &[])?;
         }
         Ok(())
     }

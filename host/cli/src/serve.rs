@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use plinth_core::{codes, refs::ModelRef};
+use plinth_core::refs::ModelRef;
 use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source};
 use plinth_tracking::{Capture, ModelVersion};
 
@@ -14,6 +14,7 @@ use crate::{
     args::ServeArgs,
     config::Settings,
     host::Host,
+    listen,
     output::{Failure, Output, io_failure},
     scorer,
 };
@@ -47,16 +48,9 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         .build()
         .map_err(|error| io_failure("the server's threads", &error))?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await.map_err(|error| {
-            if error.kind() == std::io::ErrorKind::AddrInUse {
-                Failure::new(codes::ADDRESS_IN_USE, format!("{address}:{port} is in use by another process"))
-                    .hint("choose another with --port; --port 0 takes a free one")
-            } else {
-                io_failure(&format!("{address}:{port}"), &error)
-            }
-        })?;
+        let listener = listen::bind(&address, port).await?;
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
-        let shutdown = stop_signal().map_err(|error| io_failure("signals", &error))?;
+        let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         let serving = server.deployment();
         output.say(format!("listening on http://{bound} model {} v{}", serving.model(), serving.version()));
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
@@ -66,19 +60,6 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
     })?;
     output.say("stopped; what was captured is stored");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Ready once ctrl-C or SIGTERM was sent.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// Says when another version is served.

@@ -188,6 +188,10 @@ codes! {
     NO_PROFILE "no-profile" NotFound "The model version carries no reference profile.";
     ADDRESS_IN_USE "address-in-use" Busy "Another process listens on that address.";
     DRIFT_UNKNOWN "drift-unknown" BadInput "The drift tests could not decide: too few rows, or a test failed.";
+    TAG_NOT_FOUND "tag-not-found" NotFound "Nothing is tagged with that key.";
+    INVALID_STATE "invalid-state" Conflict "The thing is in a state that does not allow the change, such as deleted.";
+    UNAUTHENTICATED "unauthenticated" Denied "The request carries no valid name, password or token.";
+    PERMISSION_DENIED "permission-denied" Denied "The principal's role does not allow the request.";
 }
 
 #[cfg(test)]

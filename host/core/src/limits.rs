@@ -195,12 +195,42 @@ pub struct TrackingLimits {
     pub key_chars_max: u32,
     /// Length of a parameter's value.
     pub param_value_chars_max: u32,
-    /// Length of a tag's value.
+    /// Length of a run tag's value.
     pub tag_value_chars_max: u32,
+    /// Length of an experiment's name.
+    pub experiment_name_chars_max: u32,
+    /// Length of an experiment tag's value.
+    pub experiment_tag_value_chars_max: u32,
+    /// Length of an artifact location.
+    pub artifact_location_chars_max: u32,
     /// Metrics of one batch.
     pub batch_metrics_max: u32,
     /// Parameters, or tags, of one batch.
     pub batch_params_max: u32,
+    /// Metrics, parameters and tags of one batch, added up.
+    pub batch_entities_max: u32,
+    /// Length of a data set's name.
+    pub dataset_name_chars_max: u32,
+    /// Length of a data set's digest.
+    pub dataset_digest_chars_max: u32,
+    /// Length of a data set's source.
+    pub dataset_source_chars_max: u32,
+    /// Length of a data set's schema.
+    pub dataset_schema_chars_max: u32,
+    /// Length of a data set's profile.
+    pub dataset_profile_chars_max: u32,
+    /// Length of the key of a data set's tag.
+    pub input_tag_key_chars_max: u32,
+    /// Length of the value of a data set's tag.
+    pub input_tag_value_chars_max: u32,
+    /// Rows of one page of a search.
+    pub page_rows_max: u32,
+    /// Length of a filter.
+    pub filter_chars_max: u32,
+    /// Conditions of a filter.
+    pub filter_clauses_max: u32,
+    /// Points of one page of a metric's history.
+    pub history_points_max: u32,
 }
 
 impl Default for TrackingLimits {
@@ -209,8 +239,23 @@ impl Default for TrackingLimits {
             key_chars_max: 250,
             param_value_chars_max: 6_000,
             tag_value_chars_max: 8_000,
+            experiment_name_chars_max: 500,
+            experiment_tag_value_chars_max: 20_000,
+            artifact_location_chars_max: 2_048,
             batch_metrics_max: 1_000,
             batch_params_max: 100,
+            batch_entities_max: 1_000,
+            dataset_name_chars_max: 500,
+            dataset_digest_chars_max: 36,
+            dataset_source_chars_max: 65_535,
+            dataset_schema_chars_max: 1_048_575,
+            dataset_profile_chars_max: 16_777_215,
+            input_tag_key_chars_max: 255,
+            input_tag_value_chars_max: 500,
+            page_rows_max: 50_000,
+            filter_chars_max: 100_000,
+            filter_clauses_max: 100,
+            history_points_max: 1_000_000,
         }
     }
 }

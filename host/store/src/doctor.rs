@@ -23,7 +23,7 @@ pub struct Finding {
 /// Tables that name blobs, and how a person calls their rows.
 const REFERENCES: &[(&str, &str, &str)] = &[
     ("stage_outputs", "SELECT blob, stage_key || '/' || name FROM stage_outputs", "a stage's output"),
-    ("artifacts", "SELECT blob, 'runs:/' || run_id || '/' || path FROM artifacts", "a run's artifact"),
+    ("files", "SELECT blob, path FROM files", "an artifact"),
     (
         "version_files",
         "SELECT blob, 'models:/' || model || '/' || version || ' ' || role FROM version_files",

@@ -109,6 +109,11 @@ impl StoreError {
         move |source| Self::Catalog { path: path.to_owned(), source }
     }
 
+    /// A write to a blob that the system refused.
+    pub fn writing(path: &Path, source: io::Error) -> Self {
+        Self::io("write", path, source)
+    }
+
     /// A refusal by the system, told apart by whether room was the reason.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

@@ -8,7 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::StoreError;
 
 /// Every migration, in order; the number of the first is 1. A released one never changes.
-const MIGRATIONS: &[(&str, &str)] = &[("base", include_str!("migrations/0001_base.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("base", include_str!("migrations/0001_base.sql")),
+    ("tracking", include_str!("migrations/0002_tracking.sql")),
+    ("registry", include_str!("migrations/0003_registry.sql")),
+];
 
 /// Applies what is missing.
 pub(crate) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -1,13 +1,16 @@
-//! The catalog on SQLite: one connection that writes, a few that read.
+//! The catalog on SQLite: one connection that writes, with group commit, and a few that read.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, types::ValueRef};
 
 use crate::{Row, StoreError, Tx, Value, migrate};
 
@@ -15,30 +18,79 @@ use crate::{Row, StoreError, Tx, Value, migrate};
 const BUSY_MS_MAX: u64 = 5_000;
 /// Reading connections that are kept open.
 const READERS_KEPT_MAX: usize = 4;
+/// Writers that share one commit: past that the first of them would wait too long for the last.
+const GROUP_MAX: usize = 256;
 
+/// The catalog. Writers that come together share one transaction, and with it one flush to the device: each runs in a
+/// savepoint of its own, and the last of those who wait commits for all.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
+    /// Writers that wait for their turn: whoever finds none behind it commits.
+    waiting: AtomicUsize,
+    committed: Condvar,
     readers: Mutex<Vec<Connection>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    /// The transaction that is open, if one is.
+    group: Option<Arc<Group>>,
+}
+
+/// Writers whose changes become durable together.
+#[derive(Debug, Default)]
+struct Group {
+    members: AtomicUsize,
+    /// How the commit ended: nothing, or what SQLite said.
+    outcome: OnceLock<Result<(), (rusqlite::ffi::Error, String)>>,
 }
 
 impl Sqlite {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut writer = connect(path).map_err(StoreError::catalog(path))?;
-        migrate::up(&mut writer, path)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
+        let mut connection = connect(path).map_err(StoreError::catalog(path))?;
+        migrate::up(&mut connection, path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Mutex::new(Writer { connection, group: None }),
+            waiting: AtomicUsize::new(0),
+            committed: Condvar::new(),
+            readers: Mutex::default(),
+        })
     }
 
     pub(crate) fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-        let mut connection = held(&self.writer);
-        // Immediate: a transaction that reads before it writes must not find out at its end that it may not write.
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(StoreError::catalog(&self.path))?;
-        let result = work(&mut SqliteTx { connection: &transaction, path: &self.path })?;
-        transaction.commit().map_err(StoreError::catalog(&self.path))?;
-        Ok(result)
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut writer = held(&self.writer);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let group = match &writer.group {
+            Some(group) => Arc::clone(group),
+            None => {
+                // Immediate: a transaction that reads before it writes must not find out at its end that it may not.
+                statement(&writer.connection, "BEGIN IMMEDIATE").map_err(StoreError::catalog(&self.path))?;
+                Arc::clone(writer.group.insert(Arc::default()))
+            }
+        };
+        let turn = Turn { sqlite: self, writer: Some(writer) };
+        let result = turn.work(work);
+        let mut writer = turn.end(&group);
+        // A refusal changed nothing, so it need not become durable.
+        let value = result?;
+        let outcome = loop {
+            match group.outcome.get() {
+                Some(outcome) => break outcome,
+                None => writer = self.committed.wait(writer).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(value),
+            Err((code, message)) => {
+                let source = rusqlite::Error::SqliteFailure(*code, Some(message.clone()));
+                Err(StoreError::catalog(&self.path)(source).into())
+            }
+        }
     }
 
     pub(crate) fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
@@ -60,7 +112,7 @@ impl Sqlite {
 
     pub(crate) fn change_counter(&self) -> Result<i64, StoreError> {
         // data_version tells of other connections only; total_changes of this one.
-        let connection = held(&self.writer);
+        let connection = &held(&self.writer).connection;
         let others: i64 = connection
             .query_row("PRAGMA data_version", [], |row| row.get(0))
             .map_err(StoreError::catalog(&self.path))?;
@@ -68,7 +120,7 @@ impl Sqlite {
     }
 
     pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
-        let connection = held(&self.writer);
+        let connection = &held(&self.writer).connection;
         let lines = || {
             let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
             statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
@@ -76,6 +128,84 @@ impl Sqlite {
         let lines = lines().map_err(StoreError::catalog(&self.path))?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
+}
+
+/// One writer's part in a group. However it ends, also by a panic, the group goes on and is committed.
+struct Turn<'a> {
+    sqlite: &'a Sqlite,
+    writer: Option<MutexGuard<'a, Writer>>,
+}
+
+impl<'a> Turn<'a> {
+    fn work<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        let (Some(writer), path) = (&self.writer, &self.sqlite.path) else { unreachable!("held until its end") };
+        let savepoint = Savepoint::begin(&writer.connection).map_err(StoreError::catalog(path))?;
+        let result = work(&mut SqliteTx { connection: &writer.connection, path })?;
+        savepoint.keep().map_err(StoreError::catalog(path))?;
+        Ok(result)
+    }
+
+    fn end(mut self, group: &Group) -> MutexGuard<'a, Writer> {
+        let mut writer = self.writer.take().unwrap_or_else(|| unreachable!("held until its end"));
+        let members = group.members.fetch_add(1, Ordering::Relaxed) + 1;
+        if members >= GROUP_MAX || self.sqlite.waiting.load(Ordering::SeqCst) == 0 {
+            self.sqlite.commit(&mut writer);
+        }
+        writer
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Only after a panic: the others of the group must not wait for one who will not come.
+        if let Some(mut writer) = self.writer.take() {
+            self.sqlite.commit(&mut writer);
+        }
+    }
+}
+
+impl Sqlite {
+    fn commit(&self, writer: &mut Writer) {
+        let Some(group) = writer.group.take() else { return };
+        let outcome = statement(&writer.connection, "COMMIT").map_err(|error| {
+            let code = error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR));
+            (code, error.to_string())
+        });
+        if outcome.is_err() {
+            // Best effort: SQLite may have rolled back by itself.
+            let _ = statement(&writer.connection, "ROLLBACK");
+        }
+        // Set once: only the one who takes the group out sets it.
+        let _ = group.outcome.set(outcome);
+        self.committed.notify_all();
+    }
+}
+
+/// Changes that are undone unless they are kept.
+struct Savepoint<'a>(Option<&'a Connection>);
+
+impl<'a> Savepoint<'a> {
+    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+        statement(connection, "SAVEPOINT turn")?;
+        Ok(Self(Some(connection)))
+    }
+
+    fn keep(mut self) -> rusqlite::Result<()> {
+        self.0.take().map_or(Ok(()), |connection| statement(connection, "RELEASE turn"))
+    }
+}
+
+impl Drop for Savepoint<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            // If SQLite has rolled everything back already, there is no savepoint left to return to.
+            let _ = statement(connection, "ROLLBACK TO turn").and_then(|()| statement(connection, "RELEASE turn"));
+        }
+    }
+}
+
+fn statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -203,6 +333,46 @@ mod tests {
             .read::<_, StoreError>(|tx| tx.query("SELECT $2, $1, $2", &[Value::Int(1), Value::from("two")]))
             .unwrap();
         assert_eq!(rows, [Row(vec!["two".into(), Value::Int(1), "two".into()])]);
+    }
+
+    #[test]
+    fn writers_that_come_together_are_all_durable_and_a_failed_one_leaves_the_others_whole() {
+        let (dir, sqlite) = open();
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES ($1, 'x', '{}')";
+        std::thread::scope(|scope| {
+            for thread in 0..8_i64 {
+                let sqlite = &sqlite;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        let outcome = sqlite.write::<_, StoreError>(|tx| {
+                            tx.execute(insert, &[Value::Int(thread * 100 + n)])?;
+                            if n % 5 == 0 { tx.execute("no such statement", &[]).map(|_| ()) } else { Ok(()) }
+                        });
+                        assert_eq!(outcome.is_err(), n % 5 == 0);
+                    }
+                });
+            }
+        });
+        // Another connection sees only what was committed.
+        let other = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
+        let count = other.read::<_, StoreError>(|tx| tx.query("SELECT COUNT(*) FROM outbox", &[])).unwrap();
+        assert_eq!(count, [Row(vec![Value::Int(8 * 40)])]);
+    }
+
+    #[test]
+    fn a_panicking_closure_is_undone_and_the_next_writer_goes_on() {
+        let (_dir, sqlite) = open();
+        let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'x', '{}')";
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            sqlite.write::<(), StoreError>(|tx| {
+                tx.execute(insert, &[])?;
+                panic!("a defect")
+            })
+        }));
+        assert!(panicked.is_err());
+        sqlite.write::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap();
+        let rows = sqlite.read::<_, StoreError>(|tx| tx.query("SELECT id FROM outbox", &[])).unwrap();
+        assert_eq!(rows.len(), 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use plinth_core::{Code, Coded, codes};
 use plinth_store::StoreError;
 
+use crate::ChangedParam;
+
 /// What the tracking store can refuse.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,41 +34,78 @@ pub enum TrackingError {
         /// The path asked for.
         path: String,
     },
+    /// No such logged model.
+    #[error("there is no logged model `{0}`")]
+    LoggedModelNotFound(String),
+    /// No such tag.
+    #[error("there is no tag `{key}` of {owner}")]
+    TagNotFound {
+        /// Its key.
+        key: String,
+        /// Such as `run with id 0123…`.
+        owner: String,
+    },
+    /// Something that is deleted, where only an active one will do.
+    #[error("{what} `{id}` is deleted")]
+    NotActive {
+        /// `run` or `experiment`.
+        what: &'static str,
+        /// Which.
+        id: String,
+    },
     /// A name that is taken.
     #[error("{0} exists already")]
     AlreadyExists(String),
-    /// A parameter that was logged with another value.
-    #[error("parameter `{key}` of run {run} is `{old}` and cannot become `{new}`")]
-    ParamChanged {
+    /// Parameters that were logged with other values.
+    #[error("parameter `{}` of run {run} is `{}` and cannot become `{}`", changed[0].key, changed[0].old, changed[0].new)]
+    ParamsChanged {
         /// The run.
         run: String,
-        /// The parameter.
-        key: String,
-        /// Its value.
-        old: String,
-        /// The value refused.
-        new: String,
+        /// At least one.
+        changed: Vec<ChangedParam>,
     },
-    /// A key, name or path that cannot be one.
-    #[error("`{value}` cannot be {what}: {reason}")]
+    /// A key or a value that cannot be one.
+    #[error("`{value}` cannot be {field}: {reason}")]
     BadName {
-        /// As given, cut to a readable length.
+        /// As given.
         value: String,
-        /// Such as `the name of a model`.
-        what: &'static str,
+        /// What it was given for, such as `metrics[3].name`.
+        field: String,
         /// Why not.
         reason: String,
     },
-    /// More than a limit allows.
-    #[error("{what} is {found}, more than the {limit} allowed")]
+    /// A path that leads where it may not.
+    #[error("`{path}` is no path of an artifact: {reason}")]
+    BadPath {
+        /// As given, cut to a readable length.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Text that is longer than it may be.
+    #[error("{field} is longer than {limit} characters")]
+    TooLong {
+        /// Such as `tags[0].value`.
+        field: String,
+        /// In characters.
+        limit: u32,
+    },
+    /// More of something than a batch may have.
+    #[error("a batch has {found} {what}, more than the {limit} allowed")]
     TooMuch {
-        /// Such as `the length of the value of parameter \`x\``.
-        what: String,
+        /// Such as `metrics`.
+        what: &'static str,
         /// What came.
         found: usize,
         /// The limit.
         limit: u32,
     },
+    /// A request that makes no sense, in a sentence.
+    #[error("{0}")]
+    Invalid(String),
+    /// A change that the thing's state does not allow, in a sentence.
+    #[error("{0}")]
+    State(String),
     /// A stored document that does not read.
     #[error("{what} in the catalog does not read: {source}")]
     BadDocument {
@@ -85,9 +124,13 @@ impl Coded for TrackingError {
             Self::RunNotFound(_) => codes::RUN_NOT_FOUND,
             Self::ModelNotFound { .. } => codes::MODEL_NOT_FOUND,
             Self::ArtifactNotFound { .. } => codes::ARTIFACT_NOT_FOUND,
-            Self::AlreadyExists(_) | Self::ParamChanged { .. } => codes::ALREADY_EXISTS,
-            Self::BadName { .. } => codes::BAD_REFERENCE,
-            Self::TooMuch { .. } => codes::LIMIT_EXCEEDED,
+            Self::LoggedModelNotFound(_) => codes::MODEL_NOT_FOUND,
+            Self::TagNotFound { .. } => codes::TAG_NOT_FOUND,
+            Self::AlreadyExists(_) | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
+            Self::BadName { .. } | Self::BadPath { .. } => codes::BAD_REFERENCE,
+            Self::TooLong { .. } | Self::TooMuch { .. } => codes::LIMIT_EXCEEDED,
+            Self::Invalid(_) => codes::BAD_REQUEST,
+            Self::NotActive { .. } | Self::State(_) => codes::INVALID_STATE,
             Self::BadDocument { .. } => codes::CATALOG,
         }
     }
@@ -97,8 +140,9 @@ impl Coded for TrackingError {
             Self::Store(error) => error.hint(),
             Self::ExperimentNotFound(_) | Self::RunNotFound(_) => Some("`plinth runs list` shows what there is".into()),
             Self::ModelNotFound { hint, .. } => Some(hint.clone()),
-            Self::ParamChanged { .. } => Some("log it under another key, or start another run".into()),
-            Self::TooMuch { .. } => {
+            Self::ParamsChanged { .. } => Some("log it under another key, or start another run".into()),
+            Self::NotActive { .. } => Some("restore it first".into()),
+            Self::TooLong { .. } | Self::TooMuch { .. } => {
                 Some("send less at once, or raise it under [limits.tracking] in plinth.toml".into())
             }
             _ => None,

@@ -7,13 +7,19 @@
 //!
 //! Start at [`Tracking::new`].
 //!
-//! Invariants: a model version never changes; an alias moves only together with an audit record and an event; a
-//! parameter keeps its first value; a batch is logged whole or not at all; every blob is stored before the row that
+//! Invariants: what a model version is never changes; an alias moves only together with an audit record and an event;
+//! a parameter keeps its first value; a batch is logged whole or not at all; every blob is stored before the row that
 //! names it.
 #![warn(missing_docs)]
 
 mod error;
+mod experiments;
+mod files;
+mod inputs;
+mod log;
+mod logged_models;
 mod models;
+mod names;
 mod runs;
 mod watch;
 
@@ -23,8 +29,12 @@ use plinth_core::{Clock, IdGen, Micros, TrackingLimits};
 use plinth_store::Store;
 
 pub use error::TrackingError;
+pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
+pub use files::{Entry, StoredFile};
+pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
+pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
-pub use runs::{Artifact, Batch, Experiment, Input, Metric, NewRun, Run, RunSummary, Status};
+pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
 pub use watch::{Capture, CheckRecord};
 
 /// The tracking store and model registry of a state directory.
@@ -45,6 +55,11 @@ impl Tracking {
     /// The state directory.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// What it accepts.
+    pub fn limits(&self) -> &TrackingLimits {
+        &self.limits
     }
 
     /// The time, by this store's clock.

@@ -7,7 +7,7 @@ use plinth_core::{
 use plinth_store::{AuditEntry, Row, Tx, Value, append_audit, emit};
 use serde::{Deserialize, Serialize};
 
-use crate::{Tracking, TrackingError, runs::cut};
+use crate::{Tracking, TrackingError, names::cut};
 
 /// What a file of a model version is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ impl Tracking {
             let last = tx.query_one("SELECT COALESCE(MAX(version), 0) FROM versions WHERE model = $1", &[model.into()])?;
             let version = last.map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64 + 1;
             tx.execute(
-                "INSERT INTO versions (model, version, run_id, spec, created_us) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $5)",
                 &[model.into(), version.into(), new.run_id.clone().into(), new.spec.to_string().into(), Value::Int(now)],
             )?;
             for file in &new.files {
@@ -295,7 +295,7 @@ impl Tracking {
 
 fn check_name(name: &str, what: &'static str) -> Result<(), TrackingError> {
     match name_problem(name) {
-        Some(reason) => Err(TrackingError::BadName { value: cut(name), what, reason: reason.into() }),
+        Some(reason) => Err(TrackingError::BadName { value: cut(name), field: what.into(), reason: reason.into() }),
         None => Ok(()),
     }
 }

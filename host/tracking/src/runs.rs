@@ -1,23 +1,20 @@
-//! Experiments and runs.
+//! Runs: started, named, ended, deleted, restored, read.
 
 use std::collections::BTreeMap;
 
-use plinth_core::{ContentHash, Micros, refs::path_problem};
+use plinth_core::{ContentHash, Micros};
 use plinth_store::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::{Tracking, TrackingError};
+use crate::{
+    Batch, Lifecycle, Tracking, TrackingError, experiments,
+    inputs::{DatasetInput, Direction, ModelLink, read_datasets, read_models},
+    log::write_batch,
+    names::cut,
+};
 
-/// A named group of runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Experiment {
-    /// A number as text; `0` is `Default`.
-    pub experiment_id: String,
-    /// Unique.
-    pub name: String,
-    /// When it was made.
-    pub created: Micros,
-}
+/// The tag that carries a run's name, for clients that read it there.
+pub(crate) const NAME_TAG: &str = "mlflow.runName";
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +22,8 @@ pub struct Experiment {
 pub enum Status {
     /// It goes on, or its process was killed before it could say otherwise.
     Running,
+    /// It waits to be run.
+    Scheduled,
     /// It ended well.
     Finished,
     /// It ended with an error.
@@ -34,58 +33,50 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 4] = [Self::Running, Self::Finished, Self::Failed, Self::Killed];
+    /// In the order of MLflow's numbers, from 1.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Finished, Self::Failed, Self::Killed];
 
     /// As MLflow writes it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
+            Self::Scheduled => "SCHEDULED",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
             Self::Killed => "KILLED",
         }
     }
 
-    fn from_name(name: &str) -> Self {
-        Self::ALL.into_iter().find(|status| status.name() == name).unwrap_or(Self::Failed)
+    /// The status that is written so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
     }
 }
 
 /// What a run starts with.
 #[derive(Debug, Clone, Default)]
 pub struct NewRun {
-    /// For a person.
+    /// For a person; made up if it is empty.
     pub name: String,
     /// What runs: a pipeline file, a command.
     pub source: String,
     /// Who runs it.
     pub user: String,
-    /// Anything else.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// One value of a metric.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Metric {
-    /// Such as `f1`.
-    pub key: String,
-    /// May be NaN or infinite.
-    pub value: f64,
-    /// When.
-    pub time: Micros,
-    /// Step of training, or 0.
-    pub step: i64,
-}
-
-/// What is logged at once: all of it or, on an error, nothing.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// Parameters by key.
-    pub params: Vec<(String, String)>,
-    /// Metrics.
-    pub metrics: Vec<Metric>,
-    /// Tags by key; a tag may change.
+    /// When it started; now, if nobody says.
+    pub start: Option<Micros>,
+    /// Anything else. Order is kept; the last value of a key counts.
     pub tags: Vec<(String, String)>,
+}
+
+/// A change of a run's head.
+#[derive(Debug, Clone, Default)]
+pub struct RunUpdate {
+    /// How it stands now.
+    pub status: Option<Status>,
+    /// When it ended.
+    pub end: Option<Micros>,
+    /// Another name; an empty one changes nothing.
+    pub name: Option<String>,
 }
 
 /// A file among a run's artifacts.
@@ -97,19 +88,6 @@ pub struct Artifact {
     pub blob: ContentHash,
     /// Its size.
     pub bytes: u64,
-}
-
-/// A data set that a run read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Input {
-    /// Such as `events`.
-    pub name: String,
-    /// Identity of its content.
-    pub digest: String,
-    /// Where it came from.
-    pub source: String,
-    /// What for, such as `training`.
-    pub context: String,
 }
 
 /// A run at a glance.
@@ -131,167 +109,164 @@ pub struct RunSummary {
     pub start: Micros,
     /// When it ended.
     pub end: Option<Micros>,
+    /// Whether it is active or deleted.
+    pub lifecycle: Lifecycle,
+    /// Where its artifacts are; empty for `EXPERIMENT/RUN/artifacts` in the server's own store.
+    pub artifact_location: String,
 }
 
-/// A run with everything it logged.
+/// The latest value of a metric: the last by step, then by time, then by value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Latest {
+    /// Such as `f1`.
+    pub key: String,
+    /// May be NaN or infinite.
+    pub value: f64,
+    /// When.
+    pub time: Micros,
+    /// Step of training, or 0.
+    pub step: i64,
+}
+
+/// A run with everything it logged, but for its artifacts and the history of its metrics.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
     /// At a glance.
     #[serde(flatten)]
     pub summary: RunSummary,
-    /// Parameters.
+    /// Parameters by key.
     pub params: BTreeMap<String, String>,
-    /// The last value of each metric: by step, then by time.
-    pub metrics: BTreeMap<String, f64>,
-    /// Tags.
+    /// The latest value of each metric, by key.
+    pub metrics: Vec<Latest>,
+    /// Tags by key.
     pub tags: BTreeMap<String, String>,
-    /// Artifacts by path.
-    pub artifacts: Vec<Artifact>,
     /// Data sets read.
-    pub inputs: Vec<Input>,
+    pub datasets: Vec<DatasetInput>,
+    /// Logged models read.
+    pub models_in: Vec<ModelLink>,
+    /// Logged models made.
+    pub models_out: Vec<ModelLink>,
 }
 
-const RUN_COLUMNS: &str = "run_id, experiment_id, name, status, source, user_name, start_us, end_us";
+impl Run {
+    /// The latest value of a metric.
+    pub fn metric(&self, key: &str) -> Option<f64> {
+        self.metrics.iter().find(|metric| metric.key == key).map(|metric| metric.value)
+    }
+}
+
+/// What [`summary`] reads, from `runs r JOIN experiments e`.
+pub(crate) const RUN_COLUMNS: &str = "r.run_id, r.experiment_id, r.name, r.status, r.source, r.user_name, r.start_us, \
+                                      r.end_us, r.lifecycle, e.artifact_location, r.rid";
+pub(crate) const RUN_FROM: &str = "runs r JOIN experiments e ON e.experiment_id = r.experiment_id";
 
 impl Tracking {
-    /// The experiment of that name; makes it if there is none.
-    ///
-    /// # Errors
-    /// [`TrackingError`]: the name is empty or too long.
-    pub fn experiment(&self, name: &str) -> Result<Experiment, TrackingError> {
-        self.check_key(name, "the name of an experiment")?;
-        let find = |tx: &mut dyn Tx| -> Result<Option<Experiment>, TrackingError> {
-            let sql = "SELECT experiment_id, name, created_us FROM experiments WHERE name = $1";
-            let row = tx.query_one(sql, &[name.into()])?;
-            row.map(|row| Ok(Experiment { experiment_id: row.text(0)?, name: row.text(1)?, created: row.int(2)? }))
-                .transpose()
-        };
-        if let Some(found) = self.store.catalog().read(|tx| find(tx))? {
-            return Ok(found);
-        }
-        self.store.catalog().write(|tx| {
-            if let Some(found) = find(tx)? {
-                return Ok(found);
-            }
-            let next = tx.query_one("SELECT MAX(CAST(experiment_id AS BIGINT)) + 1 FROM experiments", &[])?;
-            let id = next.map(|row| row.int(0)).transpose()?.unwrap_or(1).to_string();
-            let now = self.clock.now();
-            tx.execute(
-                "INSERT INTO experiments (experiment_id, name, created_us, updated_us) VALUES ($1, $2, $3, $3)",
-                &[Value::from(&id), name.into(), Value::Int(now)],
-            )?;
-            Ok(Experiment { experiment_id: id, name: name.to_owned(), created: now })
-        })
-    }
-
-    /// Every experiment, by number.
-    ///
-    /// # Errors
-    /// [`TrackingError::Store`].
-    pub fn experiments(&self) -> Result<Vec<Experiment>, TrackingError> {
-        let sql = "SELECT experiment_id, name, created_us FROM experiments ORDER BY CAST(experiment_id AS BIGINT)";
-        let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &[])?))?;
-        rows.iter()
-            .map(|row| Ok(Experiment { experiment_id: row.text(0)?, name: row.text(1)?, created: row.int(2)? }))
-            .collect()
-    }
-
     /// Starts a run; returns its id.
     ///
     /// # Errors
-    /// [`TrackingError::ExperimentNotFound`] and what [`Tracking::log`] can refuse of its tags.
+    /// [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`], and what [`Tracking::log`] can refuse of
+    /// its tags.
     pub fn start_run(&self, experiment_id: &str, new: &NewRun) -> Result<String, TrackingError> {
         let id = self.ids.next();
-        let batch = Batch { tags: new.tags.clone().into_iter().collect(), ..Batch::default() };
-        self.check_batch(&batch)?;
-        self.store.catalog().write(|tx| {
-            let known = tx.query_one("SELECT 1 FROM experiments WHERE experiment_id = $1", &[experiment_id.into()])?;
-            if known.is_none() {
-                return Err(TrackingError::ExperimentNotFound(experiment_id.to_owned()));
+        let tagged = new.tags.iter().rev().find(|(key, _)| key == NAME_TAG).map(|(_, value)| value.as_str());
+        let name = match (new.name.as_str(), tagged.filter(|tag| !tag.is_empty())) {
+            ("", None) => made_up_name(&id),
+            ("", Some(tag)) => tag.to_owned(),
+            (name, Some(tag)) if name != tag => {
+                return Err(TrackingError::Invalid(format!(
+                    "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
+                     (run_name='{}', mlflow.runName='{}').",
+                    cut(name),
+                    cut(tag)
+                )));
             }
-            tx.execute(
+            (name, _) => name.to_owned(),
+        };
+        let mut batch = Batch { tags: new.tags.clone(), ..Batch::default() };
+        if tagged.is_none() {
+            batch.tags.push((NAME_TAG.to_owned(), name.clone()));
+        }
+        self.check_tags(&batch.tags)?;
+        self.store.catalog().write(|tx| {
+            experiments::must_be_active(&experiments::find(tx, experiment_id)?)?;
+            let row = tx.query_one(
                 "INSERT INTO runs (run_id, experiment_id, name, status, source, user_name, start_us)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING rid",
                 &[
                     Value::from(&id),
                     experiment_id.into(),
-                    Value::from(&new.name),
+                    Value::from(&name),
                     Status::Running.name().into(),
                     Value::from(&new.source),
                     Value::from(&new.user),
-                    Value::Int(self.clock.now()),
+                    Value::Int(new.start.unwrap_or_else(|| self.clock.now())),
                 ],
             )?;
-            write_batch(tx, &id, &batch)
+            let rid = row.map(|row| row.int(0)).transpose()?.unwrap_or_default();
+            write_batch(tx, rid, &id, &batch)
         })?;
         Ok(id)
     }
 
-    /// Logs parameters, metrics and tags, all or none.
+    /// Changes a run's head.
     ///
     /// # Errors
-    /// [`TrackingError::RunNotFound`], [`TrackingError::ParamChanged`], [`TrackingError::TooMuch`],
-    /// [`TrackingError::BadName`].
-    pub fn log(&self, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
-        self.check_batch(batch)?;
+    /// [`TrackingError::RunNotFound`], [`TrackingError::NotActive`].
+    pub fn update_run(&self, run_id: &str, update: &RunUpdate) -> Result<RunSummary, TrackingError> {
         self.store.catalog().write(|tx| {
-            must_exist(tx, run_id)?;
-            write_batch(tx, run_id, batch)
-        })
-    }
-
-    /// Names a stored blob as one of a run's artifacts; a path that is taken gets the new content.
-    ///
-    /// # Errors
-    /// [`TrackingError::BadName`], [`TrackingError::RunNotFound`].
-    pub fn log_artifact(&self, run_id: &str, path: &str, blob: ContentHash, bytes: u64) -> Result<(), TrackingError> {
-        if let Some(reason) = path_problem(path).or(path.is_empty().then_some("it is empty")) {
-            return Err(TrackingError::BadName { value: cut(path), what: "an artifact's path", reason: reason.into() });
-        }
-        self.store.catalog().write(|tx| {
-            must_exist(tx, run_id)?;
+            let rid = active(tx, run_id)?;
+            let name = update.name.as_deref().filter(|name| !name.is_empty());
             tx.execute(
-                "INSERT INTO artifacts (run_id, path, blob, bytes) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (run_id, path) DO UPDATE SET blob = excluded.blob, bytes = excluded.bytes",
-                &[run_id.into(), path.into(), blob.into(), bytes.into()],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// Records a data set that a run read.
-    ///
-    /// # Errors
-    /// [`TrackingError::RunNotFound`].
-    pub fn log_input(&self, run_id: &str, input: &Input) -> Result<(), TrackingError> {
-        self.store.catalog().write(|tx| {
-            must_exist(tx, run_id)?;
-            tx.execute(
-                "INSERT INTO inputs (run_id, name, digest, source, context) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (run_id, name, digest) DO NOTHING",
+                "UPDATE runs SET status = COALESCE($2, status), end_us = COALESCE($3, end_us), name = COALESCE($4, name)
+                 WHERE rid = $1",
                 &[
-                    run_id.into(),
-                    Value::from(&input.name),
-                    Value::from(&input.digest),
-                    Value::from(&input.source),
-                    Value::from(&input.context),
+                    Value::Int(rid),
+                    update.status.map(Status::name).into(),
+                    update.end.map_or(Value::Null, Value::Int),
+                    name.into(),
                 ],
             )?;
-            Ok(())
+            if let Some(name) = name {
+                let tags = vec![(NAME_TAG.to_owned(), name.to_owned())];
+                write_batch(tx, rid, run_id, &Batch { tags, ..Batch::default() })?;
+            }
+            Ok(find(tx, run_id)?.1)
         })
     }
 
     /// Ends a run.
     ///
     /// # Errors
-    /// [`TrackingError::RunNotFound`].
+    /// [`TrackingError::RunNotFound`], [`TrackingError::NotActive`].
     pub fn end_run(&self, run_id: &str, status: Status) -> Result<(), TrackingError> {
+        let end = Some(self.clock.now());
+        self.update_run(run_id, &RunUpdate { status: Some(status), end, name: None }).map(drop)
+    }
+
+    /// Deletes a run; it can be restored until it is collected.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn delete_run(&self, run_id: &str) -> Result<(), TrackingError> {
+        self.set_lifecycle(run_id, Lifecycle::Deleted)
+    }
+
+    /// Brings a deleted run back.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn restore_run(&self, run_id: &str) -> Result<(), TrackingError> {
+        self.set_lifecycle(run_id, Lifecycle::Active)
+    }
+
+    fn set_lifecycle(&self, run_id: &str, to: Lifecycle) -> Result<(), TrackingError> {
+        let deleted = if to == Lifecycle::Deleted { Value::Int(self.clock.now()) } else { Value::Null };
         self.store.catalog().write(|tx| {
-            let changed = tx.execute(
-                "UPDATE runs SET status = $2, end_us = $3 WHERE run_id = $1",
-                &[run_id.into(), status.name().into(), Value::Int(self.clock.now())],
-            )?;
-            if changed == 0 { Err(TrackingError::RunNotFound(cut(run_id))) } else { Ok(()) }
+            let sql = "UPDATE runs SET lifecycle = $2, deleted_us = $3 WHERE run_id = $1";
+            match tx.execute(sql, &[run_id.into(), to.name().into(), deleted])? {
+                0 => Err(TrackingError::RunNotFound(cut(run_id))),
+                _ => Ok(()),
+            }
         })
     }
 
@@ -301,43 +276,20 @@ impl Tracking {
     /// [`TrackingError::RunNotFound`].
     pub fn run(&self, run_id: &str) -> Result<Run, TrackingError> {
         self.store.catalog().read(|tx| {
-            let id = [Value::from(run_id)];
-            let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run_id = $1");
-            let row = tx.query_one(&sql, &id)?.ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))?;
-            let mut pairs = |sql: &str| -> Result<BTreeMap<String, String>, TrackingError> {
-                tx.query(sql, &id)?.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
-            };
-            let params = pairs("SELECT key, value FROM params WHERE run_id = $1")?;
-            let tags = pairs("SELECT key, value FROM run_tags WHERE run_id = $1")?;
-            let metrics = tx
-                .query("SELECT key, value, is_nan FROM metrics WHERE run_id = $1 ORDER BY key, step, time_us, id", &id)?
-                .iter()
-                .map(|row| Ok((row.text(0)?, if row.int(2)? == 1 { f64::NAN } else { row.real(1)? })))
-                .collect::<Result<_, TrackingError>>()?;
-            let artifacts = tx
-                .query("SELECT path, blob, bytes FROM artifacts WHERE run_id = $1 ORDER BY path", &id)?
-                .iter()
-                .map(|row| Ok(Artifact { path: row.text(0)?, blob: row.hash(1)?, bytes: row.int(2)? as u64 }))
-                .collect::<Result<_, TrackingError>>()?;
-            let inputs = tx
-                .query("SELECT name, digest, source, context FROM inputs WHERE run_id = $1 ORDER BY name", &id)?
-                .iter()
-                .map(|row| {
-                    Ok(Input { name: row.text(0)?, digest: row.text(1)?, source: row.text(2)?, context: row.text(3)? })
-                })
-                .collect::<Result<_, TrackingError>>()?;
-            Ok(Run { summary: summary(&row)?, params, metrics, tags, artifacts, inputs })
+            let (rid, summary) = find(tx, run_id)?;
+            let mut runs = fill(tx, vec![(rid, summary)])?;
+            runs.pop().ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))
         })
     }
 
-    /// The newest runs, of one experiment or of all.
+    /// The newest active runs, of one experiment or of all.
     ///
     /// # Errors
     /// [`TrackingError::Store`].
     pub fn runs(&self, experiment_id: Option<&str>, most: u32) -> Result<Vec<RunSummary>, TrackingError> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS} FROM runs WHERE lifecycle = 'active' AND ($1 IS NULL OR experiment_id = $1)
-             ORDER BY start_us DESC, run_id DESC LIMIT $2"
+            "SELECT {RUN_COLUMNS} FROM {RUN_FROM} WHERE r.lifecycle = 'active' AND ($1 IS NULL OR r.experiment_id = $1)
+             ORDER BY r.start_us DESC, r.run_id DESC LIMIT $2"
         );
         let parameters = [experiment_id.into(), Value::from(most)];
         let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(&sql, &parameters)?))?;
@@ -349,136 +301,121 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::Store`].
     pub fn running_with_tag(&self, key: &str) -> Result<Vec<String>, TrackingError> {
-        let sql = "SELECT runs.run_id FROM runs JOIN run_tags ON run_tags.run_id = runs.run_id
+        let sql = "SELECT runs.run_id FROM runs JOIN run_tags ON run_tags.rid = runs.rid
                    WHERE runs.status = $1 AND run_tags.key = $2";
         let parameters = [Status::Running.name().into(), key.into()];
         let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &parameters)?))?;
         rows.iter().map(|row| Ok(row.text(0)?)).collect()
     }
-
-    /// Every value of a metric, by step and time.
-    ///
-    /// # Errors
-    /// [`TrackingError::Store`].
-    pub fn metric_history(&self, run_id: &str, key: &str) -> Result<Vec<Metric>, TrackingError> {
-        let sql = "SELECT value, is_nan, time_us, step FROM metrics WHERE run_id = $1 AND key = $2 ORDER BY step, time_us, id";
-        let rows =
-            self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &[run_id.into(), key.into()])?))?;
-        rows.iter()
-            .map(|row| {
-                let value = if row.int(1)? == 1 { f64::NAN } else { row.real(0)? };
-                Ok(Metric { key: key.to_owned(), value, time: row.int(2)?, step: row.int(3)? })
-            })
-            .collect()
-    }
-
-    fn check_batch(&self, batch: &Batch) -> Result<(), TrackingError> {
-        let limits = &self.limits;
-        let bound = |what: &str, found: usize, limit: u32| {
-            if found > limit as usize {
-                Err(TrackingError::TooMuch { what: what.to_owned(), found, limit })
-            } else {
-                Ok(())
-            }
-        };
-        bound("the number of metrics in a batch", batch.metrics.len(), limits.batch_metrics_max)?;
-        bound("the number of parameters in a batch", batch.params.len(), limits.batch_params_max)?;
-        bound("the number of tags in a batch", batch.tags.len(), limits.batch_params_max)?;
-        for metric in &batch.metrics {
-            self.check_key(&metric.key, "the key of a metric")?;
-        }
-        for (key, value) in &batch.params {
-            self.check_key(key, "the key of a parameter")?;
-            bound(
-                &format!("the length of parameter `{}`", cut(key)),
-                value.chars().count(),
-                limits.param_value_chars_max,
-            )?;
-        }
-        for (key, value) in &batch.tags {
-            self.check_key(key, "the key of a tag")?;
-            bound(&format!("the length of tag `{}`", cut(key)), value.chars().count(), limits.tag_value_chars_max)?;
-        }
-        Ok(())
-    }
-
-    fn check_key(&self, key: &str, what: &'static str) -> Result<(), TrackingError> {
-        let reason = if key.is_empty() {
-            "it is empty".to_owned()
-        } else if key.chars().count() > self.limits.key_chars_max as usize {
-            format!("it is longer than {} characters", self.limits.key_chars_max)
-        } else if key.chars().any(char::is_control) {
-            "it has control characters".to_owned()
-        } else {
-            return Ok(());
-        };
-        Err(TrackingError::BadName { value: cut(key), what, reason })
-    }
 }
 
-fn write_batch(tx: &mut dyn Tx, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
-    for (key, value) in &batch.params {
-        let sql = "SELECT value FROM params WHERE run_id = $1 AND key = $2";
-        let old = tx.query_one(sql, &[run_id.into(), key.into()])?.map(|row| row.text(0)).transpose()?;
-        match old {
-            Some(old) if old != *value => {
-                let (run, key) = (run_id.to_owned(), key.clone());
-                return Err(TrackingError::ParamChanged { run, key, old: cut(&old), new: cut(value) });
-            }
-            Some(_) => {}
-            None => {
-                let row = [run_id.into(), key.into(), value.into()];
-                tx.execute("INSERT INTO params (run_id, key, value) VALUES ($1, $2, $3)", &row)?;
-            }
-        }
-    }
-    for metric in &batch.metrics {
-        let nan = metric.value.is_nan();
-        tx.execute(
-            "INSERT INTO metrics (run_id, key, value, is_nan, step, time_us) VALUES ($1, $2, $3, $4, $5, $6)",
-            &[
-                run_id.into(),
-                Value::from(&metric.key),
-                Value::Real(if nan { 0.0 } else { metric.value }),
-                nan.into(),
-                Value::Int(metric.step),
-                Value::Int(metric.time),
-            ],
-        )?;
-    }
-    for (key, value) in &batch.tags {
-        tx.execute(
-            "INSERT INTO run_tags (run_id, key, value) VALUES ($1, $2, $3)
-             ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value",
-            &[run_id.into(), key.into(), value.into()],
-        )?;
-    }
-    Ok(())
+/// The number and the head of a run, also of a deleted one.
+pub(crate) fn find(tx: &mut dyn Tx, run_id: &str) -> Result<(i64, RunSummary), TrackingError> {
+    let sql = format!("SELECT {RUN_COLUMNS} FROM {RUN_FROM} WHERE r.run_id = $1");
+    let row = tx.query_one(&sql, &[run_id.into()])?.ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))?;
+    Ok((row.int(10)?, summary(&row)?))
 }
 
-fn must_exist(tx: &mut dyn Tx, run_id: &str) -> Result<(), TrackingError> {
-    match tx.query_one("SELECT 1 FROM runs WHERE run_id = $1", &[run_id.into()])? {
-        Some(_) => Ok(()),
-        None => Err(TrackingError::RunNotFound(cut(run_id))),
+/// The number of a run that may be written to.
+pub(crate) fn active(tx: &mut dyn Tx, run_id: &str) -> Result<i64, TrackingError> {
+    let row = tx.query_one("SELECT rid, lifecycle FROM runs WHERE run_id = $1", &[run_id.into()])?;
+    let row = row.ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))?;
+    if row.text(1)? != Lifecycle::Active.name() {
+        return Err(TrackingError::NotActive { what: "run", id: cut(run_id) });
     }
+    Ok(row.int(0)?)
 }
 
-fn summary(row: &Row) -> Result<RunSummary, TrackingError> {
+/// A run's head from its row of [`RUN_COLUMNS`].
+pub(crate) fn summary(row: &Row) -> Result<RunSummary, TrackingError> {
+    let (run_id, experiment_id) = (row.text(0)?, row.text(1)?);
+    let location = row.text(9)?;
+    let artifact_location = if location.is_empty() {
+        location
+    } else {
+        format!("{}/{run_id}/artifacts", location.trim_end_matches('/'))
+    };
     Ok(RunSummary {
-        run_id: row.text(0)?,
-        experiment_id: row.text(1)?,
+        run_id,
+        experiment_id,
         name: row.text(2)?,
-        status: Status::from_name(&row.text(3)?),
+        status: Status::from_name(&row.text(3)?).unwrap_or(Status::Failed),
         source: row.text(4)?,
         user: row.text(5)?,
-        start: row.int(6)?,
+        start: row.opt_int(6)?.unwrap_or(0),
         end: row.opt_int(7)?,
+        lifecycle: Lifecycle::from_name(&row.text(8)?),
+        artifact_location,
     })
 }
 
-/// A text from outside, short enough for a message.
-pub(crate) fn cut(text: &str) -> String {
-    text.chars().take(100).collect()
+/// Runs whose details are read by one query of each kind.
+const FILL_AT_ONCE: usize = 500;
+
+/// Adds to runs what they logged, in a handful of queries however many they are; their order is kept.
+pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec<Run>, TrackingError> {
+    let mut runs = Vec::with_capacity(heads.len());
+    for heads in heads.chunks(FILL_AT_ONCE) {
+        let rids: Vec<Value> = heads.iter().map(|(rid, _)| Value::Int(*rid)).collect();
+        let place: BTreeMap<i64, usize> = heads.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
+        runs.extend(heads.iter().map(|(_, summary)| Run {
+            summary: summary.clone(),
+            params: BTreeMap::new(),
+            metrics: Vec::new(),
+            tags: BTreeMap::new(),
+            datasets: Vec::new(),
+            models_in: Vec::new(),
+            models_out: Vec::new(),
+        }));
+        let among = among(rids.len());
+        for row in tx.query(&format!("SELECT rid, key, value FROM params WHERE rid IN {among}"), &rids)? {
+            runs[place[&row.int(0)?]].params.insert(row.text(1)?, row.text(2)?);
+        }
+        for row in tx.query(&format!("SELECT rid, key, value FROM run_tags WHERE rid IN {among}"), &rids)? {
+            runs[place[&row.int(0)?]].tags.insert(row.text(1)?, row.text(2)?);
+        }
+        let sql = format!("SELECT rid, key, value, is_nan, time_us, step FROM latest_metrics WHERE rid IN {among} ORDER BY rid, key");
+        for row in tx.query(&sql, &rids)? {
+            let value = if row.int(3)? == 1 { f64::NAN } else { row.real(2)? };
+            let latest = Latest { key: row.text(1)?, value, time: row.int(4)?, step: row.int(5)? };
+            runs[place[&row.int(0)?]].metrics.push(latest);
+        }
+        for (rid, dataset) in read_datasets(tx, &rids)? {
+            runs[place[&rid]].datasets.push(dataset);
+        }
+        for (rid, direction, link) in read_models(tx, &rids)? {
+            let run = &mut runs[place[&rid]];
+            match direction {
+                Direction::Input => run.models_in.push(link),
+                Direction::Output => run.models_out.push(link),
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// `($1, $2, …)`, padded so that few statements serve every length: SQLite keeps prepared statements by their text.
+pub(crate) fn among(count: usize) -> String {
+    let list: Vec<String> = (1..=count).map(|n| format!("${n}")).collect();
+    format!("({})", list.join(", "))
+}
+
+/// A name for a run that was given none: two words and a number that follow from its id.
+fn made_up_name(id: &str) -> String {
+    const HOW: [&str; 32] = [
+        "able", "amber", "bold", "brisk", "calm", "clever", "crisp", "deft", "eager", "fair", "fleet", "gentle",
+        "glad", "hardy", "jolly", "keen", "lively", "lucid", "merry", "mild", "neat", "nimble", "plucky", "proud",
+        "quick", "quiet", "sharp", "sleek", "smart", "spry", "stout", "swift",
+    ];
+    const WHO: [&str; 32] = [
+        "auk", "badger", "bear", "crane", "crow", "deer", "dove", "eel", "elk", "finch", "fox", "gull", "hare",
+        "hawk", "heron", "ibis", "jay", "kite", "lark", "lynx", "mink", "mole", "newt", "otter", "owl", "pike",
+        "quail", "raven", "seal", "stoat", "tern", "wren",
+    ];
+    let hash = ContentHash::of(id.as_bytes());
+    let bytes = hash.as_bytes();
+    let number = u16::from_le_bytes([bytes[2], bytes[3]]) % 1000;
+    format!("{}-{}-{number}", HOW[usize::from(bytes[0]) % HOW.len()], WHO[usize::from(bytes[1]) % WHO.len()])
 }
 
 #[cfg(test)]
@@ -489,6 +426,7 @@ mod tests {
     use plinth_store::{Access, Store};
 
     use super::*;
+    use crate::Metric;
 
     fn tracking() -> (tempfile::TempDir, Tracking) {
         let dir = tempfile::tempdir().unwrap();
@@ -497,7 +435,7 @@ mod tests {
     }
 
     fn metric(key: &str, value: f64, step: i64) -> Metric {
-        Metric { key: key.into(), value, time: 1, step }
+        Metric { key: key.into(), value, time: 1, step, model: None }
     }
 
     #[test]
@@ -520,8 +458,8 @@ mod tests {
         tracking.end_run(&id, Status::Finished).unwrap();
         let run = tracking.run(&id).unwrap();
         assert_eq!((run.summary.status, run.summary.end), (Status::Finished, Some(7)));
-        assert!(run.metrics["f1"].is_nan() && run.metrics["loss"].is_infinite());
-        assert_eq!(run.artifacts[0].blob, blob);
+        assert!(run.metric("f1").unwrap().is_nan() && run.metric("loss").unwrap().is_infinite());
+        assert_eq!(tracking.run_artifacts(&id).unwrap()[0].blob, blob);
         assert_eq!(tracking.metric_history(&id, "f1").unwrap().len(), 2);
         assert_eq!(tracking.runs(Some("1"), 10).unwrap().len(), 1);
         assert!(tracking.runs(Some("0"), 10).unwrap().is_empty());
@@ -539,10 +477,10 @@ mod tests {
         tracking.log(&id, &params("1")).unwrap();
         let mut changed = params("2");
         changed.params.insert(0, ("c".into(), "3".into()));
-        assert!(matches!(tracking.log(&id, &changed), Err(TrackingError::ParamChanged { .. })));
+        assert!(matches!(tracking.log(&id, &changed), Err(TrackingError::ParamsChanged { .. })));
         assert!(!tracking.run(&id).unwrap().params.contains_key("c"));
         let long = Batch { params: vec![("k".into(), "x".repeat(6001))], ..Batch::default() };
-        assert!(matches!(tracking.log(&id, &long), Err(TrackingError::TooMuch { found: 6001, limit: 6000, .. })));
+        assert!(matches!(tracking.log(&id, &long), Err(TrackingError::TooLong { limit: 6000, .. })));
     }
 
     #[test]

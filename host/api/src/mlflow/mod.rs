@@ -1,93 +1,217 @@
-//! MLflow's scoring protocol.
+//! MLflow's REST API over a tracking store.
+//!
+//! Each noun has a file with its handlers and its [`Route`]s. A handler reads [`Fields`], asks the domain, and writes
+//! JSON; it runs on a blocking thread, because the catalog blocks. Which route needs which right stands beside the
+//! route, and is checked before the handler is called.
 
-mod csv;
-mod payload;
+mod artifacts;
+mod error;
+mod experiments;
+mod fields;
+mod metrics;
+mod page;
+mod runs;
+mod server;
+mod wire;
+
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    Router,
+    body::{Body, Bytes},
+    extract::{RawPathParams, Request, State},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
+    routing::{MethodFilter, on},
 };
-use plinth_core::codes;
-use plinth_ext::Batch;
+use plinth_tracking::Tracking;
+use serde::Serialize;
 
-use crate::{
-    App,
-    encode::{View, json, list},
-    error::{ApiError, Surface},
-    request::{Call, answer},
-};
+use self::{error::MlflowError, fields::Fields};
 
-/// What a body is written in.
+/// What every handler shares.
+#[derive(Clone)]
+pub struct Tracker {
+    tracking: Tracking,
+    config: Arc<TrackerConfig>,
+}
+
+/// How a tracking server behaves.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// Size of a JSON body; artifacts have no such bound.
+    pub body_bytes_max: usize,
+    /// Size of one artifact.
+    pub artifact_bytes_max: u64,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self { body_bytes_max: 64 << 20, artifact_bytes_max: 100 << 30 }
+    }
+}
+
+impl Tracker {
+    /// A server over a tracking store.
+    pub fn new(tracking: Tracking, config: TrackerConfig) -> Self {
+        Self { tracking, config: Arc::new(config) }
+    }
+}
+
+/// One request, on its way to a handler.
+struct Call<'a> {
+    tracking: &'a Tracking,
+    fields: Fields,
+}
+
+/// An answer: JSON that is written already.
+struct Answer(Vec<u8>);
+
+impl Answer {
+    fn of(value: &impl Serialize) -> Result<Self, MlflowError> {
+        serde_json::to_vec(value).map(Self).map_err(|error| {
+            MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
+        })
+    }
+
+    fn empty() -> Self {
+        Self(b"{}".to_vec())
+    }
+}
+
+type Handler = fn(&Call<'_>) -> Result<Answer, MlflowError>;
+
+/// What a caller must be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Csv,
+enum Need {
+    /// See a thing.
+    Read(Thing),
+    /// Change a thing.
+    Edit(Thing),
+    /// Decide what is in production.
+    Approve(Thing),
+    /// Delete for good, manage users.
+    Admin,
 }
 
-pub(crate) async fn invocations(State(app): State<App>, request: Request) -> Response {
-    let check = |headers: &HeaderMap, _: &_| format(headers).map(drop);
-    let work = |call: &mut Call, headers: &HeaderMap, body: &bytes::Bytes| {
-        let deployment = std::sync::Arc::clone(call.deployment());
-        let signature = deployment.scorer().signature();
-        let rows = match format(headers)? {
-            Format::Json => payload::read(signature, body, call.rows_max())?,
-            Format::Csv => csv::read(signature, body, call.rows_max())?,
-        };
-        Ok(predictions(&call.score(&rows)?))
-    };
-    answer(&app, Surface::Mlflow, request, check, work).await
+/// What a request is about: the field that names it decides which experiment or model that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thing {
+    /// Everything, or what the handler itself narrows down to what the caller may see.
+    All,
+    /// `experiment_id`
+    Experiment,
+    /// `run_id` or `run_uuid`
+    Run,
+    /// `name`, of a registered model
+    Model,
+    /// `model_id`, of a logged model
+    LoggedModel,
+    /// `trace_id` or `request_id`
+    Trace,
 }
 
-pub(crate) async fn ping() -> impl IntoResponse {
-    (StatusCode::OK, "\n")
+/// One endpoint.
+struct Route {
+    method: Method,
+    /// Below `/api/2.0`, `/api/3.0` and their `/ajax-api` twins.
+    path: &'static str,
+    need: Need,
+    handler: Handler,
 }
 
-pub(crate) async fn version() -> impl IntoResponse {
-    (StatusCode::OK, env!("CARGO_PKG_VERSION"))
+impl Route {
+    const fn new(method: Method, path: &'static str, need: Need, handler: Handler) -> Self {
+        Self { method, path, need, handler }
+    }
+
+    const fn get(path: &'static str, need: Need, handler: Handler) -> Self {
+        Self::new(Method::GET, path, need, handler)
+    }
+
+    const fn post(path: &'static str, need: Need, handler: Handler) -> Self {
+        Self::new(Method::POST, path, need, handler)
+    }
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "application/json" => Ok(Format::Json),
-        "text/csv" => Ok(Format::Csv),
-        _ => {
-            let found = if given.is_empty() { "no content type".into() } else { format!("content type `{given}`") };
-            let message = format!("{found} is not accepted; send Content-Type: application/json or text/csv");
-            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message))
+/// Every noun's routes.
+const ROUTES: &[&[Route]] = &[experiments::ROUTES, runs::ROUTES, metrics::ROUTES, artifacts::ROUTES];
+
+/// Where MLflow's clients and its web interface look for the same endpoints.
+const PREFIXES: [&str; 4] = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"];
+
+/// The routes of a tracking server.
+pub fn tracking_router(tracker: Tracker) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES.iter().copied().flatten() {
+        let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
+        for prefix in PREFIXES {
+            let endpoint = move |State(tracker): State<Tracker>, parameters: RawPathParams, request: Request| {
+                answer(tracker, route, parameters, request)
+            };
+            router = router.route(&format!("{prefix}{}", route.path), on(filter, endpoint));
         }
     }
+    router
+        .merge(artifacts::proxy())
+        .merge(server::routes())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(tracker)
 }
 
-/// `{"predictions": …}`: bare values if the model has one output, else an object for each row, as pandas writes
-/// records.
-fn predictions(scored: &Batch) -> Vec<u8> {
-    let views: Vec<View<'_>> = (0..scored.num_columns()).map(|index| View::of(scored, index)).collect();
-    let mut out = Vec::with_capacity(32 + scored.num_rows() * scored.num_columns() * 24);
-    out.extend_from_slice(b"{\"predictions\":");
-    if let [only] = &views[..] {
-        list(&mut out, b'[', b']', 0..scored.num_rows(), |out, row| only.write(out, row));
-    } else {
-        let keys: Vec<Vec<u8>> = scored
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| {
-                let mut key = Vec::new();
-                json(&mut key, &field.name);
-                key.push(b':');
-                key
-            })
-            .collect();
-        list(&mut out, b'[', b']', 0..scored.num_rows(), |out, row| {
-            list(out, b'{', b'}', keys.iter().zip(&views), |out, (key, view)| {
-                out.extend_from_slice(key);
-                view.write(out, row);
-            });
-        });
+/// Reads a request, calls its handler on a blocking thread, writes the answer.
+async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathParams, request: Request) -> Response {
+    let path: HashMap<String, String> =
+        parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (head, body) = request.into_parts();
+    let body = match read(body, tracker.config.body_bytes_max).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
+    };
+    let work = move || {
+        let mut fields = match (route.method == Method::GET, head.uri.query()) {
+            (true, Some(query)) if !query.is_empty() => Fields::from_query(query),
+            _ => Fields::from_json(&body)?,
+        };
+        for (name, value) in &path {
+            fields.set(name, value);
+        }
+        (route.handler)(&Call { tracking: &tracker.tracking, fields })
+    };
+    match blocking(work).await {
+        Ok(Answer(body)) => json(body),
+        Err(error) => error.into_response(),
     }
-    out.push(b'}');
-    out
+}
+
+fn json(body: Vec<u8>) -> Response {
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Work that blocks, off the reactor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MlflowError> + Send + 'static,
+) -> Result<T, MlflowError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        // The panic itself was told on stderr.
+        Err(MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "a defect; the server's log says where"))
+    })
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, MlflowError> {
+    axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
+        let message = format!("the body broke off, or is larger than the {bytes_max} bytes allowed");
+        MlflowError::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_PARAMETER_VALUE", message)
+    })
+}
+
+async fn not_found(uri: Uri) -> MlflowError {
+    let message = format!("there is nothing at {}", uri.path());
+    MlflowError::new(StatusCode::NOT_FOUND, "ENDPOINT_NOT_FOUND", message)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> MlflowError {
+    let message = format!("{} does not take {method}", uri.path());
+    MlflowError::new(StatusCode::METHOD_NOT_ALLOWED, "BAD_REQUEST", message)
 }

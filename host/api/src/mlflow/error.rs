@@ -1,0 +1,128 @@
+//! Errors as MLflow's clients know them: `{"error_code": …, "message": …}`.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use plinth_core::{Class, Coded};
+use plinth_tracking::TrackingError;
+use serde_json::json;
+
+/// Why a request was not answered as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MlflowError {
+    pub(super) status: StatusCode,
+    /// MLflow's word for what went wrong.
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl MlflowError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// A value that cannot be.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER_VALUE", message)
+    }
+
+    /// Something that is not there.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
+    }
+
+    /// Something that is there already.
+    pub(super) fn exists(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "RESOURCE_ALREADY_EXISTS", message)
+    }
+
+    /// A part of MLflow that this server leaves out.
+    pub(super) fn left_out(what: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", format!("{what} is not offered by this server"))
+    }
+}
+
+impl From<TrackingError> for MlflowError {
+    fn from(error: TrackingError) -> Self {
+        use TrackingError as E;
+        match &error {
+            E::ExperimentNotFound(id) => Self::not_found(format!("No Experiment with id={id} exists")),
+            E::RunNotFound(id) => Self::not_found(format!("Run with id={id} not found")),
+            E::LoggedModelNotFound(id) => Self::not_found(format!("Logged model with ID '{id}' not found.")),
+            E::TagNotFound { key, owner } => Self::not_found(format!("No tag with name: {key} in {owner}")),
+            E::AlreadyExists(what) => Self::exists(format!("{what} already exists.")),
+            E::NotActive { what, id } => Self::invalid(format!(
+                "The {what} {id} must be in the 'active' state. Current state is deleted."
+            )),
+            E::ParamsChanged { run, changed } => Self::invalid(match &changed[..] {
+                [one] => format!(
+                    "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' \
+                     for run ID='{run}'. Attempted logging new value '{}'.",
+                    one.key, one.old, one.new
+                ),
+                many => {
+                    let list: Vec<String> = many
+                        .iter()
+                        .map(|p| format!("{{'key': '{}', 'old_value': '{}', 'new_value': '{}'}}", p.key, p.old, p.new))
+                        .collect();
+                    format!(
+                        "Changing param values is not allowed. Params were already logged='[{}]' for run ID='{run}'.",
+                        list.join(", ")
+                    )
+                }
+            }),
+            E::BadName { value, field, reason } => {
+                Self::invalid(format!("Invalid value {} for parameter '{field}' supplied: {reason}", json!(value)))
+            }
+            E::BadPath { .. } => Self::invalid(format!("Invalid path: {error}")),
+            E::TooLong { field, limit } => {
+                Self::invalid(format!("'{field}' exceeds the maximum length of {limit} characters"))
+            }
+            E::TooMuch { what, found, limit } => Self::invalid(format!(
+                "A batch logging request can contain at most {limit} {what}. Got {found} {what}. Please split up \
+                 {what} across multiple requests and try again."
+            )),
+            E::Invalid(message) => Self::invalid(message.clone()),
+            E::State(message) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INVALID_STATE", message.clone())
+                .with_status(StatusCode::BAD_REQUEST),
+            other => Self::coded(other),
+        }
+    }
+}
+
+impl MlflowError {
+    fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// By the class of its code.
+    pub(super) fn coded(error: &dyn Coded) -> Self {
+        let class = error.code().class();
+        let status = StatusCode::from_u16(class.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = match class {
+            Class::Usage | Class::BadInput | Class::Limit => "INVALID_PARAMETER_VALUE",
+            Class::NotFound => "RESOURCE_DOES_NOT_EXIST",
+            Class::Conflict => "RESOURCE_ALREADY_EXISTS",
+            Class::Denied => "PERMISSION_DENIED",
+            Class::Busy | Class::Unavailable => "TEMPORARILY_UNAVAILABLE",
+            _ => "INTERNAL_ERROR",
+        };
+        let message = match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        Self { status, code, message }
+    }
+}
+
+impl IntoResponse for MlflowError {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::error!(code = self.code, message = %self.message, "a request failed");
+        }
+        let body = json!({"error_code": self.code, "message": self.message}).to_string();
+        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}

@@ -1,0 +1,210 @@
+//! Runs: their life cycle, and what they log.
+
+use plinth_core::Micros;
+use plinth_tracking::{Batch, DatasetInput, Direction, MeasuredModel, Metric, ModelLink, NewRun, RunUpdate, Status};
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Call, MlflowError, Need, Route, Thing,
+    fields::{Fields, float, int, missing, wrong_type},
+    wire::{RunInfoWire, RunWire},
+};
+
+type Outcome = Result<Answer, MlflowError>;
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::post("/mlflow/runs/create", Need::Edit(Thing::Experiment), create),
+    Route::get("/mlflow/runs/get", Need::Read(Thing::Run), get),
+    Route::post("/mlflow/runs/update", Need::Edit(Thing::Run), update),
+    Route::post("/mlflow/runs/delete", Need::Edit(Thing::Run), delete),
+    Route::post("/mlflow/runs/restore", Need::Edit(Thing::Run), restore),
+    Route::post("/mlflow/runs/log-parameter", Need::Edit(Thing::Run), log_param),
+    Route::post("/mlflow/runs/log-metric", Need::Edit(Thing::Run), log_metric),
+    Route::post("/mlflow/runs/set-tag", Need::Edit(Thing::Run), set_tag),
+    Route::post("/mlflow/runs/delete-tag", Need::Edit(Thing::Run), delete_tag),
+    Route::post("/mlflow/runs/log-batch", Need::Edit(Thing::Run), log_batch),
+    Route::post("/mlflow/runs/log-inputs", Need::Edit(Thing::Run), log_inputs),
+    Route::post("/mlflow/runs/outputs", Need::Edit(Thing::Run), log_outputs),
+];
+
+fn create(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let experiment_id = fields.text("experiment_id")?.filter(|id| !id.is_empty()).unwrap_or("0");
+    let new = NewRun {
+        name: fields.text_or_empty("run_name")?.to_owned(),
+        source: String::new(),
+        user: fields.text_or_empty("user_id")?.to_owned(),
+        start: Some(micros("start_time", fields.int("start_time")?.unwrap_or(0))?),
+        tags: fields.pairs("tags")?,
+    };
+    let run = call.tracking.run(&call.tracking.start_run(experiment_id, &new)?)?;
+    Answer::of(&json!({"run": RunWire::of(&run)}))
+}
+
+fn get(call: &Call<'_>) -> Outcome {
+    let run = call.tracking.run(call.fields.run_id()?)?;
+    Answer::of(&json!({"run": RunWire::of(&run)}))
+}
+
+fn update(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let update = RunUpdate {
+        status: status(fields)?,
+        end: fields.int("end_time")?.map(|time| micros("end_time", time)).transpose()?,
+        name: fields.text("run_name")?.map(str::to_owned),
+    };
+    let summary = call.tracking.update_run(fields.run_id()?, &update)?;
+    Answer::of(&json!({"run_info": RunInfoWire::of(&summary)}))
+}
+
+/// By name, or by MLflow's number for it.
+fn status(fields: &Fields) -> Result<Option<Status>, MlflowError> {
+    let Some(value) = fields.get("status") else { return Ok(None) };
+    let found = match value {
+        Value::String(name) => Status::from_name(name),
+        other => int(other).and_then(|n| usize::try_from(n - 1).ok()).and_then(|n| Status::ALL.get(n).copied()),
+    };
+    found.map(Some).ok_or_else(|| wrong_type("status", value))
+}
+
+fn delete(call: &Call<'_>) -> Outcome {
+    call.tracking.delete_run(call.fields.run_id()?)?;
+    Ok(Answer::empty())
+}
+
+fn restore(call: &Call<'_>) -> Outcome {
+    call.tracking.restore_run(call.fields.run_id()?)?;
+    Ok(Answer::empty())
+}
+
+fn log_param(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let param = (fields.required("key")?.to_owned(), fields.text_or_empty("value")?.to_owned());
+    call.tracking.log(fields.run_id()?, &Batch { params: vec![param], ..Batch::default() })?;
+    Ok(Answer::empty())
+}
+
+fn log_metric(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let run_id = fields.run_id()?;
+    let text = |name: &str| Ok::<_, MlflowError>(fields.text(name)?.filter(|text| !text.is_empty()).map(str::to_owned));
+    let dataset = text("dataset_name")?.zip(text("dataset_digest")?);
+    let metric = Metric {
+        key: fields.required("key")?.to_owned(),
+        value: fields.float("value")?.ok_or_else(|| missing("value"))?,
+        time: micros("timestamp", fields.required_int("timestamp")?)?,
+        step: fields.int("step")?.unwrap_or(0),
+        model: text("model_id")?.map(|model_id| MeasuredModel { model_id, dataset }),
+    };
+    call.tracking.log(run_id, &Batch { metrics: vec![metric], ..Batch::default() })?;
+    Ok(Answer::empty())
+}
+
+fn set_tag(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let tag = (fields.required("key")?.to_owned(), fields.text_or_empty("value")?.to_owned());
+    call.tracking.log(fields.run_id()?, &Batch { tags: vec![tag], ..Batch::default() })?;
+    Ok(Answer::empty())
+}
+
+fn delete_tag(call: &Call<'_>) -> Outcome {
+    call.tracking.delete_tag(call.fields.run_id()?, call.fields.required("key")?)?;
+    Ok(Answer::empty())
+}
+
+fn log_batch(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let run_id = fields.run_id()?;
+    let metrics = fields.list("metrics")?.iter().enumerate().map(|(at, item)| batch_metric(at, item));
+    let batch = Batch {
+        metrics: metrics.collect::<Result<_, _>>()?,
+        params: fields.pairs("params")?,
+        tags: fields.pairs("tags")?,
+    };
+    call.tracking.log(run_id, &batch)?;
+    Ok(Answer::empty())
+}
+
+fn batch_metric(at: usize, item: &Value) -> Result<Metric, MlflowError> {
+    let field = |name: &str| format!("metrics[{at}].{name}");
+    let part = |name: &str| item.get(name).filter(|value| !value.is_null());
+    let text = |name: &str| match part(name) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+        None | Some(Value::String(_)) => Ok(None),
+        Some(other) => Err(wrong_type(&field(name), other)),
+    };
+    let whole = |name: &str, value: &Value| int(value).ok_or_else(|| wrong_type(&field(name), value));
+    let key = text("key")?.ok_or_else(|| missing(&field("key")))?;
+    let value = part("value").ok_or_else(|| missing(&field("value")))?;
+    let time = part("timestamp").ok_or_else(|| missing(&field("timestamp")))?;
+    let dataset = text("dataset_name")?.zip(text("dataset_digest")?);
+    Ok(Metric {
+        key,
+        value: float(value).ok_or_else(|| wrong_type(&field("value"), value))?,
+        time: micros(&field("timestamp"), whole("timestamp", time)?)?,
+        step: part("step").map_or(Ok(0), |step| whole("step", step))?,
+        model: text("model_id")?.map(|model_id| MeasuredModel { model_id, dataset }),
+    })
+}
+
+fn log_inputs(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let datasets = fields.list("datasets")?.iter().enumerate().map(|(at, item)| dataset(at, item));
+    let datasets = datasets.collect::<Result<Vec<_>, _>>()?;
+    let models = links(fields, Direction::Input)?;
+    call.tracking.log_inputs(fields.run_id()?, &datasets, &models)?;
+    Ok(Answer::empty())
+}
+
+fn log_outputs(call: &Call<'_>) -> Outcome {
+    let models = links(&call.fields, Direction::Output)?;
+    call.tracking.log_inputs(call.fields.run_id()?, &[], &models)?;
+    Ok(Answer::empty())
+}
+
+fn links(fields: &Fields, direction: Direction) -> Result<Vec<(Direction, ModelLink)>, MlflowError> {
+    fields
+        .list("models")?
+        .iter()
+        .map(|item| {
+            let model_id = item.get("model_id").and_then(Value::as_str).filter(|id| !id.is_empty());
+            let model_id = model_id.ok_or_else(|| missing("models.model_id"))?.to_owned();
+            Ok((direction, ModelLink { model_id, step: item.get("step").and_then(int).unwrap_or(0) }))
+        })
+        .collect()
+}
+
+fn dataset(at: usize, item: &Value) -> Result<DatasetInput, MlflowError> {
+    let dataset = item.get("dataset").ok_or_else(|| missing(&format!("datasets[{at}].dataset")))?;
+    let optional = |name: &str| match dataset.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(wrong_type(&format!("datasets[{at}].dataset.{name}"), other)),
+    };
+    let required = |name: &str| {
+        let text = optional(name)?.filter(|text| !text.is_empty());
+        text.ok_or_else(|| missing(&format!("datasets[{at}].dataset.{name}")))
+    };
+    let mut tags = Vec::new();
+    for tag in item.get("tags").and_then(Value::as_array).into_iter().flatten() {
+        let part = |part: &str| tag.get(part).and_then(Value::as_str).map(str::to_owned);
+        let key = part("key").ok_or_else(|| missing(&format!("datasets[{at}].tags.key")))?;
+        tags.push((key, part("value").unwrap_or_default()));
+    }
+    Ok(DatasetInput {
+        name: required("name")?,
+        digest: required("digest")?,
+        source_type: required("source_type")?,
+        source: required("source")?,
+        schema: optional("schema")?,
+        profile: optional("profile")?,
+        tags,
+    })
+}
+
+/// Milliseconds from a client as the catalog's microseconds.
+fn micros(field: &str, millis: i64) -> Result<Micros, MlflowError> {
+    millis.checked_mul(1_000).ok_or_else(|| {
+        MlflowError::invalid(format!("Invalid value {millis} for parameter '{field}' supplied: it is no time in milliseconds"))
+    })
+}

@@ -1,0 +1,47 @@
+//! What a client asks of the server itself.
+
+use axum::{
+    Router,
+    http::header,
+    response::IntoResponse,
+    routing::get,
+};
+use serde_json::json;
+
+use super::{Tracker, json as answer};
+
+/// The version of MLflow whose protocol this is: clients look at it before they use what is new.
+const MLFLOW_VERSION: &str = "3.17.2";
+
+pub(super) fn routes() -> Router<Tracker> {
+    let mut router = Router::new().route("/health", get(health)).route("/version", get(version));
+    for prefix in super::PREFIXES {
+        router = router.route(&format!("{prefix}/mlflow/server-info"), get(info));
+    }
+    router
+}
+
+async fn health() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK")
+}
+
+async fn version() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MLFLOW_VERSION)
+}
+
+async fn info() -> impl IntoResponse {
+    answer(
+        json!({
+            "store_type": "SqlStore",
+            "workspaces_enabled": false,
+            "trace_archival_enabled": false,
+            "multipart_uploads_enabled": false,
+            "multipart_downloads_enabled": false,
+            "presigned_upload_run_id_supported": false,
+            "presigned_upload_model_id_supported": false,
+            "features_enabled": {},
+        })
+        .to_string()
+        .into_bytes(),
+    )
+}

@@ -1,0 +1,93 @@
+//! MLflow's scoring protocol.
+
+mod csv;
+mod payload;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use plinth_core::codes;
+use plinth_ext::Batch;
+
+use crate::{
+    App,
+    encode::{View, json, list},
+    error::{ApiError, Surface},
+    request::{Call, answer},
+};
+
+/// What a body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+}
+
+pub(crate) async fn invocations(State(app): State<App>, request: Request) -> Response {
+    let check = |headers: &HeaderMap, _: &_| format(headers).map(drop);
+    let work = |call: &mut Call, headers: &HeaderMap, body: &bytes::Bytes| {
+        let deployment = std::sync::Arc::clone(call.deployment());
+        let signature = deployment.scorer().signature();
+        let rows = match format(headers)? {
+            Format::Json => payload::read(signature, body, call.rows_max())?,
+            Format::Csv => csv::read(signature, body, call.rows_max())?,
+        };
+        Ok(predictions(&call.score(&rows)?))
+    };
+    answer(&app, Surface::Mlflow, request, check, work).await
+}
+
+pub(crate) async fn ping() -> impl IntoResponse {
+    (StatusCode::OK, "\n")
+}
+
+pub(crate) async fn version() -> impl IntoResponse {
+    (StatusCode::OK, env!("CARGO_PKG_VERSION"))
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/json" => Ok(Format::Json),
+        "text/csv" => Ok(Format::Csv),
+        _ => {
+            let found = if given.is_empty() { "no content type".into() } else { format!("content type `{given}`") };
+            let message = format!("{found} is not accepted; send Content-Type: application/json or text/csv");
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message))
+        }
+    }
+}
+
+/// `{"predictions": …}`: bare values if the model has one output, else an object for each row, as pandas writes
+/// records.
+fn predictions(scored: &Batch) -> Vec<u8> {
+    let views: Vec<View<'_>> = (0..scored.num_columns()).map(|index| View::of(scored, index)).collect();
+    let mut out = Vec::with_capacity(32 + scored.num_rows() * scored.num_columns() * 24);
+    out.extend_from_slice(b"{\"predictions\":");
+    if let [only] = &views[..] {
+        list(&mut out, b'[', b']', 0..scored.num_rows(), |out, row| only.write(out, row));
+    } else {
+        let keys: Vec<Vec<u8>> = scored
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| {
+                let mut key = Vec::new();
+                json(&mut key, &field.name);
+                key.push(b':');
+                key
+            })
+            .collect();
+        list(&mut out, b'[', b']', 0..scored.num_rows(), |out, row| {
+            list(out, b'{', b'}', keys.iter().zip(&views), |out, (key, view)| {
+                out.extend_from_slice(key);
+                view.write(out, row);
+            });
+        });
+    }
+    out.push(b'}');
+    out
+}

@@ -1,0 +1,39 @@
+//! `plinth up`: the tracking server and model registry that MLflow's clients talk to.
+
+use std::{process::ExitCode, sync::Arc};
+
+use plinth_api::{Tracker, TrackerConfig};
+use plinth_core::{SystemClock, UuidIds};
+use plinth_store::{Access, Store};
+use plinth_tracking::Tracking;
+
+use crate::{
+    args::UpArgs,
+    config::Settings,
+    listen,
+    output::{Failure, Output, io_failure},
+};
+
+/// `plinth up`
+pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
+    let store = Arc::new(Store::open(&dir, Access::Shared)?);
+    let limits = settings.config.limits.tracking.clone();
+    let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
+    let tracker = Tracker::new(tracking, TrackerConfig::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .map_err(|error| io_failure("the server's threads", &error))?;
+    runtime.block_on(async {
+        let listener = listen::bind(&args.host, args.port).await?;
+        let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
+        let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
+        output.say(format!("listening on http://{bound}, state in {}", dir.display()));
+        let served = plinth_api::serve_tracking(listener, tracker, shutdown).await;
+        served.map_err(|error| io_failure("the server", &error))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

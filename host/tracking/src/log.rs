@@ -1,0 +1,261 @@
+//! What a run logs: parameters, metrics and tags, in batches that are written whole or not at all.
+
+use std::collections::HashMap;
+
+use plinth_core::Micros;
+use plinth_store::{Tx, Value};
+use serde::Serialize;
+
+use crate::{
+    Tracking, TrackingError,
+    logged_models::write_model_metrics,
+    names::{check_key, check_length, cut},
+    runs::{NAME_TAG, active, find},
+};
+
+/// One value of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metric {
+    /// Such as `f1`.
+    pub key: String,
+    /// May be NaN or infinite.
+    pub value: f64,
+    /// When.
+    pub time: Micros,
+    /// Step of training, or 0.
+    pub step: i64,
+    /// The logged model that it was measured on, if it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<MeasuredModel>,
+}
+
+/// What a metric was measured on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MeasuredModel {
+    /// A logged model.
+    pub model_id: String,
+    /// Name and digest of the data set, if they were told.
+    pub dataset: Option<(String, String)>,
+}
+
+/// What is logged at once: all of it or, on an error, nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Parameters by key.
+    pub params: Vec<(String, String)>,
+    /// Metrics.
+    pub metrics: Vec<Metric>,
+    /// Tags by key; a tag may change.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A parameter that has another value already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedParam {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub old: String,
+    /// The value refused.
+    pub new: String,
+}
+
+/// Points of a metric's history, and where the next page starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// By time, then step, then value.
+    pub points: Vec<Metric>,
+    /// How many points come before the next page; nothing if this is the last.
+    pub next: Option<u64>,
+}
+
+impl Tracking {
+    /// Logs parameters, metrics and tags, all or none.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`], [`TrackingError::NotActive`], [`TrackingError::ParamsChanged`],
+    /// [`TrackingError::TooMuch`], [`TrackingError::BadName`], [`TrackingError::TooLong`].
+    pub fn log(&self, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
+        self.check_batch(batch)?;
+        self.store.catalog().write(|tx| {
+            let rid = active(tx, run_id)?;
+            write_batch(tx, rid, run_id, batch)
+        })
+    }
+
+    /// Removes a tag of a run.
+    ///
+    /// # Errors
+    /// [`TrackingError::TagNotFound`], [`TrackingError::RunNotFound`], [`TrackingError::NotActive`].
+    pub fn delete_tag(&self, run_id: &str, key: &str) -> Result<(), TrackingError> {
+        self.store.catalog().write(|tx| {
+            let rid = active(tx, run_id)?;
+            match tx.execute("DELETE FROM run_tags WHERE rid = $1 AND key = $2", &[Value::Int(rid), key.into()])? {
+                0 => Err(TrackingError::TagNotFound { key: cut(key), owner: format!("run with id {}", cut(run_id)) }),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Values of a metric by time, then step, then value: `most` of them after the first `skip`.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn metric_page(&self, run_id: &str, key: &str, skip: u64, most: Option<u64>) -> Result<History, TrackingError> {
+        let sql = "SELECT value, is_nan, time_us, step FROM metric_points WHERE rid = $1 AND key = $2
+                   ORDER BY time_us, step, value, is_nan LIMIT $3 OFFSET $4";
+        let most = most.map_or(i64::MAX as u64, |most| most.min(i64::MAX as u64 - 1));
+        let rows = self.store.catalog().read::<_, TrackingError>(|tx| {
+            let (rid, _) = find(tx, run_id)?;
+            Ok(tx.query(sql, &[Value::Int(rid), key.into(), (most.saturating_add(1)).into(), skip.into()])?)
+        })?;
+        let next = (rows.len() as u64 > most).then(|| skip + most);
+        let points = rows.iter().take(usize::try_from(most).unwrap_or(usize::MAX)).map(|row| {
+            let value = if row.int(1)? == 1 { f64::NAN } else { row.real(0)? };
+            Ok(Metric { key: key.to_owned(), value, time: row.int(2)?, step: row.int(3)?, model: None })
+        });
+        Ok(History { points: points.collect::<Result<_, TrackingError>>()?, next })
+    }
+
+    /// Every value of a metric, by time, then step, then value.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn metric_history(&self, run_id: &str, key: &str) -> Result<Vec<Metric>, TrackingError> {
+        Ok(self.metric_page(run_id, key, 0, None)?.points)
+    }
+
+    fn check_batch(&self, batch: &Batch) -> Result<(), TrackingError> {
+        let limits = &self.limits;
+        let bound = |what: &'static str, found: usize, limit: u32| match found {
+            found if found > limit as usize => Err(TrackingError::TooMuch { what, found, limit }),
+            _ => Ok(()),
+        };
+        let (metrics, params, tags) = (batch.metrics.len(), batch.params.len(), batch.tags.len());
+        bound("metrics", metrics, limits.batch_metrics_max)?;
+        bound("params", params, limits.batch_params_max)?;
+        bound("tags", tags, limits.batch_params_max)?;
+        bound("metrics, params, and tags", metrics + params + tags, limits.batch_entities_max)?;
+        for (at, metric) in batch.metrics.iter().enumerate() {
+            check_key(&metric.key, || format!("metrics[{at}].name"))?;
+            check_length(&metric.key, limits.key_chars_max, || "Metric name".into())?;
+            if metric.time < 0 {
+                return Err(TrackingError::BadName {
+                    value: (metric.time / 1000).to_string(),
+                    field: format!("metrics[{at}].timestamp"),
+                    reason: format!(
+                        "metric '{}' (value={}). Timestamp must be a nonnegative long (64-bit integer) ",
+                        cut(&metric.key),
+                        metric.value
+                    ),
+                });
+            }
+        }
+        for (at, (key, value)) in batch.params.iter().enumerate() {
+            check_key(key, || format!("params[{at}].key"))?;
+            check_length(key, limits.key_chars_max, || "Param key".into())?;
+            check_length(value, limits.param_value_chars_max, || "Param value".into())?;
+        }
+        self.check_tags(&batch.tags)
+    }
+
+    pub(crate) fn check_tags(&self, tags: &[(String, String)]) -> Result<(), TrackingError> {
+        for (at, (key, value)) in tags.iter().enumerate() {
+            check_key(key, || format!("tags[{at}].key"))?;
+            check_length(key, self.limits.key_chars_max, || format!("tags[{at}].key"))?;
+            check_length(value, self.limits.tag_value_chars_max, || format!("tags[{at}].value"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a batch that was checked to a run that is there.
+pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
+    write_params(tx, rid, run_id, &batch.params)?;
+    write_metrics(tx, rid, &batch.metrics)?;
+    if batch.metrics.iter().any(|metric| metric.model.is_some()) {
+        write_model_metrics(tx, run_id, &batch.metrics)?;
+    }
+    for (key, value) in &batch.tags {
+        tx.execute(
+            "INSERT INTO run_tags (rid, key, value) VALUES ($1, $2, $3)
+             ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value",
+            &[Value::Int(rid), key.into(), value.into()],
+        )?;
+        if key == NAME_TAG {
+            tx.execute("UPDATE runs SET name = $2 WHERE rid = $1", &[Value::Int(rid), value.into()])?;
+        }
+    }
+    Ok(())
+}
+
+/// A parameter keeps its first value: the same again is no change, another is refused.
+fn write_params(
+    tx: &mut dyn Tx,
+    rid: i64,
+    run_id: &str,
+    params: &[(String, String)],
+) -> Result<(), TrackingError> {
+    let mut changed = Vec::new();
+    for (key, value) in params {
+        let added = tx.execute(
+            "INSERT INTO params (rid, key, value) VALUES ($1, $2, $3) ON CONFLICT (rid, key) DO NOTHING",
+            &[Value::Int(rid), key.into(), value.into()],
+        )?;
+        if added > 0 {
+            continue;
+        }
+        let sql = "SELECT value FROM params WHERE rid = $1 AND key = $2";
+        let old = tx.query_one(sql, &[Value::Int(rid), key.into()])?.map(|row| row.text(0)).transpose()?;
+        let old = old.unwrap_or_default();
+        if old != *value {
+            changed.push(ChangedParam { key: key.clone(), old, new: value.clone() });
+        }
+    }
+    if changed.is_empty() { Ok(()) } else { Err(TrackingError::ParamsChanged { run: cut(run_id), changed }) }
+}
+
+fn write_metrics(tx: &mut dyn Tx, rid: i64, metrics: &[Metric]) -> Result<(), TrackingError> {
+    // The last of each key by step, time and value; a number is later than a NaN.
+    let order = |metric: &Metric| (metric.step, metric.time, !metric.value.is_nan());
+    let mut latest: HashMap<&str, &Metric> = HashMap::new();
+    for metric in metrics {
+        let nan = metric.value.is_nan();
+        tx.execute(
+            "INSERT INTO metric_points (rid, key, time_us, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT DO NOTHING",
+            &[
+                Value::Int(rid),
+                Value::from(&metric.key),
+                Value::Int(metric.time),
+                Value::Int(metric.step),
+                Value::Real(if nan { 0.0 } else { metric.value }),
+                nan.into(),
+            ],
+        )?;
+        let found = latest.entry(&metric.key).or_insert(metric);
+        let later = order(metric).cmp(&order(found)).then(metric.value.total_cmp(&found.value));
+        if later.is_gt() {
+            *found = metric;
+        }
+    }
+    for metric in latest.into_values() {
+        let nan = metric.value.is_nan();
+        tx.execute(
+            "INSERT INTO latest_metrics (rid, key, value, is_nan, step, time_us) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,
+                step = excluded.step, time_us = excluded.time_us
+             WHERE (excluded.step, excluded.time_us, 1 - excluded.is_nan, excluded.value)
+                > (latest_metrics.step, latest_metrics.time_us, 1 - latest_metrics.is_nan, latest_metrics.value)",
+            &[
+                Value::Int(rid),
+                Value::from(&metric.key),
+                Value::Real(if nan { 0.0 } else { metric.value }),
+                nan.into(),
+                Value::Int(metric.step),
+                Value::Int(metric.time),
+            ],
+        )?;
+    }
+    Ok(())
+}
