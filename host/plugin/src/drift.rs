@@ -69,12 +69,7 @@ impl DriftAdapter {
     /// Asks a component for its drift tests.
     pub(crate) fn new(prepared: &Arc<Prepared>) -> Result<Self, PluginError> {
         let [describe, test] = prepared.exports(ExtensionPoint::DriftTest, ["describe", "test"])?;
-        let limits = prepared.limits.clone();
-        let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
-        let func: TypedFunc<(), (Vec<WireTestItem>,)> = instance.func(call, &describe)?;
-        let (found,) = instance.call(call, |store| func.call(store, ()))?;
-        let items = check_tests(found, &limits).map_err(|text| call.output_fault(&text))?;
+        let items = items::ask(prepared, &describe, check_tests)?;
         Ok(Self { prepared: prepared.clone(), test, items, options: OptionsCheck::default() })
     }
 }

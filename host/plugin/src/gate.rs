@@ -12,7 +12,7 @@ use crate::{
     items,
     manifest::ExtensionPoint,
     options::OptionsCheck,
-    wire::{WireItem, WireProblem, check_items, check_list, check_name},
+    wire::{WireProblem, check_items, check_list, check_name},
 };
 
 /// The gates of one component.
@@ -76,12 +76,7 @@ impl GateAdapter {
     /// Asks a component for its gates.
     pub(crate) fn new(prepared: &Arc<Prepared>) -> Result<Self, PluginError> {
         let [describe, evaluate] = prepared.exports(ExtensionPoint::Gate, ["describe", "evaluate"])?;
-        let limits = prepared.limits.clone();
-        let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
-        let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
-        let (found,) = instance.call(call, |store| func.call(store, ()))?;
-        let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
+        let items = items::ask(prepared, &describe, check_items)?;
         Ok(Self { prepared: prepared.clone(), evaluate, items, options: OptionsCheck::default() })
     }
 }

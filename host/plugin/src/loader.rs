@@ -14,7 +14,7 @@ use crate::{
     manifest::ExtensionPoint,
     objects::ObjectSource,
     options::OptionsCheck,
-    wire::{WireItem, WireProblem, WireSchema, check_items, check_list},
+    wire::{WireProblem, WireSchema, check_items, check_list},
 };
 
 /// The loaders of one component, bound to what they may read.
@@ -55,12 +55,7 @@ impl LoaderAdapter {
     pub(crate) fn new(prepared: &Arc<Prepared>, source: Arc<dyn ObjectSource>) -> Result<Self, PluginError> {
         let [describe, plan, open, next] = prepared
             .exports(ExtensionPoint::Loader, ["describe", "plan", "[static]reader.open", "[method]reader.next"])?;
-        let limits = prepared.limits.clone();
-        let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
-        let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
-        let (found,) = instance.call(call, |store| func.call(store, ()))?;
-        let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
+        let items = items::ask(prepared, &describe, check_items)?;
         Ok(Self { prepared: prepared.clone(), plan, open, next, items, options: OptionsCheck::default(), source })
     }
 

@@ -17,7 +17,7 @@ use crate::{
     landing::{Landed, Landing, rows_max},
     manifest::ExtensionPoint,
     options::OptionsCheck,
-    wire::{WireItem, WireProblem, WireSchema, check_items},
+    wire::{WireProblem, WireSchema, check_items},
 };
 
 /// The transforms of one component.
@@ -76,15 +76,10 @@ impl TransformAdapter {
                 "[method]fitted.apply",
             ],
         )?;
-        let limits = prepared.limits.clone();
-        let call = Call { plugin: &prepared.name, item: "", func: "describe" };
-        let mut instance = prepared.instantiate("", Lent::default(), Deadline::ordinary(&limits))?;
-        let func: TypedFunc<(), (Vec<WireItem>,)> = instance.func(call, &describe)?;
-        let (found,) = instance.call(call, |store| func.call(store, ()))?;
-        let items = check_items(found, &limits).map_err(|text| call.output_fault(&text))?;
+        let items = items::ask(prepared, &describe, check_items)?;
         let exports = Exports { start, update, partial, merge, end_pass, load, output, apply };
         let shared = Shared { prepared: prepared.clone(), exports, items, options: OptionsCheck::default() };
-        Ok(Self { shared: Arc::new(shared), deadline: Deadline::ordinary(&limits) })
+        Ok(Self { shared: Arc::new(shared), deadline: Deadline::ordinary(&prepared.limits) })
     }
 
     /// The same transforms under the deadline of online calls.
