@@ -148,3 +148,13 @@ pub(crate) fn io_failure(what: &str, error: &io::Error) -> Failure {
     };
     Failure::new(code, format!("{what}: {error}"))
 }
+
+/// The system refused to read a file that the user named.
+pub(crate) fn read_failure(path: &std::path::Path, error: &io::Error) -> Failure {
+    let failure = io_failure(&path.display().to_string(), error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure { code: codes::FILE_UNREADABLE, retryable: false, ..failure }
+            .hint("let the user who runs plinth read it"),
+        _ => failure,
+    }
+}

@@ -81,7 +81,7 @@ pub(crate) fn for_each_batch(
     mut take: impl FnMut(&Batch) -> Result<(), Failure>,
 ) -> Result<Schema, Failure> {
     let found = std::fs::canonicalize(path).map_err(|error| {
-        let failure = crate::output::io_failure(&path.display().to_string(), &error);
+        let failure = crate::output::read_failure(path, &error);
         if failure.code == codes::FILE_NOT_FOUND {
             Failure::new(codes::FILE_NOT_FOUND, format!("there is no file `{}`", path.display()))
         } else {

@@ -78,6 +78,7 @@ impl Coded for ExtError {
                 }
                 "bad-options" => codes::BAD_OPTIONS,
                 "file-not-found" => codes::FILE_NOT_FOUND,
+                "file-unreadable" => codes::FILE_UNREADABLE,
                 _ => codes::PLUGIN_PROBLEM,
             },
             Self::Fault { code, .. } => *code,

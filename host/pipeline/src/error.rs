@@ -136,7 +136,7 @@ pub enum PipelineError {
     /// The state directory could not be read or written.
     #[error(transparent)]
     Store(#[from] plinth_store::StoreError),
-    /// The operating system refused something.
+    /// The operating system refused to read something.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
         /// Such as `read`.
@@ -188,6 +188,7 @@ impl Coded for PipelineError {
             Self::Store(error) => error.code(),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::DISK_FULL,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => codes::FILE_NOT_FOUND,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => codes::FILE_UNREADABLE,
             Self::Io { .. } => codes::IO,
         }
     }
@@ -209,6 +210,9 @@ impl Coded for PipelineError {
             Self::Stage { failure, .. } => failure.error.hint(),
             Self::Interrupted { .. } => Some("finished stages are kept: run the same command again to go on".into()),
             Self::Store(error) => error.hint(),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("let the user who runs plinth read it".into())
+            }
             Self::Unreadable { .. } | Self::BadOverride { .. } | Self::Io { .. } => None,
         }
     }
@@ -232,4 +236,25 @@ fn by(user: &str) -> String {
 
 fn at(stage: &str) -> String {
     if stage.is_empty() { String::new() } else { format!(" in stage `{stage}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_unreadable_and_no_trouble_of_the_system() {
+        // Permissions do not bind a user who may do everything, so the system's answer is made up.
+        let refused = |kind: std::io::ErrorKind| PipelineError::Io {
+            action: "open",
+            path: "data.csv".into(),
+            source: kind.into(),
+        };
+        let denied = refused(std::io::ErrorKind::PermissionDenied);
+        assert_eq!(denied.code(), codes::FILE_UNREADABLE);
+        assert_eq!(denied.code().class().exit_code(), 5);
+        assert!(denied.to_string().starts_with("cannot open `data.csv`: "), "{denied}");
+        assert_eq!(refused(std::io::ErrorKind::NotFound).code(), codes::FILE_NOT_FOUND);
+        assert_eq!(refused(std::io::ErrorKind::TimedOut).code(), codes::IO);
+    }
 }

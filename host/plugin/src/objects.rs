@@ -14,7 +14,7 @@ pub trait ObjectSource: Send + Sync {
     /// Opens a source.
     ///
     /// # Errors
-    /// A problem with the code `file-not-found`, `denied` or `io`.
+    /// A problem with the code `file-not-found`, `file-unreadable`, `denied` or `io`.
     fn open(&self, uri: &str) -> Result<Arc<dyn ObjectRead>, Problem>;
 
     /// The URIs below a prefix, sorted.
@@ -162,6 +162,7 @@ fn denied(uri: &str) -> Problem {
 fn io_problem(uri: &str, error: &io::Error) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound => problem("file-not-found", format!("`{uri}` does not exist")),
+        io::ErrorKind::PermissionDenied => problem("file-unreadable", format!("`{uri}` may not be read: {error}")),
         _ => Problem { retryable: true, ..problem("io", format!("cannot read `{uri}`: {error}")) },
     }
 }
@@ -203,6 +204,18 @@ mod tests {
         let exact = FileObjects::new([root.join("secret")]);
         assert_eq!(code(exact.open(&at("secret"))), "opened");
         assert_eq!(code(exact.open(&at("in/sub/a.csv"))), "denied");
+    }
+
+    #[test]
+    fn what_the_system_refuses_has_a_code_by_its_kind() {
+        // Permissions do not bind a user who may do everything, so the system's answers are made up.
+        let told = |kind: io::ErrorKind| io_problem("a.csv", &kind.into());
+        let denied = told(io::ErrorKind::PermissionDenied);
+        assert_eq!((denied.code.as_str(), denied.retryable), ("file-unreadable", false));
+        assert!(denied.message.starts_with("`a.csv` may not be read: "), "{}", denied.message);
+        assert_eq!(told(io::ErrorKind::NotFound).code, "file-not-found");
+        let slow = told(io::ErrorKind::TimedOut);
+        assert_eq!((slow.code.as_str(), slow.retryable), ("io", true));
     }
 
     #[test]

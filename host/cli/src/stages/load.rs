@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use super::{options_text, thousands};
 use crate::{
     host::{Host, PluginRef},
-    output::io_failure,
+    output::read_failure,
 };
 
 /// Partitions that are read at once.
@@ -128,7 +128,7 @@ fn source_path(stage: &StageContext<'_>, source: &str) -> Result<PathBuf, StageF
             Err(NoFile { path, place: stage.stage.place(&["source"]).to_string(), near }.into())
         }
         Err(error) => {
-            let failure = io_failure(&path.display().to_string(), &error);
+            let failure = read_failure(&path, &error);
             Err(crate::host::HostError::from(failure).into())
         }
     }
