@@ -18,10 +18,10 @@ use crate::{
     cache::{Cache, Progress},
     drift::DriftAdapter,
     engine::{self, Clock},
-    fault::PluginError,
+    fault::{Deadline, PluginError},
     gate::GateAdapter,
     grants::Grants,
-    instance::{Prepared, Runtime, Totals},
+    instance::{Lent, Prepared, Runtime, Totals},
     loader::LoaderAdapter,
     manifest::{Anatomy, ExtensionPoint, Manifest},
     objects::ObjectSource,
@@ -229,6 +229,18 @@ impl Plugin {
         }
         let drift = Arc::new(DriftAdapter::new(&self.prepared(ExtensionPoint::DriftTest)?)?);
         Ok(self.0.drift.get_or_init(|| drift).clone())
+    }
+
+    /// Makes an instance and discards it: whether it can be made at all.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn try_instance(&self) -> Result<(), PluginError> {
+        let anatomy = &self.0.anatomy;
+        let point = anatomy.points.first().copied().ok_or_else(|| anatomy.wrong_world(ExtensionPoint::Transform))?;
+        let prepared = self.prepared(point)?;
+        prepared.instantiate("", Lent::default(), Deadline::ordinary(&prepared.limits))?;
+        Ok(())
     }
 
     fn transforms(&self) -> Result<Arc<TransformAdapter>, PluginError> {

@@ -7,6 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use plinth_ext::Model;
+use plinth_tensor::{OnnxModel, SessionOptions};
 use serde_json::{Value, json};
 
 use crate::{
@@ -42,7 +44,7 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let model =
         files.iter().find(|f| f["role"] == "model").and_then(|f| f["hash"].as_str()).context("the model file")?;
     let model = folder.path().join(".plinth/blobs").join(&model[..2]).join(&model[2..]);
-    let width = features_of(&version).context("the number of features")?;
+    let width = features_of(&model)?;
 
     let mut peer =
         Server::start(Command::new(std::env::current_exe()?).arg("peer-server").arg(&model), Channel::Stdout)?;
@@ -67,9 +69,11 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-fn features_of(version: &Value) -> Option<usize> {
-    let spec = &version["spec"];
-    spec["features"].as_array().map(Vec::len).or_else(|| spec["feature_count"].as_u64().map(|n| n as usize))
+/// How many features a model takes: what it says itself.
+fn features_of(model: &Path) -> Result<usize> {
+    let runtime = plinth_tensor::Runtime::start(&plinth_tensor::RuntimeConfig::default())?;
+    let model = OnnxModel::load(&runtime, &std::fs::read(model)?, &SessionOptions::default())?;
+    Ok(model.input().len())
 }
 
 /// The first row of the table, as a client sends it.
