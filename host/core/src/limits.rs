@@ -36,7 +36,7 @@ pub struct PluginLimits {
     pub online_call_ms_max: u64,
     /// Elements of one WebAssembly table.
     pub table_elements_max: u64,
-    /// Bytes that may cross from a guest in one call.
+    /// Bytes that one call may bring back from a guest; rows that go in several blocks count together.
     pub output_bytes_max: u64,
     /// Rows of one returned block.
     pub output_rows_max: u32,
@@ -58,6 +58,9 @@ pub struct PluginLimits {
     pub host_calls_per_second_max: u64,
     /// Resource handles a guest may hold at once.
     pub handles_max: u32,
+    /// Objects and tables a guest may hold open at once. Each is an open file of the host or an iterator with a batch in
+    /// memory, and a process may commonly have 1,024 files open: far fewer than handles.
+    pub open_readers_max: u32,
     /// Live instances of the process.
     pub instances_max: u32,
     /// Warm instances kept for one fitted transform; callers past that wait in line.
@@ -95,6 +98,7 @@ impl Default for PluginLimits {
             object_read_bytes_max: 8 << 20,
             host_calls_per_second_max: 1_000_000,
             handles_max: 10_000,
+            open_readers_max: 32,
             instances_max: 128,
             warm_instances_max: 8,
             breaker_faults_max: 5,

@@ -155,6 +155,11 @@ pub(crate) fn bad_output(text: impl Into<String>) -> wasmtime::Error {
     wasmtime::Error::from(OutputFault(text.into()))
 }
 
+/// More bytes came back than may cross in one call.
+#[derive(Debug, thiserror::Error)]
+#[error("more bytes than may cross in one call")]
+pub(crate) struct TooManyBytes;
+
 /// A guest went over a limit that the host counts.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}, more than the limit of {max}")]
@@ -277,7 +282,7 @@ fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) 
         return (codes::PLUGIN_MEMORY, message, raise(limit));
     }
     let text = format!("{error:#}");
-    if text.contains("fuel allocated for hostcalls") {
+    if text.contains("fuel allocated for hostcalls") || find::<TooManyBytes>(error).is_some() {
         let (max, limit) = state.crossing;
         let message = format!("`{func}` returned more than {max} bytes");
         return (codes::PLUGIN_OUTPUT, message, raise(limit));

@@ -63,7 +63,9 @@ struct OpenObject(Arc<dyn ObjectRead>);
 fn objects(linker: &mut Linker<State>) -> Result<()> {
     let mut objects = linker.instance("plinth:host/objects@0.1.0")?;
     objects.resource("object", ResourceType::host::<OpenObject>(), |mut store, rep| {
-        store.data_mut().resources.delete(Resource::<OpenObject>::new_own(rep))?;
+        let state = store.data_mut();
+        state.resources.delete(Resource::<OpenObject>::new_own(rep))?;
+        state.readers.closed();
         Ok(())
     })?;
     objects.func_wrap("[method]object.size", |mut store: StoreContextMut<'_, State>, (object,)| {
@@ -94,12 +96,16 @@ fn objects(linker: &mut Linker<State>) -> Result<()> {
         let uri = text(&store, &uri)?;
         let state = store.data_mut();
         state.meter.count()?;
+        state.readers.room()?;
         let opened = match &state.objects {
             Some(objects) => objects.open(&uri),
             None => Err(nothing_lent("objects")),
         };
         Ok((match opened {
-            Ok(object) => Ok(state.resources.push(OpenObject(object))?),
+            Ok(object) => {
+                state.readers.opened();
+                Ok(state.resources.push(OpenObject(object))?)
+            }
             Err(problem) => Err(wire_problem(problem)),
         },))
     })?;
@@ -157,7 +163,9 @@ impl OpenTable {
 fn tables(linker: &mut Linker<State>) -> Result<()> {
     let mut tables = linker.instance("plinth:host/tables@0.1.0")?;
     tables.resource("table", ResourceType::host::<OpenTable>(), |mut store, rep| {
-        store.data_mut().resources.delete(Resource::<OpenTable>::new_own(rep))?;
+        let state = store.data_mut();
+        state.resources.delete(Resource::<OpenTable>::new_own(rep))?;
+        state.readers.closed();
         Ok(())
     })?;
     tables.func_wrap("[method]table.schema", |mut store: StoreContextMut<'_, State>, (table,)| {
@@ -185,6 +193,7 @@ fn tables(linker: &mut Linker<State>) -> Result<()> {
         let name = text(&store, &name)?;
         let state = store.data_mut();
         state.meter.count()?;
+        state.readers.room()?;
         let opened = match &state.tables {
             None => Err(nothing_lent("tables")),
             Some(tables) => match tables.open(&name) {
@@ -197,7 +206,10 @@ fn tables(linker: &mut Linker<State>) -> Result<()> {
             },
         };
         Ok((match opened {
-            Ok((schema, batches)) => Ok(state.resources.push(open_table(schema, batches))?),
+            Ok((schema, batches)) => {
+                state.readers.opened();
+                Ok(state.resources.push(open_table(schema, batches))?)
+            }
             Err(problem) => Err(wire_problem(problem)),
         },))
     })

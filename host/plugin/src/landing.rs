@@ -21,7 +21,10 @@ use wasmtime::{
     },
 };
 
-use crate::{block::Layout, fault::bad_output};
+use crate::{
+    block::Layout,
+    fault::{TooManyBytes, bad_output},
+};
 
 thread_local! {
     static LANDING: RefCell<Option<Landing>> = const { RefCell::new(None) };
@@ -33,6 +36,8 @@ pub(crate) struct Landing {
     /// Rows that every block must bring together; none where the guest decides.
     expected: Option<usize>,
     rows_max: usize,
+    /// Bytes that may still come: wasmtime counts those of one block, and several blocks count together.
+    bytes_left: u64,
     /// Whether several blocks come: then every column has a buffer of its own, so that they can grow side by side.
     /// One block is copied list by list, and its columns share the buffers.
     several: bool,
@@ -71,6 +76,13 @@ pub(crate) struct RawBlock {
     validity: RawList<u8>,
 }
 
+impl RawBlock {
+    fn bytes_in_all(&self) -> u64 {
+        let lists = [self.f64s.bytes, self.f32s.bytes, self.s64s.bytes, self.bits.bytes, self.offsets.bytes];
+        (lists.iter().sum::<usize>() + self.bytes.bytes + self.validity.bytes) as u64
+    }
+}
+
 /// A list that was found to lie within memory, and not read yet.
 pub(crate) struct RawList<T> {
     start: usize,
@@ -91,6 +103,7 @@ impl Landing {
             layout,
             expected,
             rows_max,
+            bytes_left: u64::MAX,
             several: false,
             rows: 0,
             f64s: Vec::new(),
@@ -102,8 +115,9 @@ impl Landing {
         }
     }
 
-    /// Several blocks that together have `total` rows; each but the last has a multiple of 8.
-    pub(crate) fn several(layout: Arc<Layout>, total: usize, rows_max: usize) -> Self {
+    /// Several blocks that together have `total` rows and at most `bytes_max` bytes; each but the last has a multiple of
+    /// 8 rows.
+    pub(crate) fn several(layout: Arc<Layout>, total: usize, bytes_max: u64) -> Self {
         fn room<T>(columns: &[usize], len: usize) -> Vec<Vec<T>> {
             columns.iter().map(|_| Vec::with_capacity(len)).collect()
         }
@@ -119,7 +133,8 @@ impl Landing {
             s64s: room(&layout.s64s, total),
             bits: room(&layout.bits, total.div_ceil(8)),
             texts: texts.collect(),
-            ..Self::one(layout, None, rows_max)
+            bytes_left: bytes_max,
+            ..Self::one(layout, None, total)
         }
     }
 
@@ -165,6 +180,7 @@ impl Landing {
     fn take(&mut self, memory: &[u8], block: &RawBlock) -> Result<()> {
         let rows = block.rows as usize;
         self.check(rows, block)?;
+        self.bytes_left = self.bytes_left.checked_sub(block.bytes_in_all()).ok_or(TooManyBytes)?;
         let layout = self.layout.clone();
         let several = self.several;
         fill(&mut self.f64s, block.f64s.of(memory), layout.f64s.len(), several);
@@ -408,7 +424,8 @@ impl Finish {
     /// The values of the column at `place` among those of its physical type.
     fn values<T: ArrowNativeType>(&self, buffers: &[Buffer], place: usize) -> ScalarBuffer<T> {
         let (buffer, start) = if self.several { (place, 0) } else { (0, place * self.rows) };
-        ScalarBuffer::new(buffers[buffer].clone(), start, self.rows)
+        let width = size_of::<T>();
+        ScalarBuffer::from(buffers[buffer].slice_with_length(start * width, self.rows * width))
     }
 }
 
@@ -497,193 +514,5 @@ pub(crate) fn rows_max(limits: &PluginLimits) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow_array::{Array, cast::AsArray};
-    use plinth_ext::{Field, Schema};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::block::{Bits, Bytes, F32s, F64s, Offsets, Physical, S64s, Source, Validity, list_bytes};
-
-    /// A block laid out in a pretended guest memory.
-    #[derive(Default)]
-    struct Draft {
-        rows: u32,
-        f64s: Vec<f64>,
-        bits: Vec<u8>,
-        offsets: Vec<u32>,
-        bytes: Vec<u8>,
-        validity: Vec<u8>,
-    }
-
-    impl Draft {
-        fn land(&self, landing: &mut Landing) -> Result<()> {
-            let mut memory = Vec::new();
-            fn list<T>(memory: &mut Vec<u8>, bytes: &[u8]) -> RawList<T> {
-                let start = memory.len();
-                memory.extend_from_slice(bytes);
-                RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
-            }
-            let f64s: Vec<u8> = self.f64s.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let offsets: Vec<u8> = self.offsets.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let block = RawBlock {
-                rows: self.rows,
-                f64s: list(&mut memory, &f64s),
-                f32s: list(&mut memory, &[]),
-                s64s: list(&mut memory, &[]),
-                bits: list(&mut memory, &self.bits),
-                offsets: list(&mut memory, &offsets),
-                bytes: list(&mut memory, &self.bytes),
-                validity: list(&mut memory, &self.validity),
-            };
-            landing.take(&memory, &block)
-        }
-    }
-
-    fn layout(fields: &[(&str, Kind, bool)]) -> Arc<Layout> {
-        let fields = fields.iter().map(|(name, kind, nullable)| Field::new(*name, *kind, *nullable)).collect();
-        Arc::new(Layout::new(Schema::new(fields).unwrap()))
-    }
-
-    fn refused(layout: &Arc<Layout>, draft: &Draft) -> String {
-        let mut landing = Landing::one(layout.clone(), Some(2), 100);
-        match draft.land(&mut landing) {
-            Ok(()) => landing.finish().unwrap_err(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn blocks_whose_nulls_come_late_join_into_one_column() {
-        let layout = layout(&[("x", Kind::Float64, true), ("b", Kind::Boolean, false)]);
-        let mut landing = Landing::several(layout, 18, 100);
-        let first = Draft { rows: 8, f64s: vec![1.0; 8], bits: vec![0xff], ..Draft::default() };
-        let second = Draft { rows: 8, f64s: vec![2.0; 8], bits: vec![0], validity: vec![0xfe], ..Draft::default() };
-        let third = Draft { rows: 2, f64s: vec![3.0; 2], bits: vec![1], ..Draft::default() };
-        for draft in [first, second, third] {
-            landing.expect(draft.rows as usize);
-            draft.land(&mut landing).unwrap();
-        }
-        let batch = landing.finish().unwrap();
-        let x = batch.column(0).as_primitive::<arrow_array::types::Float64Type>();
-        assert_eq!((x.len(), x.null_count(), x.is_null(8), x.value(17)), (18, 1, true, 3.0));
-        let b = batch.column(1).as_boolean();
-        assert_eq!((b.true_count(), b.value(16), b.value(17)), (9, true, false));
-    }
-
-    #[test]
-    fn text_is_rebased_for_each_column_and_checked() {
-        let layout = layout(&[("a", Kind::Utf8, false), ("b", Kind::Utf8, false)]);
-        let good = Draft { rows: 2, offsets: vec![0, 2, 3, 3, 3, 5], bytes: "xxyé".into(), ..Draft::default() };
-        let mut landing = Landing::one(layout.clone(), Some(2), 100);
-        good.land(&mut landing).unwrap();
-        let batch = landing.finish().unwrap();
-        assert_eq!(batch.column(0).as_string::<i32>().value(1), "y");
-        assert_eq!(batch.column(1).as_string::<i32>().value(1), "é");
-        for (offsets, bytes, message) in [
-            (vec![0, 2, 1, 3, 3, 5], &b"xxyzz"[..], "the text offsets of column `a` decrease"),
-            (vec![0, 1, 2, 2, 3, 9], b"abc", "the text of column `b` ends at 9 of 3 bytes"),
-            (vec![0, 1, 2, 2, 3, 4], b"ab\xff\xff", "the text of column `b` is not UTF-8"),
-            (vec![0, 1, 2], b"ab", "`offsets` has 12 bytes where 2 columns of 2 rows have 24"),
-        ] {
-            let found = refused(&layout, &Draft { rows: 2, offsets, bytes: bytes.to_vec(), ..Draft::default() });
-            assert_eq!(found, message);
-        }
-    }
-
-    /// Rows of every kind of column, with nulls, seen through a slice so that bitmaps start within a byte.
-    fn any_batch() -> impl Strategy<Value = Batch> {
-        let field = (0..Kind::ALL.len(), any::<bool>());
-        (proptest::collection::vec(field, 0..6), 0..300_usize, 0..9_usize, any::<u64>()).prop_map(
-            |(fields, rows, skip, seed)| {
-                let total = rows + skip;
-                let value = |column: usize, row: usize| seed.wrapping_mul((row * 31 + column * 7 + 1) as u64) >> 7;
-                let columns = fields.iter().enumerate().map(|(index, (kind, nullable))| -> ArrayRef {
-                    let cell = |row: usize| {
-                        let value = value(index, row);
-                        (!(*nullable && value % 5 == 0)).then_some(value)
-                    };
-                    let cells = (0..total).map(cell);
-                    let text = cells.clone().map(|cell| cell.map(|v| "é".repeat((v % 4) as usize)));
-                    match Kind::ALL[*kind] {
-                        Kind::Boolean => Arc::new(cells.map(|v| v.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
-                        Kind::Int64 => Arc::new(cells.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
-                        Kind::TimestampUs => Arc::new(
-                            cells
-                                .map(|v| v.map(|v| v as i64))
-                                .collect::<TimestampMicrosecondArray>()
-                                .with_timezone("UTC"),
-                        ),
-                        Kind::Float32 => Arc::new(cells.map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
-                        Kind::Float64 => Arc::new(cells.map(|v| v.map(|v| v as f64)).collect::<Float64Array>()),
-                        Kind::Utf8 => Arc::new(text.collect::<StringArray>()),
-                        Kind::Binary => {
-                            Arc::new(text.collect::<Vec<_>>().iter().map(Option::as_ref).collect::<BinaryArray>())
-                        }
-                    }
-                });
-                let columns = columns.collect();
-                let fields = fields
-                    .iter()
-                    .enumerate()
-                    .map(|(index, (kind, nullable))| Field::new(format!("c{index}"), Kind::ALL[*kind], *nullable))
-                    .collect();
-                Batch::new(Schema::new(fields).unwrap(), columns, total).unwrap().slice(skip, rows)
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn rows_that_cross_and_come_back_are_the_same(batch in any_batch(), step in 1..4_usize) {
-            let step = step * 64;
-            let layout = Arc::new(Layout::new(batch.schema().clone()));
-            let rows = batch.num_rows();
-            let mut landing = if rows <= step {
-                Landing::one(layout.clone(), None, rows)
-            } else {
-                Landing::several(layout.clone(), rows, rows)
-            };
-            for start in (0..rows.max(1)).step_by(step) {
-                let len = step.min(rows - start);
-                let source = Source::new(&batch, &layout, start, len);
-                let mut memory = Vec::new();
-                fn list<P: Physical, T>(memory: &mut Vec<u8>, source: &Source<'_>) -> RawList<T> {
-                    let bytes = list_bytes::<P>(source);
-                    let start = memory.len();
-                    memory.extend_from_slice(&bytes);
-                    RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
-                }
-                let block = RawBlock {
-                    rows: len as u32,
-                    f64s: list::<F64s, _>(&mut memory, &source),
-                    f32s: list::<F32s, _>(&mut memory, &source),
-                    s64s: list::<S64s, _>(&mut memory, &source),
-                    bits: list::<Bits, _>(&mut memory, &source),
-                    offsets: list::<Offsets, _>(&mut memory, &source),
-                    bytes: list::<Bytes, _>(&mut memory, &source),
-                    validity: list::<Validity, _>(&mut memory, &source),
-                };
-                landing.expect(len);
-                landing.take(&memory, &block).unwrap();
-            }
-            prop_assert_eq!(landing.finish().unwrap(), batch);
-        }
-    }
-
-    #[test]
-    fn lengths_that_lie_are_refused() {
-        let layout = layout(&[("x", Kind::Float64, true)]);
-        let draft = |rows, floats, validity: &[u8]| Draft {
-            rows,
-            f64s: vec![0.0; floats],
-            validity: validity.to_vec(),
-            ..Draft::default()
-        };
-        assert_eq!(refused(&layout, &draft(3, 3, &[])), "3 rows for 2 rows");
-        assert_eq!(refused(&layout, &draft(2, 3, &[])), "`f64s` has 24 bytes where 1 columns of 2 rows have 16");
-        assert_eq!(refused(&layout, &draft(2, 2, &[1, 1])), "`validity` has 2 bytes where 1 columns of 2 rows have 1");
-        let bytes = Draft { bytes: b"x".to_vec(), ..draft(2, 2, &[]) };
-        assert_eq!(refused(&layout, &bytes), "`bytes` has 1 bytes and there is no text column");
-    }
-}
+#[path = "landing_tests.rs"]
+mod tests;

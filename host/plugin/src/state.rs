@@ -25,6 +25,7 @@ pub(crate) struct State {
     pub(crate) log: LogBook,
     pub(crate) meter: Meter,
     pub(crate) resources: ResourceTable,
+    pub(crate) readers: Readers,
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
     pub(crate) wasi: Option<(Box<WasiCtx>, Captured)>,
@@ -45,6 +46,7 @@ impl State {
             log: LogBook::new(plugin, limits.log_bytes_per_call_max),
             meter: Meter::new(limits.host_calls_per_second_max),
             resources,
+            readers: Readers { open: 0, max: limits.open_readers_max },
             objects: None,
             tables: None,
             wasi: None,
@@ -176,6 +178,37 @@ impl Meter {
             limit: "host-calls-per-second-max",
             code: codes::LIMIT_EXCEEDED,
         }))
+    }
+}
+
+/// Counts the objects and tables that a guest holds open.
+pub(crate) struct Readers {
+    open: u32,
+    max: u32,
+}
+
+impl Readers {
+    /// Whether one more may be opened; asked before the host opens anything for it.
+    pub(crate) fn room(&self) -> Result<()> {
+        if self.open < self.max {
+            return Ok(());
+        }
+        Err(Error::from(OverLimit {
+            what: format!("{} open objects and tables", u64::from(self.open) + 1),
+            max: u64::from(self.max),
+            limit: "open-readers-max",
+            code: codes::LIMIT_EXCEEDED,
+        }))
+    }
+
+    /// One was opened.
+    pub(crate) fn opened(&mut self) {
+        self.open += 1;
+    }
+
+    /// The guest let go of one.
+    pub(crate) fn closed(&mut self) {
+        self.open = self.open.saturating_sub(1);
     }
 }
 

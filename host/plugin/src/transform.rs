@@ -275,7 +275,7 @@ impl Fitted for Pool {
         let mut landing = if total <= step {
             Landing::one(self.output.clone(), None, total)
         } else {
-            Landing::several(self.output.clone(), total, total)
+            Landing::several(self.output.clone(), total, limits.output_bytes_max)
         };
         for (start, len) in parts(total, step) {
             landing.expect(len);

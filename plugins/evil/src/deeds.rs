@@ -34,6 +34,9 @@ pub fn commit(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// How often a hoarder opens what it opens.
+pub const HOARD: usize = 1_000;
+
 /// List entries for the misdeeds of every point and `own`.
 pub fn items(own: &[&str], options: &str) -> Vec<Item> {
     EVERYWHERE.iter().chain(own).map(|name| Item::new(*name, "Misbehaves on command", options)).collect()

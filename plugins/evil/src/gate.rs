@@ -3,12 +3,13 @@
 use plinth_sdk::{
     Gates, Item, Problem,
     gate::{Check, Evidence, Outcome},
+    tables,
 };
 
 use crate::deeds;
 
 /// Misdeeds of gates alone.
-pub const OWN: [&str; 4] = ["good", "no-checks", "many-checks", "huge-text"];
+pub const OWN: [&str; 5] = ["good", "no-checks", "many-checks", "huge-text", "hoard-tables"];
 
 /// The component's gates.
 pub struct Evil;
@@ -21,6 +22,12 @@ impl Gates for Evil {
     fn evaluate(name: &str, _evidence: &Evidence, _options: &str) -> Result<Vec<Check>, Problem> {
         deeds::check(name, &OWN)?;
         deeds::commit(name)?;
+        if name == "hoard-tables" {
+            let mut kept = Vec::new();
+            for _ in 0..deeds::HOARD {
+                kept.push(tables::open("data")?);
+            }
+        }
         let check = Check {
             name: "evil".into(),
             outcome: Outcome::Pass,

@@ -1,5 +1,5 @@
 //! A component that misbehaves on command: the name of an item is the misdeed. It exports all four extension points
-//! and imports nothing but the log.
+//! and imports the log, objects and tables.
 //!
 //! **Misdeeds of every point** ([`deeds`]). A transform commits them at `apply`, or where its option `at` says:
 //! `start`, `update`, `partial`, `merge`, `end-pass`, `load`, `output` or `apply`. A loader commits them at `plan`, or
@@ -32,6 +32,7 @@
 //! | `far-offsets` | the last offset of `evil` (text) is beyond its bytes |
 //! | `short-offsets` | the offsets of `evil` (text) lack one |
 //! | `short-bitmap` | the validity list is one byte, whatever the number of rows and columns |
+//! | `wide-text` | `evil` (text) holds 1 KiB in every row |
 //! | `nan-payload` | every float64 is a NaN with the payload 0xBADBAD and its sign set |
 //! | `impure` | every float64 grows by the number of calls made so far |
 //! | `wrong-schema` | `output` says one int64 column `evil`; the block is the input |
@@ -54,6 +55,8 @@
 //! | `many-partitions` | 1,000,000 partitions |
 //! | `huge-token` | a partition whose token is 64 MiB |
 //! | `same-names` | the schema has `x` twice |
+//! | `hoard-objects` | `plan` opens the source 1,000 times and closes it never |
+//! | `reopen-objects` | `plan` opens the source 1,000 times and closes it each time, which is no misdeed |
 //!
 //! **Gates** ([`gate`])
 //!
@@ -63,6 +66,7 @@
 //! | `no-checks` | judges without a single check |
 //! | `many-checks` | 1,000,000 checks that pass |
 //! | `huge-text` | one check whose `observed` is 64 MiB |
+//! | `hoard-tables` | opens the table `data` 1,000 times and closes it never, then passes |
 //!
 //! **Drift tests** ([`drift`])
 //!

@@ -3,14 +3,24 @@
 use plinth_sdk::{
     Block, Field, Item, Kind, Loaders, Problem, Schema,
     loader::{Partition, ReadPlan, Reader},
-    options,
+    objects, options,
 };
 
 use crate::deeds;
 
 /// Misdeeds of loaders alone.
-pub const OWN: [&str; 8] =
-    ["good", "endless", "empty-blocks", "too-many-rows", "short-f64s", "many-partitions", "huge-token", "same-names"];
+pub const OWN: [&str; 10] = [
+    "good",
+    "endless",
+    "empty-blocks",
+    "too-many-rows",
+    "short-f64s",
+    "many-partitions",
+    "huge-token",
+    "same-names",
+    "hoard-objects",
+    "reopen-objects",
+];
 
 const OPTIONS: &str =
     r#"{"type":"object","properties":{"at":{"enum":["plan","open","next"]}},"additionalProperties":false}"#;
@@ -23,9 +33,19 @@ impl Loaders for Evil {
         items()
     }
 
-    fn plan(name: &str, _source: &str, options: &str) -> Result<ReadPlan, Problem> {
+    fn plan(name: &str, source: &str, options: &str) -> Result<ReadPlan, Problem> {
         deeds::check(name, &OWN)?;
         commit_at("plan", name, options)?;
+        match name {
+            "hoard-objects" => {
+                let mut kept = Vec::new();
+                for _ in 0..deeds::HOARD {
+                    kept.push(objects::open(source)?);
+                }
+            }
+            "reopen-objects" => (0..deeds::HOARD).try_for_each(|_| objects::open(source).map(drop))?,
+            _ => {}
+        }
         let x = Field::new("x", Kind::Float64, false);
         let fields = if name == "same-names" { vec![x.clone(), x] } else { vec![x] };
         let partitions = match name {

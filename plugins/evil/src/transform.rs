@@ -7,7 +7,7 @@ use plinth_sdk::{Block, Field, Fitted, Fitting, Item, Kind, Problem, Schema, Ste
 use crate::deeds;
 
 /// Misdeeds of transforms alone.
-pub const OWN: [&str; 20] = [
+pub const OWN: [&str; 21] = [
     "good",
     "lying-lengths",
     "long-f64s",
@@ -21,6 +21,7 @@ pub const OWN: [&str; 20] = [
     "far-offsets",
     "short-offsets",
     "short-bitmap",
+    "wide-text",
     "nan-payload",
     "impure",
     "wrong-schema",
@@ -169,7 +170,8 @@ impl EvilFitted {
 }
 
 fn adds_text(name: &str) -> bool {
-    matches!(name, "huge-return" | "bad-utf8" | "split-utf8" | "falling-offsets" | "far-offsets" | "short-offsets")
+    ["huge-return", "bad-utf8", "split-utf8", "falling-offsets", "far-offsets", "short-offsets", "wide-text"]
+        .contains(&name)
 }
 
 /// Appends the column `evil`: `é` in every row, then the misdeed.
@@ -181,6 +183,7 @@ fn add_text(name: &str, rows: &mut Block) {
         match name {
             "huge-return" if row == 0 => rows.bytes.resize(start + (160 << 20), b'x'),
             "bad-utf8" => rows.bytes.push(0xff),
+            "wide-text" => rows.bytes.resize(rows.bytes.len() + 1024, b'x'),
             _ => rows.bytes.extend_from_slice("é".as_bytes()),
         }
         rows.offsets.push(rows.bytes.len() as u32);

@@ -43,6 +43,15 @@ pub(crate) fn plugin(host: &TestHost, name: &str, grants: &Grants) -> Plugin {
     host.host.load_file(&component(name), grants).unwrap()
 }
 
+/// The component that misbehaves, granted all that it asks for.
+pub(crate) fn evil(host: &TestHost) -> Plugin {
+    plugin(host, "evil", &evil_grants())
+}
+
+pub(crate) fn evil_grants() -> Grants {
+    Grants::of(["objects", "tables"])
+}
+
 /// `code: message` and the hint, as a snapshot.
 pub(crate) fn told(error: &dyn Coded) -> String {
     format!("{}: {error}\nhint: {}", error.code(), error.hint().unwrap_or_default())

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use plinth_core::PluginLimits;
-use plinth_ext::{Evidence, ExtError, Fitted, NoTables, Step};
-use plinth_plugin::{FileObjects, Grants};
+use plinth_ext::{Batch, Evidence, ExtError, Fitted, LentTable, NoTables, Step, Tables};
+use plinth_plugin::FileObjects;
 
-use crate::common::{TestHost, host, host_with, plugin, table, told};
+use crate::common::{self, TestHost, host, host_with, table, told};
 
 /// Small enough that every misdeed meets its limit quickly, and no rest between misdeeds.
 fn limits() -> PluginLimits {
@@ -23,7 +23,7 @@ fn limits() -> PluginLimits {
 
 fn evil() -> (TestHost, plinth_plugin::Plugin) {
     let host = host(limits());
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     (host, evil)
 }
 
@@ -67,7 +67,7 @@ fn a_loop_ends_at_the_deadline_of_an_online_call() {
 #[test]
 fn memory_ends_at_the_limit_of_the_instance() {
     let host = host(PluginLimits { call_ms_max: 60_000, memory_bytes_max: 64 << 20, ..limits() });
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     let rows = table(10);
     let bomb = evil.transform().unwrap().load("memory-bomb", b"", rows.schema()).unwrap();
     let told = told(&bomb.apply(&rows).unwrap_err());
@@ -86,7 +86,7 @@ fn memory_ends_at_the_limit_of_the_instance() {
 #[test]
 fn memory_of_all_instances_together_ends_at_its_limit() {
     let host = host(PluginLimits { memory_total_bytes_max: 8 << 20, call_ms_max: 60_000, ..limits() });
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     let rows = table(10);
     let fitted = evil.transform().unwrap().load("memory-bomb", b"", rows.schema()).unwrap();
     let error = fitted.apply(&rows).unwrap_err();
@@ -165,7 +165,7 @@ fn more_bytes_than_may_cross_are_refused() {
             .replace("{}", &limit.to_string())
     };
     let host = host(PluginLimits { memory_bytes_max: 1 << 30, ..limits() });
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     let rows = table(10);
     let fitted = evil.transform().unwrap().load("huge-return", b"", rows.schema()).unwrap();
     assert_eq!(
@@ -186,6 +186,58 @@ fn more_bytes_than_may_cross_are_refused() {
     );
     // After a fault the instance is not used again.
     assert_eq!(fitting.update(&rows).unwrap_err().to_string(), "evil/big-state: it failed in an earlier call");
+}
+
+#[test]
+fn the_bytes_of_several_blocks_count_together() {
+    // Blocks of some hundred rows, each of them well below the limit.
+    let host = host(PluginLimits { output_bytes_max: 4 << 20, block_bytes_target: 8 << 10, ..limits() });
+    let rows = table(5_000);
+    let wide = common::evil(&host).transform().unwrap().load("wide-text", b"", rows.schema()).unwrap();
+    assert_eq!(wide.apply(&table(1_000)).unwrap().num_rows(), 1_000);
+    assert_eq!(
+        told(&wide.apply(&rows).unwrap_err()),
+        "plugin-output: evil/wide-text: `fitted.apply` returned more than 4194304 bytes\n\
+         hint: if the plugin needs it, raise [limits.plugin] output-bytes-max in plinth.toml"
+    );
+    good_still_works(&common::evil(&host));
+}
+
+#[test]
+fn objects_and_tables_that_are_kept_open_are_bounded_in_number() {
+    let host = host(PluginLimits { open_readers_max: 16, ..limits() });
+    let evil = common::evil(&host);
+    let file = host.dir.path().join("source");
+    std::fs::write(&file, "x").unwrap();
+    let loader = evil.loader(Arc::new(FileObjects::new([file.clone()]))).unwrap();
+    let source = file.to_str().unwrap();
+    let stopped = |item: &str, func: &str| {
+        format!(
+            "limit-exceeded: evil/{item}: `{func}` stopped: 17 open objects and tables, more than the limit of 16\n\
+             hint: if the plugin needs it, raise [limits.plugin] open-readers-max in plinth.toml"
+        )
+    };
+    assert_eq!(told(&loader.plan("hoard-objects", source, "{}").unwrap_err()), stopped("hoard-objects", "plan"));
+    // What was closed again does not count.
+    assert_eq!(loader.plan("reopen-objects", source, "{}").unwrap().partitions.len(), 1);
+    let tables = Arc::new(OneTable(table(3)));
+    let error = evil.gate().unwrap().evaluate("hoard-tables", &Evidence::default(), "{}", tables).unwrap_err();
+    assert_eq!(told(&error), stopped("hoard-tables", "evaluate"));
+    good_still_works(&evil);
+}
+
+/// Lends one table, `data`.
+struct OneTable(Batch);
+
+impl Tables for OneTable {
+    fn names(&self) -> Vec<String> {
+        vec!["data".into()]
+    }
+
+    fn open(&self, name: &str) -> Result<Option<LentTable>, ExtError> {
+        let rows = self.0.clone();
+        Ok((name == "data").then(|| (rows.schema().clone(), Box::new(std::iter::once(Ok(rows))) as _)))
+    }
 }
 
 #[test]
@@ -262,7 +314,7 @@ fn nan_payloads_are_made_canonical_only_by_arithmetic_and_cross_as_they_are() {
 #[test]
 fn a_plugin_that_keeps_failing_rests() {
     let host = host(PluginLimits { breaker_faults_max: 3, breaker_rest_ms: 3_600_000, ..limits() });
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     let rows = table(3);
     let fitted = evil.transform().unwrap().load("lying-lengths", b"", rows.schema()).unwrap();
     let codes: Vec<String> =
@@ -273,7 +325,7 @@ fn a_plugin_that_keeps_failing_rests() {
 #[test]
 fn instances_are_bounded_in_number() {
     let host = host(PluginLimits { instances_max: 2, ..limits() });
-    let evil = plugin(&host, "evil", &Grants::none());
+    let evil = common::evil(&host);
     let transform = evil.transform().unwrap();
     let rows = table(3);
     let kept: Vec<Arc<dyn Fitted>> = (0..2).map(|_| transform.load("good", b"", rows.schema()).unwrap()).collect();
@@ -375,5 +427,5 @@ fn drift_tests_never_pass_on_nonsense() {
 #[test]
 fn the_deterministic_profile_runs_the_same_components() {
     let host = host_with(limits(), true);
-    good_still_works(&plugin(&host, "evil", &Grants::none()));
+    good_still_works(&common::evil(&host));
 }

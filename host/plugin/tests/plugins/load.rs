@@ -6,7 +6,7 @@ use plinth_core::{Coded, PluginLimits, codes};
 use plinth_ext::Transform;
 use plinth_plugin::{ExtensionPoint, Grants, Host, HostConfig, MANIFEST_SECTION, PluginError};
 
-use crate::common::{component, host, host_with_own_cache, plugin, table, told};
+use crate::common::{self, component, host, host_with_own_cache, plugin, table, told};
 
 fn load(text: &str, grants: &Grants) -> Result<plinth_plugin::Plugin, PluginError> {
     host(PluginLimits::default()).host.load("sample", wat::parse_str(text).unwrap(), grants)
@@ -154,7 +154,7 @@ fn a_tampered_cache_is_compiled_again_and_never_run() {
                 }
             })),
         });
-        let evil = host.load_file(&component("evil"), &Grants::none()).unwrap();
+        let evil = host.load_file(&component("evil"), &common::evil_grants()).unwrap();
         let rows = table(2);
         let good = evil.transform().unwrap().load("good", b"", rows.schema()).unwrap();
         assert_eq!(good.apply(&rows).unwrap(), rows);
@@ -186,7 +186,7 @@ fn a_cache_that_others_can_write_to_is_left_alone() {
     let cache = host.dir.path().join("cache");
     fs::create_dir(&cache).unwrap();
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(plugin(&host, "evil", &Grants::none()).transform().is_ok());
+    assert!(common::evil(&host).transform().is_ok());
     assert!(cached_files(&cache).is_empty());
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
     let again = crate::common::TestHost {
@@ -198,7 +198,7 @@ fn a_cache_that_others_can_write_to_is_left_alone() {
         }),
         dir: tempfile::tempdir().unwrap(),
     };
-    assert!(plugin(&again, "evil", &Grants::none()).transform().is_ok());
+    assert!(common::evil(&again).transform().is_ok());
     assert_eq!(cached_files(&cache).len(), 1);
     assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
 }
@@ -226,7 +226,7 @@ fn a_component_that_does_not_validate_is_told() {
 fn the_trait_objects_outlive_their_host() {
     let transform: std::sync::Arc<dyn Transform> = {
         let host = host(PluginLimits::default());
-        plugin(&host, "evil", &Grants::none()).transform().unwrap()
+        common::evil(&host).transform().unwrap()
     };
     assert!(transform.items().iter().any(|item| item.name == "good"));
 }

@@ -34,8 +34,15 @@ fn a_missing_plugin_gets_a_suggestion() {
 fn with_evil(item: &str) -> Project {
     let project = Project::empty();
     project.write("data.csv", "a,b\n1.5,2.5\n2.5,3.5\n3.5,4.5\n");
-    // Memory enough for a guest to make more than it may return.
-    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 2000\nmemory-bytes-max = 1073741824\n");
+    // One needs memory enough to make more than it may return; the others meet their limits sooner with less.
+    let memory = if item == "huge-return" { 1 << 30 } else { 64 << 20 };
+    project.write(
+        "plinth.toml",
+        format!(
+            "[limits.plugin]\ncall-ms-max = 2000\nmemory-bytes-max = {memory}\n\
+             [plugins.evil]\ngrant = [\"objects\", \"tables\"]\n"
+        ),
+    );
     project.write(
         "plinth.yaml",
         format!("name: evil\nstages:\n  load: {{kind: load, plugin: load-csv, source: data.csv}}\n  features: {{kind: features, data: load, plugin: evil, item: {item}, options: {{}}}}\n"),
