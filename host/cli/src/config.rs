@@ -192,6 +192,11 @@ impl Settings {
         self.project.join(&self.config.state_dir)
     }
 
+    /// Whether a flag, the environment or the file sets a leaf.
+    pub(crate) fn is_set(&self, path: &str) -> bool {
+        self.origins.contains_key(path)
+    }
+
     /// Every leaf: its path, its value as TOML, its origin.
     pub(crate) fn rows(&self) -> Vec<(String, String, String)> {
         leaves(&self.values, "")

@@ -34,13 +34,24 @@ pub(crate) fn doctor(repair: bool, settings: &Settings, output: Output) -> Resul
         hint: found.is_empty().then(|| "build the first-party plugins with `cargo xtask plugins`".into()),
     });
     let dir = settings.state_dir();
-    let findings = if dir.exists() { plinth_store::doctor(&dir, repair)? } else { Vec::new() };
-    let state = match (dir.exists(), findings.len()) {
-        (false, _) => format!("{} is not there yet; the first run makes it", dir.display()),
-        (true, 0) => format!("{} is whole", dir.display()),
-        (true, n) => format!("{n} findings in {}", dir.display()),
+    // On a new machine the usual directory is not there yet; one that somebody named should be.
+    let looked = if dir.exists() || settings.is_set("state-dir") {
+        plinth_store::doctor(&dir, repair).map(Some)
+    } else {
+        Ok(None)
     };
-    lines.push(Line { what: "state", good: findings.is_empty(), text: state, hint: None });
+    let state = match &looked {
+        Ok(None) => format!("{} is not there yet; the first run makes it", dir.display()),
+        Ok(Some(findings)) if findings.is_empty() => format!("{} is whole", dir.display()),
+        Ok(Some(findings)) => format!("{} findings in {}", findings.len(), dir.display()),
+        Err(error) => error.to_string(),
+    };
+    let good = looked.as_ref().is_ok_and(|findings| findings.as_ref().is_none_or(Vec::is_empty));
+    lines.push(Line { what: "state", good, text: state, hint: None });
+    let (findings, refused) = match looked {
+        Ok(findings) => (findings.unwrap_or_default(), None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
 
     let harm = findings.iter().filter(|finding| finding.harmful && !finding.repaired).count();
     let value = json!({
@@ -63,6 +74,9 @@ pub(crate) fn doctor(repair: bool, settings: &Settings, output: Output) -> Resul
             text
         })
         .map_err(|error| io_failure("stdout", &error))?;
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
     if harm > 0 {
         return Err(Failure::new(codes::BLOB_CORRUPT, format!("{harm} findings in {} mean a loss", dir.display()))
             .hint(if repair {

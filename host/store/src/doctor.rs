@@ -37,9 +37,13 @@ const REFERENCES: &[(&str, &str, &str)] = &[
 /// stage results that lost a blob are forgotten, so that the next run makes them again.
 ///
 /// # Errors
-/// [`StoreError`] if the directory cannot even be looked at; with `repair`, [`StoreError::InUse`].
+/// [`StoreError::NoDirectory`]; [`StoreError`] if the directory cannot even be looked at; with `repair`, [`StoreError::InUse`].
 pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     let access = if repair { Access::Writer { command: "plinth doctor --repair".into() } } else { Access::Shared };
+    // Opening makes what is not there, and a doctor makes nothing.
+    if !dir.is_dir() {
+        return Err(StoreError::NoDirectory { dir: dir.to_owned() });
+    }
     // Opening for repair sweeps them up; they are to be named all the same.
     let strays = Blobs::open(dir)?.strays(false)?;
     let store = Store::open(dir, access)?;
@@ -122,6 +126,18 @@ fn forget_stage(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_told_and_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("elsewhere");
+        for repair in [false, true] {
+            let error = doctor(&missing, repair).unwrap_err();
+            assert_eq!(error.to_string(), format!("there is no state directory {}", missing.display()));
+            assert_eq!(plinth_core::Coded::code(&error), plinth_core::codes::FILE_NOT_FOUND);
+            assert!(!missing.exists());
+        }
+    }
 
     #[test]
     fn a_blob_that_cannot_be_read_is_named_and_stays_where_it_is() {

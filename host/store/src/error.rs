@@ -19,6 +19,12 @@ pub enum StoreError {
         /// Process and command.
         owner: String,
     },
+    /// A state directory that was to be looked at is not there.
+    #[error("there is no state directory {}", dir.display())]
+    NoDirectory {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
     /// A newer Plinth wrote the catalog.
     #[error("{} has catalog version {found}, but this plinth knows only up to {known}", path.display())]
     NewerVersion {
@@ -130,6 +136,7 @@ impl Coded for StoreError {
     fn code(&self) -> Code {
         match self {
             Self::InUse { .. } => codes::STATE_IN_USE,
+            Self::NoDirectory { .. } => codes::FILE_NOT_FOUND,
             Self::NewerVersion { .. } => codes::STATE_VERSION,
             Self::BlobNotFound { .. } => codes::BLOB_NOT_FOUND,
             Self::BlobCorrupt { .. } | Self::Audit { .. } => codes::BLOB_CORRUPT,
@@ -149,6 +156,7 @@ impl Coded for StoreError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::NoDirectory { .. } => Some("check --state-dir; the first `plinth run` makes the directory".into()),
             Self::InUse { .. } => Some("wait until it has finished, or use another --state-dir".into()),
             Self::NewerVersion { .. } => Some("use the newer plinth, or another --state-dir".into()),
             Self::BlobCorrupt { .. } | Self::BlobNotFound { .. } => {

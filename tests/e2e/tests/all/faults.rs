@@ -92,6 +92,22 @@ fn a_full_disk_is_said_and_loses_nothing() {
 }
 
 #[test]
+fn a_doctor_makes_no_state_directory() {
+    let project = Project::empty();
+    // The usual place, before the first run: nothing is wrong with that.
+    let done = project.run(&["doctor"]);
+    done.succeeds();
+    assert!(done.stdout.contains("is not there yet"), "{}", done.stdout);
+    assert!(!project.path(".plinth").exists());
+    for arguments in [&["doctor", "--state-dir", "elsewhere"][..], &["doctor", "--repair", "--state-dir", "elsewhere"]]
+    {
+        let done = project.run(arguments);
+        done.fails(6, "file-not-found", &["there is no state directory", "elsewhere", "--state-dir"]);
+        assert!(!project.path("elsewhere").exists());
+    }
+}
+
+#[test]
 fn a_corrupted_blob_is_named_and_not_used() {
     let project = Project::churn();
     let report = project.json(&["run", "--stage", "split"]);
