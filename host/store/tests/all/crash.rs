@@ -1,7 +1,7 @@
 //! A writer that is killed at any moment loses nothing it has acknowledged.
 //!
-//! The writer is this test binary, started again with [`writer`] as its only test. A line on its standard output is
-//! an acknowledgement: it is written after the transaction, so whatever a line names must be there afterwards.
+//! The writer is this test binary, started again with the same test as its only one and [`DIR`] set: it then [`write`]s.
+//! A line on its standard output is an acknowledgement: it is written after the transaction, so whatever a line names must be there afterwards.
 
 use std::{
     collections::BTreeSet,
@@ -15,15 +15,17 @@ use plinth_core::ContentHash;
 use plinth_store::{Access, AuditEntry, Store, StoreError, append_audit, doctor, emit, verify_audit};
 
 const DIR: &str = "PLINTH_CRASH_DIR";
-const MODE: &str = "PLINTH_CRASH_MODE";
 const ROUNDS: u64 = 12;
 
 #[test]
 fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
+    if let Some(dir) = env::var_os(DIR) {
+        return write(Path::new(&dir));
+    }
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeSet::new();
     for round in 0..ROUNDS {
-        let (mut child, mut lines) = start(dir.path(), "loop");
+        let (mut child, mut lines) = start(dir.path(), "kill_9_at_any_moment_loses_nothing_that_was_acknowledged");
         // Spread over the work of a writer: after another number of acknowledgements each time, and then at another
         // place within the next one. 0 acknowledgements is a kill while the directory is being opened or filled.
         for _ in 0..round * 5 % 23 {
@@ -44,8 +46,12 @@ fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed() {
+    if let Some(dir) = env::var_os(DIR) {
+        return write_half(Path::new(&dir));
+    }
     let dir = tempfile::tempdir().unwrap();
-    let (mut child, mut lines) = start(dir.path(), "half");
+    let (mut child, mut lines) =
+        start(dir.path(), "the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed");
     acknowledgement(&mut lines).expect("it says when half of the blob is written");
     kill(&mut child);
     let left: Vec<_> = fs::read_dir(dir.path().join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -83,11 +89,11 @@ fn check(dir: &Path, acknowledged: &BTreeSet<ContentHash>) {
     assert_eq!(doctor(dir, false).unwrap(), []);
 }
 
-fn start(dir: &Path, mode: &str) -> (Child, BufReader<ChildStdout>) {
+/// Starts a test of this file again, as the writer.
+fn start(dir: &Path, test: &str) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "crash::writer", "--ignored", "--nocapture"])
+        .args(["--exact", &format!("crash::{test}"), "--nocapture"])
         .env(DIR, dir)
-        .env(MODE, mode)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -118,20 +124,21 @@ fn kill(child: &mut Child) {
     assert!(!status.success());
 }
 
-/// The writer. Does nothing unless one of the tests above started it.
-#[test]
-#[ignore = "started, and killed, by the other tests"]
-fn writer() {
-    let Some(dir) = env::var_os(DIR) else { return };
-    let store = Store::open(Path::new(&dir), Access::Writer { command: "crash test".into() }).unwrap();
-    if env::var(MODE).unwrap() == "half" {
-        let mut blob = store.blobs().writer().unwrap();
-        blob.write_all(&[7; 100_000]).unwrap();
-        println!("stored {}", ContentHash::of(b"half"));
-        // Until the kill, or until whoever should kill is gone.
-        let _ = std::io::stdin().read(&mut [0]);
-        return;
-    }
+/// A writer that stops in the middle of a blob and waits for its end.
+fn write_half(dir: &Path) {
+    let store = Store::open(dir, Access::Writer { command: "crash test".into() }).unwrap();
+    let mut blob = store.blobs().writer().unwrap();
+    blob.write_all(&[7; 100_000]).unwrap();
+    println!("\nstored {}", ContentHash::of(b"half"));
+    // Until the kill, or until whoever should kill is gone.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// A writer that goes on until it is killed.
+fn write(dir: &Path) {
+    let store = Store::open(dir, Access::Writer { command: "crash test".into() }).unwrap();
+    // The test harness may have begun a line.
+    println!();
     let first = store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT stage_key FROM stage_runs", &[]));
     for n in first.unwrap().len().. {
         // From a few bytes to some hundred thousand; no two alike.
