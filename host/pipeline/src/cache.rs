@@ -129,6 +129,29 @@ impl Cache {
         self.store.catalog().write(|tx| end_lease(tx, key))
     }
 
+    /// Removes the leases of processes that died: a stage that no later run wants would keep its lease for ever.
+    pub(crate) fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let leases =
+            self.store.catalog().read(|tx| tx.query("SELECT stage_key, owner, deadline_us FROM leases", &[]))?;
+        let mut dead = Vec::new();
+        for row in leases {
+            let (key, owner, until) = (row.text(0)?, row.text(1)?, row.int(2)?);
+            if until <= now || Owner::parse(&owner).0.is_none_or(|owner| !owner.is_alive()) {
+                dead.push([key.into(), owner.into(), until.into()]);
+            }
+        }
+        // Most runs find nothing, and a write waits for the disk.
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.store.catalog().write(|tx| {
+            // Each as it was seen: one that was taken over in between is another.
+            let sql = "DELETE FROM leases WHERE stage_key = $1 AND owner = $2 AND deadline_us = $3";
+            dead.iter().try_for_each(|lease| tx.execute(sql, lease).map(|_| ()))
+        })
+    }
+
     /// Files a result whose blobs are durable, and ends the lease, in one transaction.
     pub(crate) fn record(&self, filed: &Filed<'_>) -> Result<(), StoreError> {
         let Filed { key, pipeline, stage, run_id, outcome, elapsed } = *filed;
@@ -304,6 +327,25 @@ mod tests {
         other.acquire(key, "theirs").unwrap();
         let taken = mine.acquire(key, "mine").unwrap();
         assert!(matches!(taken, Acquired::Free { abandoned: Some(run) } if run == "theirs"));
+    }
+
+    #[test]
+    fn leases_of_the_dead_are_swept_and_those_of_the_living_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = cache(dir.path());
+        let parent = std::os::unix::process::parent_id();
+        let mut other = cache(dir.path());
+        let keys = ["mine", "living", "dead"].map(|name| ContentHash::of(name.as_bytes()));
+        mine.acquire(keys[0], "run").unwrap();
+        other.me = Owner { pid: parent, started: process_start(parent).unwrap() };
+        other.acquire(keys[1], "run").unwrap();
+        other.me.started += 1;
+        other.acquire(keys[2], "run").unwrap();
+        mine.sweep().unwrap();
+        let left = mine.store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT stage_key FROM leases", &[]));
+        let mut left: Vec<_> = left.unwrap().iter().map(|row| row.hash(0).unwrap()).collect();
+        left.sort_by_key(|key| keys.iter().position(|known| known == key));
+        assert_eq!(left, keys[..2]);
     }
 
     #[test]

@@ -118,6 +118,10 @@ pub fn run(
         }
         engine.work();
     });
+    // At the end, so that a stage whose process died is told of it when it is run again.
+    if let Err(error) = cache.sweep() {
+        tracing::warn!(%error, "leases of processes that died could not be removed");
+    }
     let state = engine.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
         Some(error) => Err(error),

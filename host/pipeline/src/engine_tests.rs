@@ -9,6 +9,7 @@ use std::{
 };
 
 use plinth_core::{Code, Coded, codes};
+use plinth_store::StoreError;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -205,6 +206,19 @@ fn a_stopped_run_says_so_and_gives_its_lease_back() {
     assert_eq!((error.code(), error.to_string().as_str()), (codes::INTERRUPTED, "stopped by the user in stage `two`"));
     bench.append.stop.store(false, Ordering::Relaxed);
     assert!(ran(&bench.run(&[]).unwrap()).contains(&"two"));
+}
+
+#[test]
+fn the_lease_of_a_dead_run_is_gone_after_the_next_although_no_stage_wants_it() {
+    let bench = Bench::new();
+    let store = bench.cache().store().clone();
+    let leases =
+        || store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT owner FROM leases", &[])).unwrap().len();
+    bench.run(&[]).unwrap();
+    let insert = "INSERT INTO leases (stage_key, owner, deadline_us) VALUES ('old', '1@0 gone', 9000000000000000)";
+    store.catalog().write::<_, StoreError>(|tx| tx.execute(insert, &[]).map(|_| ())).unwrap();
+    assert!(bench.run(&[]).unwrap().nothing_to_do());
+    assert_eq!(leases(), 0);
 }
 
 #[test]
