@@ -1,8 +1,9 @@
 //! What a command line says, as clap reads it; nothing here looks anything up.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use plinth_core::Micros;
 
 /// Trains, gates, registers, serves and watches models on one machine.
 #[derive(Debug, Parser)]
@@ -204,6 +205,7 @@ pub(crate) enum MonitorCommand {
     after_help = "Examples:\n  \
     plinth monitor check churn --current new.csv --report drift.html\n  \
     plinth monitor check churn --captured                                 what the server was asked\n  \
+    plinth monitor check churn --captured --since 2h                      what it was asked lately\n  \
     plinth monitor check churn --current new.csv --retrain --approve      on drift, train, gate and promote"
 )]
 pub(crate) struct MonitorCheckArgs {
@@ -216,6 +218,9 @@ pub(crate) struct MonitorCheckArgs {
     /// Use the requests that the server captured
     #[arg(long)]
     pub(crate) captured: bool,
+    /// Only requests captured since: a duration back from now, such as 2h or 7days, or an RFC 3339 time
+    #[arg(long, value_name = "WHEN", requires = "captured", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
     /// On drift, run the model's pipeline on the current rows, which must have labels
     #[arg(long, conflicts_with = "captured")]
     pub(crate) retrain: bool,
@@ -231,6 +236,41 @@ pub(crate) struct MonitorCheckArgs {
     /// Where models are scored: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+}
+
+/// A moment, as a command line tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Since {
+    /// As it was written.
+    pub(crate) text: String,
+    moment: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// So long before now.
+    Ago(Duration),
+    At(Micros),
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, String> {
+        let moment = match chrono::DateTime::parse_from_rfc3339(text) {
+            Ok(time) => Moment::At(time.timestamp_micros()),
+            Err(_) => Moment::Ago(humantime::parse_duration(text).map_err(|error| {
+                format!("neither a duration such as 2h nor a time such as 2026-01-31T08:00:00Z: {error}")
+            })?),
+        };
+        Ok(Self { text: text.to_owned(), moment })
+    }
+
+    /// The moment on the catalog's clock.
+    pub(crate) fn micros(&self, now: Micros) -> Micros {
+        match self.moment {
+            Moment::Ago(ago) => now.saturating_sub(Micros::try_from(ago.as_micros()).unwrap_or(Micros::MAX)),
+            Moment::At(at) => at,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,5 +359,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_moment_is_a_duration_back_or_a_time() {
+        let at = |text: &str| Since::parse(text).map(|since| since.micros(10_000_000_000));
+        assert_eq!(at("2h").unwrap(), 2_800_000_000);
+        assert_eq!(at("1h 30m").unwrap(), 4_600_000_000);
+        assert_eq!(at("1970-01-01T01:00:00+01:00").unwrap(), 0);
+        // Longer ago than there was time.
+        assert!(at("100years").unwrap() < 0);
+        let error = at("yesterday").unwrap_err();
+        assert!(error.starts_with("neither a duration such as 2h nor a time such as"), "{error}");
     }
 }

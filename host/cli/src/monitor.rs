@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use plinth_core::codes;
+use plinth_core::{Clock, SystemClock, codes};
 use plinth_ext::{Batch, Verdict};
 use plinth_monitor::{Report, Suite};
 use plinth_pipeline::{Overrides, Pipeline, RunOptions};
@@ -11,11 +11,11 @@ use plinth_tracking::{AliasMove, FileRole, ModelVersion};
 use serde_json::{Value, json};
 
 use crate::{
-    args::MonitorCheckArgs,
+    args::{MonitorCheckArgs, Since},
     config::Settings,
     host::{Host, PluginRef},
     models::{principal, resolve},
-    output::{Failure, Output, io_failure, table},
+    output::{Failure, Output, io_failure, read_failure, table},
     predict::{read_all, version_options},
     run, scorer,
     stages::{documents::VersionDocument, registered_version},
@@ -81,7 +81,7 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
     let current = match &args.current {
         Some(path) => read_all(host, path, &version_options(version, path)?)?,
-        None => captured(host, version)?,
+        None => captured(host, version, args.since.as_ref())?,
     };
     let signature = &document.model.transform.signature;
     let mut current_side = signature.coerce(&current)?;
@@ -104,7 +104,11 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
 }
 
 fn current_name(args: &MonitorCheckArgs) -> String {
-    args.current.as_deref().map_or_else(|| "captured requests".into(), |path| path.display().to_string())
+    match (&args.current, &args.since) {
+        (Some(path), _) => path.display().to_string(),
+        (None, None) => "captured requests".into(),
+        (None, Some(since)) => format!("requests captured since {}", since.text),
+    }
 }
 
 /// Two batches of the same rows side by side.
@@ -114,9 +118,10 @@ fn beside(left: &Batch, right: &Batch) -> Result<Batch, Failure> {
     Ok(Batch::new(plinth_ext::Schema::new(fields)?, columns, left.num_rows())?)
 }
 
-/// Every row that was asked of a version.
-fn captured(host: &Host, version: &ModelVersion) -> Result<Batch, Failure> {
-    let captures = host.tracking().captures(&version.model, version.version, 0)?;
+/// Every row that was asked of a version, or every one since a moment.
+fn captured(host: &Host, version: &ModelVersion, since: Option<&Since>) -> Result<Batch, Failure> {
+    let from = since.map_or(0, |since| since.micros(SystemClock.now()));
+    let captures = host.tracking().captures(&version.model, version.version, from)?;
     let mut parts: Vec<Batch> = Vec::new();
     // The newest requests, as many as may be in memory: what was asked long ago says little about now.
     let rows_max = host.limits().table.rows_in_memory_max;
@@ -128,12 +133,20 @@ fn captured(host: &Host, version: &ModelVersion) -> Result<Batch, Failure> {
         rows_left -= capture.rows;
         let rows =
             host.table_of(&capture.blob).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
-        parts.push(Captured::part(&rows, Captured::INPUT));
+        // A file may have begun before the moment.
+        let rows = Captured::since(&rows, from);
+        if rows.num_rows() > 0 {
+            parts.push(Captured::part(&rows, Captured::INPUT));
+        }
     }
     match parts.first() {
         Some(first) => Ok(plinth_table::concat(&first.schema().clone(), &parts)?),
-        None => Err(Failure::new(codes::EMPTY_INPUT, format!("no request to {} was captured", version.reference()))
-            .hint("serve it with `plinth serve` for a while, or name a file with --current")),
+        None => {
+            let when = since.map(|since| format!(" since {}", since.text)).unwrap_or_default();
+            let message = format!("no request to {} was captured{when}", version.reference());
+            Err(Failure::new(codes::EMPTY_INPUT, message)
+                .hint("serve it with `plinth serve` for a while, or name a file with --current"))
+        }
     }
 }
 
@@ -209,7 +222,7 @@ fn pipeline(document: &VersionDocument, current: &Path, params: &[String]) -> Re
         return Err(Failure::new(codes::BAD_PIPELINE, message)
             .hint("add `retrain: {source: PARAM}`, where PARAM is the parameter that names the source"));
     };
-    let current = std::fs::canonicalize(current).map_err(|error| io_failure(&current.display().to_string(), &error))?;
+    let current = std::fs::canonicalize(current).map_err(|error| read_failure(current, &error))?;
     // What the version was trained with, then what the file says about retraining, then the command line.
     let trained = document.pipeline.params.iter().filter(|(name, _)| written.params.contains_key(*name));
     let mut all: Vec<String> = trained.chain(&retrain.params).map(|(name, value)| format!("{name}={value}")).collect();

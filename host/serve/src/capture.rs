@@ -14,8 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
-use arrow_select::concat::concat_batches;
+use arrow_array::{
+    ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray, cast::AsArray, types::TimestampMicrosecondType,
+};
+use arrow_select::{concat::concat_batches, filter::filter_record_batch};
 use plinth_core::{Micros, ServeLimits};
 use plinth_ext::{Batch, Field, Kind, Schema};
 
@@ -69,6 +71,15 @@ impl Captured {
         }
         let schema = Schema::new(fields).expect("prefixes keep unique names unique");
         Batch::new(schema, columns, self.requests.num_rows()).expect("the parts have the same rows")
+    }
+
+    /// The rows of a [`Captured::table`] that were answered at `since` or later.
+    pub fn since(table: &Batch, since: Micros) -> Batch {
+        let Some(at) = table.schema().index_of("at") else { return table.clone() };
+        let times = table.column(at).as_primitive::<TimestampMicrosecondType>();
+        let recent: BooleanArray = times.iter().map(|time| Some(time.is_some_and(|time| time >= since))).collect();
+        let rows = filter_record_batch(table.arrow(), &recent).expect("one flag for each row");
+        Batch::new(table.schema().clone(), rows.columns().to_vec(), rows.num_rows()).expect("rows of a batch")
     }
 
     /// The columns of a [`Captured::table`] that start with `prefix`, under their own names.

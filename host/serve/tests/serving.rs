@@ -155,14 +155,16 @@ fn requests_past_the_limit_are_turned_away_and_counted() {
 #[test]
 fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
     let (shelf, drawer) = (shelf(2), Arc::new(Drawer::default()));
+    let clock = Arc::new(FixedClock::at(1_000));
     let options = Options {
         limits: still(),
         capture: Some(Arc::clone(&drawer) as _),
-        clock: Arc::new(FixedClock::at(1_000)),
+        clock: Arc::clone(&clock) as _,
         ..Options::default()
     };
     let server = Server::start(Arc::clone(&shelf) as _, options).unwrap();
     for (id, version, values) in [("a", 2, &[1.0, 2.0][..]), ("b", 2, &[3.0]), ("c", 3, &[4.0])] {
+        clock.advance(if id == "b" { 500 } else { 0 });
         shelf.0.store(version, SeqCst);
         server.refresh().unwrap();
         let deployment = server.deployment();
@@ -181,7 +183,9 @@ fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
     assert_eq!(names, ["request_id", "at", "input.x", "output.prediction"]);
     assert_eq!(Captured::part(&table, Captured::INPUT), captured[0].inputs);
     assert_eq!(Captured::part(&table, Captured::OUTPUT), captured[0].outputs);
-    assert_eq!((captured[0].first_at, captured[0].last_at), (1_000, 1_000));
+    assert_eq!((captured[0].first_at, captured[0].last_at), (1_000, 1_500));
+    let since = |moment| Captured::part(&Captured::since(&table, moment), Captured::INPUT);
+    assert_eq!((since(1_000), since(1_001), since(1_501)), (rows(&[1.0, 2.0, 3.0]), rows(&[3.0]), rows(&[])));
     let stats = server.capture_stats().unwrap();
     assert_eq!((stats.stored, stats.dropped, stats.failed, stats.waiting), (4, 0, 0, 0));
 }

@@ -105,6 +105,12 @@ fn captured_requests_can_be_checked_for_drift() {
     let done = project.run(&["monitor", "check", "churn", "--captured"]);
     assert_eq!(done.code, Some(4), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.contains("total_day_minutes"), "{}", done.stdout);
+    let since = |when: &str| project.run(&["monitor", "check", "churn", "--captured", "--since", when]);
+    let done = since("1h");
+    assert_eq!(done.code, Some(4), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("requests captured since 1h (300 rows)"), "{}", done.stdout);
+    since("2999-01-01T00:00:00Z").fails(5, "empty-input", &["since 2999-01-01T00:00:00Z"]);
+    assert_eq!(since("yesterday").code, Some(2));
 }
 
 #[test]
