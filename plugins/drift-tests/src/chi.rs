@@ -4,7 +4,8 @@ use plinth_sdk::{Block, DriftTest, Kind, Problem, Schema, drift::Outcome};
 
 use crate::{
     categories::Categories,
-    ruling::{Rule, chi_square_tail},
+    ruling::chi_square_tail,
+    significance::{self, Options},
 };
 
 /// Do both samples have the same shares of categories?
@@ -14,39 +15,16 @@ use crate::{
 /// for the approximation are pooled; one that only one side has is a category like any other.
 pub struct ChiSquare;
 
-/// How to decide.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Options {
-    threshold: f64,
-    effect_min: f64,
-    rows_min: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { threshold: 0.05, effect_min: 0.0, rows_min: 30 }
-    }
-}
-
 impl DriftTest for ChiSquare {
     const NAME: &'static str = "chi-square";
     const SUMMARY: &'static str =
         "Chi-square of two samples of categories; effect size: Cramér's V of the samples weighted alike, 0 to 1";
-    const OPTIONS: &'static str = r#"{
-  "type": "object",
-  "properties": {
-    "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.05, "description": "drift where the p-value is at most this"},
-    "effect-min": {"type": "number", "minimum": 0, "default": 0, "description": "and the effect size at least this"},
-    "rows-min": {"type": "integer", "minimum": 1, "default": 30, "description": "inconclusive where a side has fewer usable rows"}
-  },
-  "additionalProperties": false
-}"#;
+    const OPTIONS: &'static str = significance::OPTIONS;
     const KINDS: &'static [Kind] = &Kind::ALL;
     type Options = Options;
 
     fn test(schema: &Schema, reference: &Block, current: &Block, options: Options) -> Result<Outcome, Problem> {
-        let rule = Rule::new(options.threshold, true, options.effect_min, options.rows_min)?;
+        let rule = options.rule()?;
         let mut categories = Categories::of_values(schema, reference, current)?;
         if categories.counted.one_side_is_empty() {
             return Ok(categories.counted.inconclusive("one side has no values at all", &rule));

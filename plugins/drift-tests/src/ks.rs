@@ -2,7 +2,10 @@
 
 use plinth_sdk::{Block, DriftTest, Kind, Problem, Schema, drift::Outcome};
 
-use crate::{numbers::Numbers, ruling::Rule};
+use crate::{
+    numbers::Numbers,
+    significance::{self, Options},
+};
 
 /// Products of sample sizes up to which the p-value is exact.
 const EXACT_MAX: u64 = 4_000_000;
@@ -13,39 +16,16 @@ const EXACT_MAX: u64 = 4_000_000;
 /// distribution (1970) above. With ties it is conservative.
 pub struct Ks;
 
-/// How to decide.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Options {
-    threshold: f64,
-    effect_min: f64,
-    rows_min: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { threshold: 0.05, effect_min: 0.0, rows_min: 30 }
-    }
-}
-
 impl DriftTest for Ks {
     const NAME: &'static str = "ks";
     const SUMMARY: &'static str =
         "Kolmogorov-Smirnov, two samples, two-sided; effect size: the largest gap between the distributions, 0 to 1";
-    const OPTIONS: &'static str = r#"{
-  "type": "object",
-  "properties": {
-    "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.05, "description": "drift where the p-value is at most this"},
-    "effect-min": {"type": "number", "minimum": 0, "default": 0, "description": "and the effect size at least this"},
-    "rows-min": {"type": "integer", "minimum": 1, "default": 30, "description": "inconclusive where a side has fewer usable rows"}
-  },
-  "additionalProperties": false
-}"#;
+    const OPTIONS: &'static str = significance::OPTIONS;
     const KINDS: &'static [Kind] = &[Kind::Int64, Kind::TimestampUs, Kind::Float32, Kind::Float64];
     type Options = Options;
 
     fn test(schema: &Schema, reference: &Block, current: &Block, options: Options) -> Result<Outcome, Problem> {
-        let rule = Rule::new(options.threshold, true, options.effect_min, options.rows_min)?;
+        let rule = options.rule()?;
         let numbers = Numbers::read(schema, reference, current)?;
         if numbers.counted.one_side_is_empty() {
             return Ok(numbers.counted.inconclusive("one side has no values at all", &rule));

@@ -17,6 +17,7 @@
 //!
 //! What this crate does not know: windows, several columns, correction for multiple testing. The host does these.
 
+mod binned;
 mod categories;
 mod chi;
 mod js;
@@ -24,6 +25,7 @@ mod ks;
 mod numbers;
 mod psi;
 mod ruling;
+mod significance;
 mod wasserstein;
 
 pub use chi::ChiSquare;
