@@ -9,6 +9,7 @@
 //! the user's cache without a line that says so first; a check that could not run is never reported as passed.
 
 mod bench;
+mod cache;
 mod check;
 mod component;
 mod demo;

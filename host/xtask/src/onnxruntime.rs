@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{cache, shell};
 
 /// The one version that this checkout is tested with; `plinth` takes any from 1.24 on.
 pub(crate) const VERSION: &str = "1.25.1";
@@ -67,7 +67,7 @@ impl Flavour {
 
 /// The library's path, after fetching it if it is not there.
 pub(crate) fn install(flavour: Flavour) -> Result<PathBuf> {
-    let folder = cache()?.join("plinth").join(flavour.package()).join(VERSION);
+    let folder = cache::folder()?.join(flavour.package()).join(VERSION);
     let files = flavour.files();
     let library = folder.join(&files[0]);
     if files.iter().all(|file| folder.join(file).is_file()) {
@@ -139,13 +139,4 @@ fn ensure_pip() -> Result<()> {
         bail!("python3 -m pip does not work although python3 and python3-pip are installed");
     }
     Ok(())
-}
-
-fn cache() -> Result<PathBuf> {
-    // As the XDG base directory specification has it: a relative path is ignored.
-    if let Some(folder) = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
-        return Ok(folder);
-    }
-    let home = std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set: there is no cache folder")?;
-    Ok(Path::new(&home).join(".cache"))
 }

@@ -1,9 +1,8 @@
 //! `cargo xtask check`: the rules of the house, each told by name with how long it took.
 //!
-//! Every rule runs even if an earlier one failed. Licences, sources, heavy crates and the edges between our crates are
-//! checked here over `cargo metadata`, so they are checked on every machine; cargo-deny, which knows published
-//! vulnerabilities besides, is run where it is installed and said to be absent where it is not. CI does not build it:
-//! that takes as long as building the product.
+//! Every rule runs even if an earlier one failed. The edges between our crates are checked here over `cargo metadata`,
+//! and so are licences and sources, of which cargo-deny also sees what our tables do not: the texts of the licences, and
+//! what crates of others bring.
 
 pub(crate) mod deny;
 mod edges;
@@ -29,7 +28,7 @@ Runs every rule and lists those that are broken:
   clippy       no warning, in the product, the plugins (natively and for WebAssembly) and the tests
   edges        which crate may use which, and which one owns each heavy dependency
   licences     of every dependency, and that all come from crates.io
-  deny         cargo-deny, where it is installed
+  deny         cargo-deny: licences, bans, sources, and published vulnerabilities where their database can be reached
   docs         rustdoc without a warning
   wit          every package parses and every item is documented
   tree         file lengths, module comments, words and paths that do not belong
