@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use plinth_core::{Micros, codes, refs::ModelRef};
-use plinth_tracking::{Artifact, AliasMove, Model, ModelVersion, Run, RunSummary, Status};
+use plinth_tracking::{AliasMove, Artifact, Model, ModelVersion, Run, RunSummary, Status};
 use serde_json::{Value, json};
 
 use crate::{
@@ -176,10 +176,7 @@ fn describe_run(run: &Run, artifacts: &[Artifact]) -> String {
             })
             .collect(),
     );
-    part(
-        "artifacts",
-        artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect(),
-    );
+    part("artifacts", artifacts.iter().map(|a| format!("{} {} ({} bytes)", a.path, a.blob.short(), a.bytes)).collect());
     text
 }
 

@@ -120,8 +120,22 @@ impl Row {
     }
 }
 
+/// Which database a catalog is kept in, for the few queries whose text depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite, in the state directory.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
 /// A transaction. Placeholders are `$1`, `$2`, … and may be used in any order and more than once.
 pub trait Tx {
+    /// Which SQL it takes.
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     /// Rows of a query.
     ///
     /// # Errors

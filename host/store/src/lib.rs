@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use audit::{AuditEntry, append_audit, verify_audit};
 pub use blob::{BlobWriter, Blobs};
-pub use catalog::{Catalog, Row, Tx, Value};
+pub use catalog::{Catalog, Dialect, Row, Tx, Value};
 pub use doctor::{Finding, doctor};
 pub use error::StoreError;
 pub use outbox::emit;

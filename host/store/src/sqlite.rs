@@ -214,6 +214,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     write_ahead(&connection)?;
     // FULL: with WAL it is what makes a commit survive the loss of power, not only of the process.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    // As PostgreSQL does it, and as users of `LIKE` expect it here.
+    connection.pragma_update(None, "case_sensitive_like", true)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }

@@ -86,8 +86,7 @@ pub struct NewExperiment {
     pub tags: Vec<(String, String)>,
 }
 
-pub(crate) const EXPERIMENT_COLUMNS: &str =
-    "experiment_id, name, artifact_location, lifecycle, created_us, updated_us";
+pub(crate) const EXPERIMENT_COLUMNS: &str = "experiment_id, name, artifact_location, lifecycle, created_us, updated_us";
 
 impl Tracking {
     /// The experiment of that name; makes it if there is none.
@@ -194,10 +193,7 @@ impl Tracking {
     pub fn delete_experiment(&self, experiment_id: &str) -> Result<(), TrackingError> {
         self.change_experiment(experiment_id, View::Active, |tx, _, now| {
             let at = [experiment_id.into(), Value::Int(now)];
-            tx.execute(
-                "UPDATE experiments SET lifecycle = 'deleted', updated_us = $2 WHERE experiment_id = $1",
-                &at,
-            )?;
+            tx.execute("UPDATE experiments SET lifecycle = 'deleted', updated_us = $2 WHERE experiment_id = $1", &at)?;
             tx.execute(
                 "UPDATE runs SET lifecycle = 'deleted', deleted_us = $2
                  WHERE experiment_id = $1 AND lifecycle = 'active'",

@@ -61,10 +61,8 @@ impl Tracking {
         check_path(path)?;
         let sql = "SELECT blob, bytes, updated_us FROM files WHERE path = $1";
         let row = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query_one(sql, &[path.into()])?))?;
-        let row = row.ok_or_else(|| TrackingError::ArtifactNotFound {
-            owner: "the artifact store".into(),
-            path: cut(path),
-        })?;
+        let row =
+            row.ok_or_else(|| TrackingError::ArtifactNotFound { owner: "the artifact store".into(), path: cut(path) })?;
         Ok(StoredFile { blob: row.hash(0)?, bytes: row.int(1)? as u64, updated: row.int(2)? })
     }
 
@@ -172,8 +170,7 @@ mod tests {
     fn folders_are_what_paths_share() {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
-        let tracking =
-            Tracking::new(store, Arc::new(FixedClock::at(1)), Arc::new(UuidIds), TrackingLimits::default());
+        let tracking = Tracking::new(store, Arc::new(FixedClock::at(1)), Arc::new(UuidIds), TrackingLimits::default());
         let blob = tracking.store().blobs().put(b"x").unwrap();
         for path in ["1/r/artifacts/a/x", "1/r/artifacts/a/y/z", "1/r/artifacts/a-b", "1/r/artifacts0"] {
             tracking.put_file(path, blob, 1).unwrap();

@@ -90,12 +90,7 @@ impl Tracking {
                 tx.execute(
                     "INSERT INTO run_models (rid, direction, model_id, step) VALUES ($1, $2, $3, $4)
                      ON CONFLICT DO NOTHING",
-                    &[
-                        Value::Int(rid),
-                        direction.name().into(),
-                        Value::from(&link.model_id),
-                        Value::Int(link.step),
-                    ],
+                    &[Value::Int(rid), direction.name().into(), Value::from(&link.model_id), Value::Int(link.step)],
                 )?;
             }
             Ok(())
@@ -178,10 +173,7 @@ pub(crate) fn read_datasets(tx: &mut dyn Tx, rids: &[Value]) -> Result<Vec<(i64,
         .collect()
 }
 
-pub(crate) fn read_models(
-    tx: &mut dyn Tx,
-    rids: &[Value],
-) -> Result<Vec<(i64, Direction, ModelLink)>, TrackingError> {
+pub(crate) fn read_models(tx: &mut dyn Tx, rids: &[Value]) -> Result<Vec<(i64, Direction, ModelLink)>, TrackingError> {
     let sql = format!(
         "SELECT rid, direction, model_id, step FROM run_models WHERE rid IN {} ORDER BY rid, step, model_id",
         among(rids.len())

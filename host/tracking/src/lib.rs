@@ -21,6 +21,7 @@ mod logged_models;
 mod models;
 mod names;
 mod runs;
+mod search;
 mod watch;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
+pub use search::{ExperimentSearch, Page, RunSearch};
 pub use watch::{Capture, CheckRecord};
 
 /// The tracking store and model registry of a state directory.

@@ -190,12 +190,7 @@ pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch
 }
 
 /// A parameter keeps its first value: the same again is no change, another is refused.
-fn write_params(
-    tx: &mut dyn Tx,
-    rid: i64,
-    run_id: &str,
-    params: &[(String, String)],
-) -> Result<(), TrackingError> {
+fn write_params(tx: &mut dyn Tx, rid: i64, run_id: &str, params: &[(String, String)]) -> Result<(), TrackingError> {
     let mut changed = Vec::new();
     for (key, value) in params {
         let added = tx.execute(

@@ -8,7 +8,8 @@ use crate::{Metric, TrackingError};
 pub(crate) fn write_model_metrics(tx: &mut dyn Tx, run_id: &str, metrics: &[Metric]) -> Result<(), TrackingError> {
     for metric in metrics {
         let Some(measured) = &metric.model else { continue };
-        let known = tx.query_one("SELECT 1 FROM logged_models WHERE model_id = $1", &[Value::from(&measured.model_id)])?;
+        let known =
+            tx.query_one("SELECT 1 FROM logged_models WHERE model_id = $1", &[Value::from(&measured.model_id)])?;
         if known.is_none() {
             return Err(TrackingError::LoggedModelNotFound(measured.model_id.clone()));
         }

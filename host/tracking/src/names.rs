@@ -29,11 +29,7 @@ pub(crate) fn check_key(key: &str, field: impl FnOnce() -> String) -> Result<(),
 }
 
 /// At most `limit` characters.
-pub(crate) fn check_length(
-    value: &str,
-    limit: u32,
-    field: impl FnOnce() -> String,
-) -> Result<(), TrackingError> {
+pub(crate) fn check_length(value: &str, limit: u32, field: impl FnOnce() -> String) -> Result<(), TrackingError> {
     // A text has at least as many bytes as characters.
     if value.len() <= limit as usize || value.chars().count() <= limit as usize {
         return Ok(());

@@ -330,11 +330,8 @@ pub(crate) fn active(tx: &mut dyn Tx, run_id: &str) -> Result<i64, TrackingError
 pub(crate) fn summary(row: &Row) -> Result<RunSummary, TrackingError> {
     let (run_id, experiment_id) = (row.text(0)?, row.text(1)?);
     let location = row.text(9)?;
-    let artifact_location = if location.is_empty() {
-        location
-    } else {
-        format!("{}/{run_id}/artifacts", location.trim_end_matches('/'))
-    };
+    let artifact_location =
+        if location.is_empty() { location } else { format!("{}/{run_id}/artifacts", location.trim_end_matches('/')) };
     Ok(RunSummary {
         run_id,
         experiment_id,
@@ -357,7 +354,8 @@ pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec
     let mut runs = Vec::with_capacity(heads.len());
     for heads in heads.chunks(FILL_AT_ONCE) {
         let rids: Vec<Value> = heads.iter().map(|(rid, _)| Value::Int(*rid)).collect();
-        let place: BTreeMap<i64, usize> = heads.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
+        let place: BTreeMap<i64, usize> =
+            heads.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
         runs.extend(heads.iter().map(|(_, summary)| Run {
             summary: summary.clone(),
             params: BTreeMap::new(),
@@ -374,7 +372,9 @@ pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec
         for row in tx.query(&format!("SELECT rid, key, value FROM run_tags WHERE rid IN {among}"), &rids)? {
             runs[place[&row.int(0)?]].tags.insert(row.text(1)?, row.text(2)?);
         }
-        let sql = format!("SELECT rid, key, value, is_nan, time_us, step FROM latest_metrics WHERE rid IN {among} ORDER BY rid, key");
+        let sql = format!(
+            "SELECT rid, key, value, is_nan, time_us, step FROM latest_metrics WHERE rid IN {among} ORDER BY rid, key"
+        );
         for row in tx.query(&sql, &rids)? {
             let value = if row.int(3)? == 1 { f64::NAN } else { row.real(2)? };
             let latest = Latest { key: row.text(1)?, value, time: row.int(4)?, step: row.int(5)? };
@@ -408,9 +408,9 @@ fn made_up_name(id: &str) -> String {
         "quick", "quiet", "sharp", "sleek", "smart", "spry", "stout", "swift",
     ];
     const WHO: [&str; 32] = [
-        "auk", "badger", "bear", "crane", "crow", "deer", "dove", "eel", "elk", "finch", "fox", "gull", "hare",
-        "hawk", "heron", "ibis", "jay", "kite", "lark", "lynx", "mink", "mole", "newt", "otter", "owl", "pike",
-        "quail", "raven", "seal", "stoat", "tern", "wren",
+        "auk", "badger", "bear", "crane", "crow", "deer", "dove", "eel", "elk", "finch", "fox", "gull", "hare", "hawk",
+        "heron", "ibis", "jay", "kite", "lark", "lynx", "mink", "mole", "newt", "otter", "owl", "pike", "quail",
+        "raven", "seal", "stoat", "tern", "wren",
     ];
     let hash = ContentHash::of(id.as_bytes());
     let bytes = hash.as_bytes();

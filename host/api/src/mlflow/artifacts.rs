@@ -81,11 +81,7 @@ async fn download(State(tracker): State<Tracker>, Path(path): Path<String>) -> R
     Ok((StatusCode::OK, head, Body::from_stream(stream)).into_response())
 }
 
-async fn upload(
-    State(tracker): State<Tracker>,
-    Path(path): Path<String>,
-    body: Body,
-) -> Result<Response, MlflowError> {
+async fn upload(State(tracker): State<Tracker>, Path(path): Path<String>, body: Body) -> Result<Response, MlflowError> {
     let (blob, bytes) = receive(&tracker, body).await?;
     blocking(move || Ok(tracker.tracking.put_file(&path, blob, bytes)?)).await?;
     Ok(answer(b"{}".to_vec()))

@@ -52,9 +52,9 @@ impl From<TrackingError> for MlflowError {
             E::LoggedModelNotFound(id) => Self::not_found(format!("Logged model with ID '{id}' not found.")),
             E::TagNotFound { key, owner } => Self::not_found(format!("No tag with name: {key} in {owner}")),
             E::AlreadyExists(what) => Self::exists(format!("{what} already exists.")),
-            E::NotActive { what, id } => Self::invalid(format!(
-                "The {what} {id} must be in the 'active' state. Current state is deleted."
-            )),
+            E::NotActive { what, id } => {
+                Self::invalid(format!("The {what} {id} must be in the 'active' state. Current state is deleted."))
+            }
             E::ParamsChanged { run, changed } => Self::invalid(match &changed[..] {
                 [one] => format!(
                     "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' \

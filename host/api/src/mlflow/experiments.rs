@@ -1,9 +1,9 @@
 //! Experiments.
 
-use plinth_tracking::NewExperiment;
+use plinth_tracking::{ExperimentSearch, NewExperiment};
 use serde_json::json;
 
-use super::{Answer, Call, MlflowError, Need, Route, Thing, wire::ExperimentWire};
+use super::{Answer, Call, MlflowError, Need, Route, Thing, page, wire::ExperimentWire};
 
 type Outcome = Result<Answer, MlflowError>;
 
@@ -11,6 +11,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/experiments/create", Need::Edit(Thing::All), create),
     Route::get("/mlflow/experiments/get", Need::Read(Thing::Experiment), get),
     Route::get("/mlflow/experiments/get-by-name", Need::Read(Thing::All), get_by_name),
+    Route::get("/mlflow/experiments/search", Need::Read(Thing::All), search),
+    Route::post("/mlflow/experiments/search", Need::Read(Thing::All), search),
     Route::post("/mlflow/experiments/delete", Need::Edit(Thing::Experiment), delete),
     Route::post("/mlflow/experiments/restore", Need::Edit(Thing::Experiment), restore),
     Route::post("/mlflow/experiments/update", Need::Edit(Thing::Experiment), update),
@@ -40,6 +42,19 @@ fn get_by_name(call: &Call<'_>) -> Outcome {
         .experiment_by_name(name)?
         .ok_or_else(|| MlflowError::not_found(format!("Could not find experiment with name '{name}'")))?;
     Answer::of(&json!({"experiment": ExperimentWire::of(&experiment)}))
+}
+
+fn search(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let found = call.tracking.search_experiments(&ExperimentSearch {
+        filter: fields.text_or_empty("filter")?.to_owned(),
+        order_by: fields.texts("order_by")?,
+        view: page::view(fields, "view_type"),
+        skip: page::start(fields.text("page_token")?)?,
+        most: page::most(fields, call.tracking.limits().page_rows_max, None)?,
+    })?;
+    let experiments: Vec<_> = found.items.iter().map(ExperimentWire::of).collect();
+    page::answer("experiments", &experiments, found.next)
 }
 
 fn delete(call: &Call<'_>) -> Outcome {

@@ -20,7 +20,11 @@ impl Fields {
             return Ok(Self::default());
         }
         let bad = |reason: String| {
-            MlflowError::new(axum::http::StatusCode::BAD_REQUEST, "BAD_REQUEST", format!("the body is not JSON: {reason}"))
+            MlflowError::new(
+                axum::http::StatusCode::BAD_REQUEST,
+                "BAD_REQUEST",
+                format!("the body is not JSON: {reason}"),
+            )
         };
         let mut value: Value = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
         if let Value::String(text) = &value {

@@ -25,9 +25,11 @@ const INTERVAL_POINTS_MAX: i64 = 2_500;
 fn history(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let run_id = fields.run_id()?;
-    let most = fields.int("max_results")?.map(|most| most.clamp(0, i64::from(call.tracking.limits().history_points_max)));
+    let most =
+        fields.int("max_results")?.map(|most| most.clamp(0, i64::from(call.tracking.limits().history_points_max)));
     let skip = page::start(fields.text("page_token")?)?;
-    let found = call.tracking.metric_page(run_id, fields.required("metric_key")?, skip, most.map(|most| most as u64))?;
+    let found =
+        call.tracking.metric_page(run_id, fields.required("metric_key")?, skip, most.map(|most| most as u64))?;
     let metrics: Vec<_> = found.points.iter().map(|metric| MetricWire::of_run(metric, run_id)).collect();
     let mut answer = json!({"metrics": metrics});
     if let Some(next) = found.next {
@@ -69,7 +71,10 @@ fn interval(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let runs = run_ids(call, "run_ids")?;
     if runs.len() > RUNS_MAX {
-        let message = format!("GetMetricHistoryBulkInterval request must specify at most {RUNS_MAX} run_ids. Received {} run_ids.", runs.len());
+        let message = format!(
+            "GetMetricHistoryBulkInterval request must specify at most {RUNS_MAX} run_ids. Received {} run_ids.",
+            runs.len()
+        );
         return Err(MlflowError::invalid(message));
     }
     let key = fields.required("metric_key")?;
@@ -98,9 +103,9 @@ fn interval(call: &Call<'_>) -> Outcome {
     let mut metrics = Vec::new();
     for (run_id, history) in &histories {
         let (first, last) = (history.iter().map(|p| p.step).min(), history.iter().map(|p| p.step).max());
-        let wanted = history.iter().filter(|p| {
-            steps.binary_search(&p.step).is_ok() || Some(p.step) == first || Some(p.step) == last
-        });
+        let wanted = history
+            .iter()
+            .filter(|p| steps.binary_search(&p.step).is_ok() || Some(p.step) == first || Some(p.step) == last);
         let mut wanted: Vec<_> = wanted.collect();
         wanted.sort_by_key(|point| (point.step, point.time));
         metrics.extend(wanted.into_iter().map(|point| MetricWire::of_run(point, run_id)));

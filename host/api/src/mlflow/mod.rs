@@ -69,9 +69,9 @@ struct Answer(Vec<u8>);
 
 impl Answer {
     fn of(value: &impl Serialize) -> Result<Self, MlflowError> {
-        serde_json::to_vec(value).map(Self).map_err(|error| {
-            MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
-        })
+        serde_json::to_vec(value)
+            .map(Self)
+            .map_err(|error| MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string()))
     }
 
     fn empty() -> Self {
@@ -195,7 +195,11 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, MlflowError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         // The panic itself was told on stderr.
-        Err(MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "a defect; the server's log says where"))
+        Err(MlflowError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            "a defect; the server's log says where",
+        ))
     })
 }
 

@@ -1,9 +1,14 @@
-//! Page tokens: MLflow's, base64 of `{"offset": N}`.
+//! Pages of searches. Tokens are MLflow's: base64 of `{"offset": N}`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use plinth_tracking::View;
+use serde::{Serialize, ser::SerializeMap};
 use serde_json::{Value, json};
 
-use super::MlflowError;
+use super::{
+    Answer, MlflowError,
+    fields::{Fields, int},
+};
 
 /// How many items come before the page that a token asks for.
 pub(super) fn start(token: Option<&str>) -> Result<u64, MlflowError> {
@@ -11,11 +16,60 @@ pub(super) fn start(token: Option<&str>) -> Result<u64, MlflowError> {
     let bad = |what: &str| MlflowError::invalid(format!("Invalid page token, {what}"));
     let bytes = STANDARD.decode(token).map_err(|_| bad("could not base64-decode"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("parsed as a non-JSON value"))?;
-    let offset = value.get("offset").and_then(super::fields::int).ok_or_else(|| bad("it has no offset"))?;
+    let offset = value.get("offset").and_then(int).ok_or_else(|| bad("it has no offset"))?;
     Ok(offset.max(0) as u64)
 }
 
 /// The token of the page after so many items.
 pub(super) fn token(offset: u64) -> String {
     STANDARD.encode(json!({"offset": offset}).to_string())
+}
+
+/// Items of one page, within the limit.
+pub(super) fn most(fields: &Fields, limit: u32, default: Option<u64>) -> Result<u64, MlflowError> {
+    let Some(most) = fields.int("max_results")? else {
+        return default.ok_or_else(|| {
+            MlflowError::invalid(
+                "Invalid value None for parameter 'max_results' supplied: it must be a positive integer",
+            )
+        });
+    };
+    if most < 1 || most > i64::from(limit) {
+        return Err(MlflowError::invalid(format!(
+            "Invalid value {most} for parameter 'max_results' supplied: It must be at least 1 and at most {limit}, but got value {most}"
+        )));
+    }
+    Ok(most as u64)
+}
+
+/// Active or deleted things: by name, or by MLflow's number for it; what is not known means active ones.
+pub(super) fn view(fields: &Fields, name: &str) -> View {
+    match fields.get(name) {
+        Some(Value::String(name)) if name == "ALL" => View::All,
+        Some(Value::String(name)) if name == "DELETED_ONLY" => View::Deleted,
+        Some(number) => match int(number) {
+            Some(2) => View::Deleted,
+            Some(3) => View::All,
+            _ => View::Active,
+        },
+        None => View::Active,
+    }
+}
+
+/// A page as MLflow writes it: no list where nothing was found, no token where nothing follows.
+pub(super) fn answer<T: Serialize>(name: &'static str, items: &[T], next: Option<u64>) -> Result<Answer, MlflowError> {
+    struct Page<'a, T>(&'static str, &'a [T], Option<u64>);
+    impl<T: Serialize> Serialize for Page<'_, T> {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            let mut map = to.serialize_map(None)?;
+            if !self.1.is_empty() {
+                map.serialize_entry(self.0, self.1)?;
+            }
+            if let Some(next) = self.2 {
+                map.serialize_entry("next_page_token", &token(next))?;
+            }
+            map.end()
+        }
+    }
+    Answer::of(&Page(name, items, next))
 }

@@ -1,12 +1,15 @@
 //! Runs: their life cycle, and what they log.
 
 use plinth_core::Micros;
-use plinth_tracking::{Batch, DatasetInput, Direction, MeasuredModel, Metric, ModelLink, NewRun, RunUpdate, Status};
+use plinth_tracking::{
+    Batch, DatasetInput, Direction, MeasuredModel, Metric, ModelLink, NewRun, RunSearch, RunUpdate, Status,
+};
 use serde_json::{Value, json};
 
 use super::{
     Answer, Call, MlflowError, Need, Route, Thing,
     fields::{Fields, float, int, missing, wrong_type},
+    page,
     wire::{RunInfoWire, RunWire},
 };
 
@@ -15,6 +18,7 @@ type Outcome = Result<Answer, MlflowError>;
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/runs/create", Need::Edit(Thing::Experiment), create),
     Route::get("/mlflow/runs/get", Need::Read(Thing::Run), get),
+    Route::post("/mlflow/runs/search", Need::Read(Thing::All), search),
     Route::post("/mlflow/runs/update", Need::Edit(Thing::Run), update),
     Route::post("/mlflow/runs/delete", Need::Edit(Thing::Run), delete),
     Route::post("/mlflow/runs/restore", Need::Edit(Thing::Run), restore),
@@ -44,6 +48,20 @@ fn create(call: &Call<'_>) -> Outcome {
 fn get(call: &Call<'_>) -> Outcome {
     let run = call.tracking.run(call.fields.run_id()?)?;
     Answer::of(&json!({"run": RunWire::of(&run)}))
+}
+
+fn search(call: &Call<'_>) -> Outcome {
+    let fields = &call.fields;
+    let found = call.tracking.search_runs(&RunSearch {
+        experiment_ids: fields.texts("experiment_ids")?,
+        filter: fields.text_or_empty("filter")?.to_owned(),
+        order_by: fields.texts("order_by")?,
+        view: page::view(fields, "run_view_type"),
+        skip: page::start(fields.text("page_token")?)?,
+        most: page::most(fields, call.tracking.limits().page_rows_max, Some(1_000))?,
+    })?;
+    let runs: Vec<_> = found.items.iter().map(RunWire::of).collect();
+    page::answer("runs", &runs, found.next)
 }
 
 fn update(call: &Call<'_>) -> Outcome {
@@ -205,6 +223,8 @@ fn dataset(at: usize, item: &Value) -> Result<DatasetInput, MlflowError> {
 /// Milliseconds from a client as the catalog's microseconds.
 fn micros(field: &str, millis: i64) -> Result<Micros, MlflowError> {
     millis.checked_mul(1_000).ok_or_else(|| {
-        MlflowError::invalid(format!("Invalid value {millis} for parameter '{field}' supplied: it is no time in milliseconds"))
+        MlflowError::invalid(format!(
+            "Invalid value {millis} for parameter '{field}' supplied: it is no time in milliseconds"
+        ))
     })
 }

@@ -1,11 +1,6 @@
 //! What a client asks of the server itself.
 
-use axum::{
-    Router,
-    http::header,
-    response::IntoResponse,
-    routing::get,
-};
+use axum::{Router, http::header, response::IntoResponse, routing::get};
 use serde_json::json;
 
 use super::{Tracker, json as answer};

@@ -25,7 +25,6 @@ pub(super) struct Pair<'a> {
     pub(super) value: &'a str,
 }
 
-
 /// Tags of an experiment, a model, a version.
 pub(super) fn pairs(tags: &[(String, String)]) -> Vec<Pair<'_>> {
     tags.iter().map(|(key, value)| Pair { key, value }).collect()
@@ -114,13 +113,7 @@ pub(super) struct MetricWire<'a> {
 
 impl<'a> MetricWire<'a> {
     pub(super) fn of(metric: &'a Metric) -> Self {
-        Self {
-            key: &metric.key,
-            value: metric.value,
-            timestamp: millis(metric.time),
-            step: metric.step,
-            run_id: None,
-        }
+        Self { key: &metric.key, value: metric.value, timestamp: millis(metric.time), step: metric.step, run_id: None }
     }
 
     pub(super) fn of_run(metric: &'a Metric, run_id: &'a str) -> Self {

@@ -1,0 +1,28 @@
+//! Searches: MLflow's filter grammar, and queries made of it.
+//!
+//! A filter is read into clauses ([`filter`]), which each kind of search checks against its own entities and turns into
+//! SQL conditions. What a user wrote becomes parameters of a query, never part of its text.
+
+mod experiments;
+pub(crate) mod filter;
+mod lexer;
+mod order;
+mod page;
+mod runs;
+mod sql;
+
+pub use experiments::ExperimentSearch;
+pub use page::Page;
+pub use runs::RunSearch;
+
+use crate::TrackingError;
+
+/// A filter or an order that cannot be read, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SyntaxError(pub(crate) String);
+
+impl From<SyntaxError> for TrackingError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Invalid(error.0)
+    }
+}
