@@ -9,7 +9,11 @@ const SEE: &str = " See the API docs for more information about request paramete
 
 /// The fields of a request.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields {
+    map: Map<String, Value>,
+    /// In a query, a list of one looks like a text.
+    query: bool,
+}
 
 type Answer<T> = Result<T, MlflowError>;
 
@@ -31,7 +35,7 @@ impl Fields {
             value = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
         }
         match value {
-            Value::Object(map) => Ok(Self(map)),
+            Value::Object(map) => Ok(Self { map, query: false }),
             Value::Null => Ok(Self::default()),
             _ => Err(bad("it is no object".to_owned())),
         }
@@ -48,17 +52,17 @@ impl Fields {
                 Some(first) => *first = Value::Array(vec![first.take(), value]),
             }
         }
-        Self(map)
+        Self { map, query: true }
     }
 
     /// Adds a field from the path, which wins over one of the same name.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(name.to_owned(), Value::String(value.to_owned()));
+        self.map.insert(name.to_owned(), Value::String(value.to_owned()));
     }
 
     /// The field as it came; nothing for null.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+        self.map.get(name).filter(|value| !value.is_null())
     }
 
     /// Whether the request has the field, be it empty.
@@ -129,7 +133,7 @@ impl Fields {
         match self.get(name) {
             None => Ok(&[]),
             Some(Value::Array(list)) => Ok(list),
-            Some(text @ Value::String(_)) => Ok(std::slice::from_ref(text)),
+            Some(text @ Value::String(_)) if self.query => Ok(std::slice::from_ref(text)),
             Some(other) => Err(wrong_type(name, other)),
         }
     }
@@ -168,7 +172,7 @@ impl Fields {
     pub(super) fn object(&self, name: &str) -> Answer<Option<Fields>> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self(map.clone()))),
+            Some(Value::Object(map)) => Ok(Some(Self { map: map.clone(), query: false })),
             Some(other) => Err(wrong_type(name, other)),
         }
     }

@@ -16,7 +16,8 @@ pub(super) fn start(token: Option<&str>) -> Result<u64, MlflowError> {
     let bad = |what: &str| MlflowError::invalid(format!("Invalid page token, {what}"));
     let bytes = STANDARD.decode(token).map_err(|_| bad("could not base64-decode"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("parsed as a non-JSON value"))?;
-    let offset = value.get("offset").and_then(int).ok_or_else(|| bad("it has no offset"))?;
+    let offset = value.get("offset").and_then(int).filter(|offset| *offset != 0);
+    let offset = offset.ok_or_else(|| bad("it has no offset"))?;
     Ok(offset.max(0) as u64)
 }
 

@@ -73,24 +73,21 @@ pub(crate) struct Clause {
 
 /// Reads a filter.
 pub(crate) fn parse(text: &str, clauses_max: u32) -> Result<Vec<Clause>, SyntaxError> {
+    if !text.is_empty() && text.trim().is_empty() {
+        return Err(SyntaxError(format!("Invalid filter '{}'. Could not be parsed.", short(text))));
+    }
     let tokens = tokens(text)?;
     let mut reader = Reader { tokens: &tokens, at: 0 };
     let mut clauses = Vec::new();
-    let mut separated = true;
     while reader.at < tokens.len() {
-        // One AND too many is forgiven; a missing one is not.
+        // One AND too many is forgiven, and one too few.
         if reader.keyword("AND") {
-            separated = true;
             continue;
-        }
-        if !separated {
-            return Err(SyntaxError(format!("Invalid clause(s) in filter string: '{}'", reader.shown())));
         }
         if clauses.len() >= clauses_max as usize {
             return Err(SyntaxError(format!("the filter has more than {clauses_max} conditions")));
         }
         clauses.push(reader.clause()?);
-        separated = false;
     }
     Ok(clauses)
 }
@@ -193,7 +190,15 @@ impl Reader<'_> {
         let mut list = Vec::new();
         loop {
             match self.tokens.get(self.at) {
-                Some(Token::Text { text, .. }) => list.push(text.clone()),
+                Some(Token::Text { text, .. }) => {
+                    let mut item = text.clone();
+                    // Texts side by side are one.
+                    while let Some(Token::Text { text, .. }) = self.tokens.get(self.at + 1) {
+                        item.push_str(text);
+                        self.at += 1;
+                    }
+                    list.push(item);
+                }
                 Some(Token::Mark(')')) if !list.is_empty() => break,
                 Some(Token::Number(_)) => {
                     return Err(SyntaxError(
@@ -260,7 +265,16 @@ mod tests {
                 "AND status = 'A' and AND start_time < 5 AND",
                 vec![clause(None, "status", Op::Eq, text("A")), clause(None, "start_time", Op::Lt, number("5"))],
             ),
-            ("  ", vec![]),
+            ("", vec![]),
+            (
+                "a = 'it''s' b = 'it\\'s' c = 'x\\'",
+                vec![
+                    clause(None, "a", Op::Eq, text("it''s")),
+                    clause(None, "b", Op::Eq, text("it\\'s")),
+                    clause(None, "c", Op::Eq, text("x\\")),
+                ],
+            ),
+            ("a in ('x' 'y')", vec![clause(None, "a", Op::In, Literal::List(vec!["xy".into()]))]),
         ];
         for (filter, expected) in cases {
             assert_eq!(parse(filter, 10).unwrap(), expected, "{filter}");
@@ -286,12 +300,11 @@ mod tests {
             "a = 'x",
             "a in ()",
             "a in (1)",
-            "a in ('x' 'y')",
             "a in 'x'",
             "a not like 'x'",
             "a is 1",
-            "a = 1 b = 2",
-            "metrics. = 1",
+            "  ",
+            "params.1 = 'x'",
             "a BETWEEN 1 AND 2",
             "NOT a = 1",
         ] {

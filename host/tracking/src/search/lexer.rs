@@ -47,7 +47,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
         } else if matches!(first, '(' | ')' | ',') {
             (Token::Mark(first), &rest[1..])
         } else {
-            return Err(SyntaxError(format!("Invalid clause(s) in filter string: '{}'", short(rest))));
+            return Err(unreadable(rest));
         };
         // `==`, `<>` and `=>` are comparisons of other languages.
         if matches!(token, Token::Comparison(_)) && after.starts_with(['=', '<', '>', '!']) {
@@ -92,7 +92,17 @@ fn name_or_text(text: &str) -> Result<(Token, &str), SyntaxError> {
     let mut key: Option<String> = None;
     let mut quoted = quote.is_some();
     while let Some(after) = rest.strip_prefix('.') {
-        let (next, quote, after) = part(after)?;
+        // What stands before the dot may only be quoted as SQL quotes names.
+        if key.is_none() && matches!(quote, Some('\'' | '"')) {
+            return Err(SyntaxError(format!("Invalid entity type '{}'", short(first))));
+        }
+        let (next, quote, after) = match part(after) {
+            Ok((next, None, _)) if next.bytes().all(|byte| byte.is_ascii_digit()) => return Err(unreadable(text)),
+            Ok(next) => next,
+            // `metrics.` has the empty key, which nothing has.
+            Err(_) if after.is_empty() || after.starts_with(|c: char| c.is_whitespace()) => ("", None, after),
+            Err(error) => return Err(error),
+        };
         key = Some(key.map_or_else(|| next.to_owned(), |key| format!("{key}.{next}")));
         quoted |= quote.is_some();
         rest = after;
@@ -110,19 +120,41 @@ fn part(text: &str) -> Result<(&str, Option<char>, &str), SyntaxError> {
     match text.chars().next() {
         Some(quote @ ('`' | '"' | '\'')) => {
             let body = &text[1..];
-            let end = body
-                .find(quote)
-                .ok_or_else(|| SyntaxError(format!("Invalid clause(s) in filter string: '{}'", short(text))))?;
+            let end = closing(body, quote).ok_or_else(|| unreadable(text))?;
             Ok((&body[..end], Some(quote), &body[end + 1..]))
         }
         _ => {
             let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-            if end == 0 {
-                return Err(SyntaxError(format!("Invalid clause(s) in filter string: '{}'", short(text))));
-            }
-            Ok((&text[..end], None, &text[end..]))
+            if end == 0 { Err(unreadable(text)) } else { Ok((&text[..end], None, &text[end..])) }
         }
     }
+}
+
+/// Where a quoted text ends. A doubled quote, or one behind a back-slash, does not end it, unless nothing else does;
+/// both stay in the text as they are.
+fn closing(body: &str, quote: char) -> Option<usize> {
+    let bytes = body.as_bytes();
+    let (quote, mut at, mut last_resort) = (quote as u8, 0, None);
+    while at < bytes.len() {
+        let next = bytes.get(at + 1) == Some(&quote);
+        match bytes[at] {
+            b'\\' if next && quote != b'`' => {
+                last_resort = Some(at + 1);
+                at += 2;
+            }
+            byte if byte == quote && next => {
+                last_resort = Some(at);
+                at += 2;
+            }
+            byte if byte == quote => return Some(at),
+            _ => at += 1,
+        }
+    }
+    last_resort
+}
+
+fn unreadable(text: &str) -> SyntaxError {
+    SyntaxError(format!("Invalid clause(s) in filter string: '{}'", short(text)))
 }
 
 pub(super) fn short(text: &str) -> String {

@@ -17,7 +17,7 @@ pub(crate) struct Order {
 /// Reads an order.
 pub(crate) fn parse(text: &str) -> Result<Order, SyntaxError> {
     let bad = || SyntaxError(format!("Invalid order_by clause '{text}'. Could not be parsed."));
-    if text.starts_with(char::is_whitespace) {
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
         return Err(bad());
     }
     let tokens = tokens(text).map_err(|_| bad())?;
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(parse("metrics.f1"), Ok(order(Some("metrics"), "f1", true)));
         assert_eq!(parse("metrics.`a b` dEsC"), Ok(order(Some("metrics"), "a b", false)));
         assert_eq!(parse("start_time ASC"), Ok(order(None, "start_time", true)));
-        for bad in ["", " a", "a b", "a DESC x", "a, b", "a DESC, b ASC", "1", "'a'", "a; b", "(a)"] {
+        for bad in ["", " a", "a ", "a b", "a DESC x", "a, b", "a DESC, b ASC", "1", "'a'", "a; b", "(a)"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Run, RunSummary, Tracking, TrackingError, View,
+    names::cut,
     runs::{RUN_COLUMNS, RUN_FROM, fill, summary},
 };
 
@@ -39,6 +40,10 @@ impl Tracking {
     /// [`TrackingError::Invalid`] if filter or order do not read; [`TrackingError::TooLong`].
     pub fn search_runs(&self, search: &RunSearch) -> Result<Page<Run>, TrackingError> {
         let plan = self.plan(search)?;
+        if let Some(id) = search.experiment_ids.iter().find(|id| id.parse::<i64>().is_err()) {
+            let message = format!("Invalid experiment ID '{}'. Experiment ID must be a valid integer.", cut(id));
+            return Err(TrackingError::Invalid(message));
+        }
         let most = search.most.min(u64::from(self.limits.page_rows_max));
         self.store.catalog().read(|tx| {
             if search.experiment_ids.is_empty() {
@@ -296,9 +301,8 @@ impl SortKey {
             Entity::Param => Ok(Self::Pair("params", order.key.clone())),
             Entity::Tag => Ok(Self::Pair("run_tags", order.key.clone())),
             Entity::Attribute => {
-                let key = alias(&order.key);
-                let column = match key {
-                    "start_time" => "r.start_us",
+                let column = match order.key.as_str() {
+                    "start_time" | "created" | "Created" => "r.start_us",
                     "end_time" => "r.end_us",
                     key => TEXTS.iter().find(|(name, _)| *name == key).ok_or_else(|| unknown_attribute(&order.key))?.1,
                 };
