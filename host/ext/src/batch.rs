@@ -54,6 +54,18 @@ impl Batch {
         Ok(Self { schema, rows })
     }
 
+    /// Rows from columns that are known to obey the schema.
+    ///
+    /// # Safety
+    /// [`new`](Self::new) would take them.
+    #[expect(unsafe_code, reason = "for columns that were made from the schema: checking them again shows in one row")]
+    pub unsafe fn new_unchecked(schema: Schema, columns: Vec<ArrayRef>, rows: usize) -> Self {
+        debug_assert_eq!(Self::new(schema.clone(), columns.clone(), rows).err(), None);
+        // SAFETY: what `new` checks is all that this asks for.
+        let rows = unsafe { RecordBatch::new_unchecked(schema.arrow().clone(), columns, rows) };
+        Self { schema, rows }
+    }
+
     /// Takes over an Arrow batch that has only our types.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Blocks that land, sound ones and those that lie.
 
-use arrow_array::{Array, cast::AsArray};
+use arrow_array::{Array, Float32Array, Float64Array, Int64Array, cast::AsArray};
 use plinth_ext::{Field, Schema};
 use proptest::prelude::*;
 

@@ -144,12 +144,12 @@ impl Reader for ReaderAdapter {
         let prepared = self.instance.prepared.clone();
         let call = Call { plugin: &prepared.name, item: &self.item, func: "reader.next" };
         let rows = (rows_wanted.max(1) as usize).min(rows_max(&prepared.limits));
-        let mut landing = Landing::one(self.layout.clone(), None, rows);
+        let landing = Landing::one(self.layout.clone(), None, rows);
         let (next, reader) = (self.next, self.reader);
         let wanted = u32::try_from(rows).unwrap_or(u32::MAX);
         let instance = &mut self.instance;
-        let landed = landing.during(|| instance.try_call(call, |store| next.call(store, (reader, wanted))))?;
-        match landed {
+        let (landing, landed) = landing.during(|| instance.try_call(call, |store| next.call(store, (reader, wanted))));
+        match landed? {
             Some(Landed) => {
                 let batch = landing.finish().map_err(|text| self.instance.output_fault(call, &text))?;
                 self.empty = if batch.num_rows() == 0 { self.empty + 1 } else { 0 };

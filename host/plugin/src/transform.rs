@@ -282,7 +282,10 @@ impl Fitted for Pool {
             let source = Source::new(rows, &self.input, start, len);
             let (apply, fitted) = (retyped_apply(warm.apply), warm.fitted);
             let instance = &mut warm.instance;
-            landing.during(|| instance.try_call(call, |store| apply.call(store, (fitted, BlockIn::new(source)))))?;
+            let applied;
+            (landing, applied) =
+                landing.during(|| instance.try_call(call, |store| apply.call(store, (fitted, BlockIn::new(source)))));
+            applied?;
         }
         landing.finish().map_err(|text| warm.instance.output_fault(call, &text))
     }
