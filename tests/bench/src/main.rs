@@ -42,7 +42,8 @@ const PARTS: &[(&str, Measure)] = &[
 fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|a| a == "peer-server") {
-        return peer::serve(arguments.get(1).context("peer-server needs a model file")?);
+        let [_, model, library] = &arguments[..] else { bail!("peer-server needs a model file and a library") };
+        return peer::serve(model, library);
     }
     let json = arguments.iter().any(|a| a == "--json");
     arguments.retain(|a| a != "--json");

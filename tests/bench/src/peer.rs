@@ -8,11 +8,10 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use ort::{session::Session, value::TensorRef};
 use serde_json::{Value, json};
 
-/// Serves a model on a free port, which it prints, until the process ends.
-pub(crate) fn serve(model: &str) -> Result<()> {
-    // Ours finds and loads the library; a second environment over it is what a program of its own would have.
-    let runtime = plinth_tensor::Runtime::start(&plinth_tensor::RuntimeConfig::default())?;
-    let environment = ort::init_from(runtime.library())?.with_name("peer").build()?;
+/// Serves a model on a free port, which it prints, until the process ends. The library is given, because looking for
+/// it would make an environment, of which a process has one.
+pub(crate) fn serve(model: &str, library: &str) -> Result<()> {
+    let environment = ort::init_from(library)?.with_name("peer").build()?;
     let session = Session::builder(&environment)
         .and_then(|builder| Ok(builder.with_intra_threads(1)?))
         .and_then(|mut builder| builder.commit_from_file(model))

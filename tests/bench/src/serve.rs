@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use plinth_ext::Model;
-use plinth_tensor::{OnnxModel, SessionOptions};
+use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,10 +44,12 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let model =
         files.iter().find(|f| f["role"] == "model").and_then(|f| f["hash"].as_str()).context("the model file")?;
     let model = folder.path().join(".plinth/blobs").join(&model[..2]).join(&model[2..]);
-    let width = features_of(&model)?;
+    let runtime = Runtime::start(&RuntimeConfig::default())?;
+    let width = OnnxModel::load(&runtime, &std::fs::read(&model)?, &SessionOptions::default())?.input().len();
 
-    let mut peer =
-        Server::start(Command::new(std::env::current_exe()?).arg("peer-server").arg(&model), Channel::Stdout)?;
+    let mut peer_server = Command::new(std::env::current_exe()?);
+    peer_server.arg("peer-server").arg(&model).arg(runtime.library());
+    let mut peer = Server::start(&mut peer_server, Channel::Stdout)?;
     let vector: Vec<f64> = (0..width).map(|i| i as f64 / 100.0).collect();
     let body = json!({ "inputs": [vector] }).to_string();
     load::run(peer.pid(), peer.port, "/predict", &body, CONNECTIONS, 200)?;
@@ -67,13 +69,6 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let rate = |cost: &load::Cost| cost.requests as f64 / cost.wall.as_secs_f64();
     figures.add("plinth serve, requests per second", rate(&served), "1/s", Target::None);
     Ok(())
-}
-
-/// How many features a model takes: what it says itself.
-fn features_of(model: &Path) -> Result<usize> {
-    let runtime = plinth_tensor::Runtime::start(&plinth_tensor::RuntimeConfig::default())?;
-    let model = OnnxModel::load(&runtime, &std::fs::read(model)?, &SessionOptions::default())?;
-    Ok(model.input().len())
 }
 
 /// The first row of the table, as a client sends it.
@@ -108,7 +103,10 @@ struct Server {
 impl Server {
     /// Starts a server and waits until it says its port: the last number of a line.
     fn start(command: &mut Command, says_on: Channel) -> Result<Self> {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped());
+        if matches!(says_on, Channel::Stderr) {
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+        }
         let mut child = command.spawn()?;
         let lines: Box<dyn BufRead + Send> = match says_on {
             Channel::Stdout => Box::new(BufReader::new(child.stdout.take().context("stdout")?)),
