@@ -1,7 +1,5 @@
 //! The life of a model: trained, stopped or let through, registered, watched, replaced.
 
-use std::time::Instant;
-
 use plinth_e2e::Project;
 use serde_json::Value;
 
@@ -21,14 +19,10 @@ fn boosting_passes_and_becomes_the_champion_and_a_second_run_does_nothing() {
     let models = project.json(&["model", "list"]);
     assert_eq!(models[0]["name"], "churn", "{models}");
 
-    let start = Instant::now();
     let again = project.run(&["run"]);
-    let took = start.elapsed();
     again.succeeds();
     let said = format!("{}{}", again.stdout, again.stderr);
     assert!(said.contains("nothing to do"), "{said}");
-    // The documented figure is 100 ms, measured by the bench; here it only must not have worked.
-    assert!(took.as_secs() < 5, "{took:?}");
     assert_eq!(project.json(&["model", "show", "churn"])["versions"].as_array().map(Vec::len), Some(1));
 }
 
