@@ -227,6 +227,10 @@ pub struct TrackingLimits {
     pub input_tag_key_chars_max: u32,
     /// Length of the value of a data set's tag.
     pub input_tag_value_chars_max: u32,
+    /// Length of a tag's value in the model registry; prompts keep their text there.
+    pub registry_tag_value_chars_max: u32,
+    /// Length of an alias.
+    pub alias_chars_max: u32,
     /// Rows of one page of a search.
     pub page_rows_max: u32,
     /// Length of a filter.
@@ -256,6 +260,8 @@ impl Default for TrackingLimits {
             dataset_profile_chars_max: 16_777_215,
             input_tag_key_chars_max: 255,
             input_tag_value_chars_max: 500,
+            registry_tag_value_chars_max: 100_000,
+            alias_chars_max: 255,
             page_rows_max: 50_000,
             filter_chars_max: 100_000,
             filter_clauses_max: 100,

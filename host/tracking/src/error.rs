@@ -34,6 +34,30 @@ pub enum TrackingError {
         /// The path asked for.
         path: String,
     },
+    /// No such registered model.
+    #[error("there is no registered model `{0}`")]
+    RegisteredModelNotFound(String),
+    /// No such version.
+    #[error("there is no version {version} of model `{model}`")]
+    VersionNotFound {
+        /// Registered model.
+        model: String,
+        /// Its version, as given.
+        version: String,
+    },
+    /// A model's name that is taken, perhaps by a prompt.
+    #[error("registered model `{name}` exists already")]
+    ModelExists {
+        /// The name.
+        name: String,
+        /// Whether what is there is a prompt.
+        prompt: bool,
+        /// Whether what was to be made is a prompt.
+        wanted_prompt: bool,
+    },
+    /// Something that is not there, in a sentence.
+    #[error("{0}")]
+    Missing(String),
     /// No such logged model.
     #[error("there is no logged model `{0}`")]
     LoggedModelNotFound(String),
@@ -124,9 +148,12 @@ impl Coded for TrackingError {
             Self::RunNotFound(_) => codes::RUN_NOT_FOUND,
             Self::ModelNotFound { .. } => codes::MODEL_NOT_FOUND,
             Self::ArtifactNotFound { .. } => codes::ARTIFACT_NOT_FOUND,
-            Self::LoggedModelNotFound(_) => codes::MODEL_NOT_FOUND,
+            Self::LoggedModelNotFound(_)
+            | Self::RegisteredModelNotFound(_)
+            | Self::VersionNotFound { .. }
+            | Self::Missing(_) => codes::MODEL_NOT_FOUND,
             Self::TagNotFound { .. } => codes::TAG_NOT_FOUND,
-            Self::AlreadyExists(_) | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
+            Self::AlreadyExists(_) | Self::ModelExists { .. } | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
             Self::BadName { .. } | Self::BadPath { .. } => codes::BAD_REFERENCE,
             Self::TooLong { .. } | Self::TooMuch { .. } => codes::LIMIT_EXCEEDED,
             Self::Invalid(_) => codes::BAD_REQUEST,

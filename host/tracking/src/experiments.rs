@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Tracking, TrackingError,
     names::{check_key, check_length, cut},
+    sources::check_location,
 };
 
 /// A named group of runs.
@@ -142,6 +143,7 @@ impl Tracking {
     /// [`TrackingError::AlreadyExists`], and what names, tags and locations may not be.
     pub fn create_experiment(&self, new: &NewExperiment) -> Result<String, TrackingError> {
         self.check_experiment_name(&new.name)?;
+        check_location(&new.artifact_location)?;
         check_length(&new.artifact_location, self.limits.artifact_location_chars_max, || "artifact_location".into())?;
         for (key, value) in &new.tags {
             self.check_experiment_tag(key, value)?;

@@ -2,7 +2,7 @@
 //! what is stored twice is stored once.
 
 use plinth_core::{ContentHash, Micros, refs::path_problem};
-use plinth_store::{Row, Value};
+use plinth_store::{Row, Tx, Value};
 use serde::Serialize;
 
 use crate::{Artifact, Tracking, TrackingError, names::cut, runs};
@@ -43,13 +43,7 @@ impl Tracking {
                     return Err(TrackingError::BadPath { path: cut(path), reason });
                 }
             }
-            tx.execute(
-                "INSERT INTO files (path, blob, bytes, updated_us) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (path) DO UPDATE SET blob = excluded.blob, bytes = excluded.bytes,
-                    updated_us = excluded.updated_us",
-                &[path.into(), blob.into(), bytes.into(), Value::Int(now)],
-            )?;
-            Ok(())
+            put(tx, path, blob, bytes, now)
         })
     }
 
@@ -139,6 +133,23 @@ impl Tracking {
         let parameters = [prefix.into(), end.into()];
         self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &parameters)?))
     }
+}
+
+/// Lets a path that was checked name a blob.
+pub(crate) fn put(
+    tx: &mut dyn Tx,
+    path: &str,
+    blob: ContentHash,
+    bytes: u64,
+    now: Micros,
+) -> Result<(), TrackingError> {
+    tx.execute(
+        "INSERT INTO files (path, blob, bytes, updated_us) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (path) DO UPDATE SET blob = excluded.blob, bytes = excluded.bytes,
+            updated_us = excluded.updated_us",
+        &[path.into(), blob.into(), bytes.into(), Value::Int(now)],
+    )?;
+    Ok(())
 }
 
 fn folder_prefix(folder: &str) -> Result<String, TrackingError> {

@@ -20,8 +20,10 @@ mod log;
 mod logged_models;
 mod models;
 mod names;
+mod registry;
 mod runs;
 mod search;
+mod sources;
 mod watch;
 
 use std::sync::Arc;
@@ -34,9 +36,11 @@ pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
 pub use files::{Entry, StoredFile};
 pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
+pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
+pub use registry::{ANONYMOUS, NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
-pub use search::{ExperimentSearch, Page, RunSearch};
+pub use search::{ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch};
 pub use watch::{Capture, CheckRecord};
 
 /// The tracking store and model registry of a state directory.

@@ -7,7 +7,12 @@ use plinth_core::{
 use plinth_store::{AuditEntry, Row, Tx, Value, append_audit, emit};
 use serde::{Deserialize, Serialize};
 
-use crate::{Tracking, TrackingError, names::cut};
+use crate::{
+    Tracking, TrackingError,
+    files::put,
+    names::cut,
+    registry::{is_prompt, next_version, version_root},
+};
 
 /// What a file of a model version is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,8 +176,7 @@ impl Tracking {
                  ON CONFLICT (name) DO UPDATE SET updated_us = excluded.updated_us",
                 &[model.into(), Value::Int(now)],
             )?;
-            let last = tx.query_one("SELECT COALESCE(MAX(version), 0) FROM versions WHERE model = $1", &[model.into()])?;
-            let version = last.map(|row| row.int(0)).transpose()?.unwrap_or(0) as u64 + 1;
+            let version = next_version(tx, model)?;
             tx.execute(
                 "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $5)",
                 &[model.into(), version.into(), new.run_id.clone().into(), new.spec.to_string().into(), Value::Int(now)],
@@ -182,9 +186,11 @@ impl Tracking {
                     "INSERT INTO version_files (model, version, role, path, blob, bytes) VALUES ($1, $2, $3, $4, $5, $6)",
                     &[model.into(), version.into(), file.role.name().into(), Value::from(&file.path), file.hash.into(), file.bytes.into()],
                 )?;
+                // The same files where MLflow's clients look for them.
+                put(tx, &format!("{}/{}", version_root(model, version), file.path), file.hash, file.bytes, now)?;
             }
-            let payload = serde_json::json!({"model": model, "version": version, "run_id": new.run_id}).to_string();
-            emit(tx, now, "model-version.created", &payload)?;
+            let payload = serde_json::json!({"name": model, "version": version.to_string(), "run_id": new.run_id}).to_string();
+            emit(tx, now, "model_version.created", &payload)?;
             let entry = AuditEntry {
                 time: now,
                 principal: "pipeline".into(),
@@ -234,12 +240,9 @@ impl Tracking {
             let detail =
                 serde_json::json!({"from": from, "to": to.version, "reason": to.reason, "evidence": to.evidence})
                     .to_string();
-            emit(
-                tx,
-                now,
-                "alias.moved",
-                &serde_json::json!({"model": to.model, "alias": to.alias, "from": from, "to": to.version}).to_string(),
-            )?;
+            let kind = if is_prompt(tx, to.model)? { "prompt_alias.created" } else { "model_version_alias.created" };
+            let event = serde_json::json!({"name": to.model, "alias": to.alias, "version": to.version.to_string()});
+            emit(tx, now, kind, &event.to_string())?;
             let entry = AuditEntry {
                 time: now,
                 principal: to.principal.to_owned(),
@@ -318,6 +321,12 @@ fn alias_version(tx: &mut dyn Tx, model: &str, alias: &str) -> Result<u64, Track
     let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
     if let Some(row) = tx.query_one(sql, &[model.into(), alias.into()])? {
         return Ok(row.int(0)? as u64);
+    }
+    // Where MLflow's stages are used, a stage is as good as an alias of its name.
+    let sql = "SELECT MAX(version) FROM versions WHERE model = $1 AND stage <> 'None' AND LOWER(stage) = LOWER($2)";
+    let staged = tx.query_one(sql, &[model.into(), alias.into()])?.map(|row| row.opt_int(0)).transpose()?.flatten();
+    if let Some(version) = staged {
+        return Ok(version as u64);
     }
     let known = tx.query_one("SELECT 1 FROM models WHERE name = $1", &[model.into()])?;
     if known.is_none() {
@@ -429,7 +438,7 @@ mod tests {
         let catalog = registry.store().catalog();
         assert_eq!(catalog.read(verify_audit).unwrap(), 4);
         let events = catalog.read::<_, StoreError>(|tx| tx.query("SELECT kind FROM outbox ORDER BY id", &[])).unwrap();
-        assert_eq!(events.last().unwrap().text(0).unwrap(), "alias.moved");
+        assert_eq!(events.last().unwrap().text(0).unwrap(), "model_version_alias.created");
         assert_eq!(registry.models().unwrap()[0].versions, [1, 2]);
     }
 

@@ -13,19 +13,23 @@ pub(crate) fn check_key(key: &str, field: impl FnOnce() -> String) -> Result<(),
         return Ok(());
     }
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
-    let reason = if key.is_empty() || !key.chars().all(allowed) {
-        CHARACTERS.to_owned()
-    } else {
-        let resolved = normal_path(key);
-        if resolved == key && resolved != "." && !resolved.starts_with("..") && !resolved.starts_with('/') {
-            return Ok(());
-        }
-        format!(
-            "Names may be treated as files in certain cases, and must not resolve to other names when treated as \
-             such. This name would resolve to '{resolved}'"
-        )
-    };
-    Err(TrackingError::BadName { value: key.to_owned(), field: field(), reason })
+    if !key.chars().all(allowed) {
+        return Err(TrackingError::BadName { value: key.to_owned(), field: field(), reason: CHARACTERS.to_owned() });
+    }
+    resolved_name(key, field)
+}
+
+/// A name that, were it a path, would lead to itself.
+pub(crate) fn resolved_name(name: &str, field: impl FnOnce() -> String) -> Result<(), TrackingError> {
+    let resolved = normal_path(name);
+    if resolved == name && resolved != "." && !resolved.starts_with("..") && !resolved.starts_with('/') {
+        return Ok(());
+    }
+    let reason = format!(
+        "Names may be treated as files in certain cases, and must not resolve to other names when treated as such. \
+         This name would resolve to '{resolved}'"
+    );
+    Err(TrackingError::BadName { value: name.to_owned(), field: field(), reason })
 }
 
 /// At most `limit` characters.

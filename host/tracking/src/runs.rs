@@ -401,7 +401,7 @@ pub(crate) fn among(count: usize) -> String {
 }
 
 /// A name for a run that was given none: two words and a number that follow from its id.
-fn made_up_name(id: &str) -> String {
+pub(crate) fn made_up_name(id: &str) -> String {
     const HOW: [&str; 32] = [
         "able", "amber", "bold", "brisk", "calm", "clever", "crisp", "deft", "eager", "fair", "fleet", "gentle",
         "glad", "hardy", "jolly", "keen", "lively", "lucid", "merry", "mild", "neat", "nimble", "plucky", "proud",

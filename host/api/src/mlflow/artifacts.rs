@@ -44,7 +44,7 @@ fn list_of_run(call: &Call<'_>) -> Outcome {
 }
 
 /// A listed file or folder, its path relative to `folder`'s root.
-fn file(folder: &str, entry: &Entry) -> Value {
+pub(super) fn file(folder: &str, entry: &Entry) -> Value {
     let folder = folder.trim_end_matches('/');
     let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
     match entry.bytes {

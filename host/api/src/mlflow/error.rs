@@ -49,6 +49,25 @@ impl From<TrackingError> for MlflowError {
         match &error {
             E::ExperimentNotFound(id) => Self::not_found(format!("No Experiment with id={id} exists")),
             E::RunNotFound(id) => Self::not_found(format!("Run with id={id} not found")),
+            E::RegisteredModelNotFound(name) => Self::not_found(format!("Registered Model with name={name} not found")),
+            E::VersionNotFound { model, version } => {
+                Self::not_found(format!("Model Version (name={model}, version={version}) not found"))
+            }
+            E::Missing(message) => Self::not_found(message.clone()),
+            E::ModelExists { name, prompt, wanted_prompt } => {
+                let word = |prompt: &bool| if *prompt { "Prompt" } else { "Registered Model" };
+                let (old, new) = (word(prompt), word(wanted_prompt));
+                Self::exists(if old == new {
+                    format!("{new} (name={name}) already exists.")
+                } else {
+                    format!(
+                        "Tried to create a {} with name '{name}', but the name is already taken by a {}. MLflow does \
+                         not allow creating a model and a prompt with the same name.",
+                        new.to_lowercase(),
+                        old.to_lowercase()
+                    )
+                })
+            }
             E::LoggedModelNotFound(id) => Self::not_found(format!("Logged model with ID '{id}' not found.")),
             E::TagNotFound { key, owner } => Self::not_found(format!("No tag with name: {key} in {owner}")),
             E::AlreadyExists(what) => Self::exists(format!("{what} already exists.")),

@@ -8,8 +8,10 @@ mod artifacts;
 mod error;
 mod experiments;
 mod fields;
+mod logged_models;
 mod metrics;
 mod page;
+mod registry;
 mod runs;
 mod server;
 mod wire;
@@ -135,7 +137,8 @@ impl Route {
 }
 
 /// Every noun's routes.
-const ROUTES: &[&[Route]] = &[experiments::ROUTES, runs::ROUTES, metrics::ROUTES, artifacts::ROUTES];
+const ROUTES: &[&[Route]] =
+    &[experiments::ROUTES, runs::ROUTES, metrics::ROUTES, artifacts::ROUTES, registry::ROUTES, logged_models::ROUTES];
 
 /// Where MLflow's clients and its web interface look for the same endpoints.
 const PREFIXES: [&str; 4] = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"];

@@ -5,10 +5,14 @@ CREATE TABLE models2 (
     name TEXT PRIMARY KEY,
     description TEXT NOT NULL DEFAULT '',
     created_us BIGINT NOT NULL,
-    updated_us BIGINT NOT NULL
+    updated_us BIGINT NOT NULL,
+    -- The highest number that a version ever had: numbers are not given twice.
+    last_version BIGINT NOT NULL DEFAULT 0
 );
-INSERT INTO models2 (name, description, created_us, updated_us)
-    SELECT name, description, created_us, updated_us FROM models;
+INSERT INTO models2 (name, description, created_us, updated_us, last_version)
+    SELECT name, description, created_us, updated_us,
+        (SELECT COALESCE(MAX(version), 0) FROM versions WHERE versions.model = models.name)
+    FROM models;
 
 CREATE TABLE model_tags (
     model TEXT NOT NULL REFERENCES models2 (name) ON UPDATE CASCADE ON DELETE CASCADE,

@@ -6,13 +6,17 @@
 mod experiments;
 pub(crate) mod filter;
 mod lexer;
+mod logged_models;
 mod order;
 mod page;
+mod registry;
 mod runs;
 mod sql;
 
 pub use experiments::ExperimentSearch;
+pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use page::Page;
+pub use registry::RegistrySearch;
 pub use runs::RunSearch;
 
 use crate::TrackingError;

@@ -1,0 +1,676 @@
+//! The registry as MLflow's clients use it: registered models, versions with what people say of them, tags, aliases,
+//! stages. What a version *is*, for those who run it, stands in `models.rs`; the rows are the same.
+
+use plinth_core::Micros;
+use plinth_store::{AuditEntry, Row, Tx, Value, append_audit, emit};
+use serde_json::json;
+
+use crate::{
+    Alias, Tracking, TrackingError,
+    names::{check_key, check_length, cut, resolved_name},
+    sources::{self, Claimed},
+};
+
+/// A registered model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredModel {
+    /// Unique.
+    pub name: String,
+    /// For a person.
+    pub description: String,
+    /// When it was made.
+    pub created: Micros,
+    /// When it, or a version of it, was last changed.
+    pub updated: Micros,
+    /// Tags by key.
+    pub tags: Vec<(String, String)>,
+    /// Its aliases, by name.
+    pub aliases: Vec<Alias>,
+    /// The newest version of each stage, by stage.
+    pub latest: Vec<VersionRecord>,
+}
+
+/// A model version with what people say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRecord {
+    /// Registered model.
+    pub model: String,
+    /// From 1.
+    pub version: u64,
+    /// For a person.
+    pub description: String,
+    /// Who made it.
+    pub user: String,
+    /// Where it came from, as its maker named it.
+    pub source: String,
+    /// The run that made it.
+    pub run_id: Option<String>,
+    /// A link to that run, where it is kept elsewhere.
+    pub run_link: String,
+    /// The logged model that it is.
+    pub model_id: Option<String>,
+    /// `READY`, or how far it is.
+    pub status: String,
+    /// More about the status.
+    pub status_message: String,
+    /// `None`, `Staging`, `Production` or `Archived`.
+    pub stage: String,
+    /// When it was made.
+    pub created: Micros,
+    /// When it was last changed.
+    pub updated: Micros,
+    /// Tags by key.
+    pub tags: Vec<(String, String)>,
+    /// Aliases that point at it.
+    pub aliases: Vec<String>,
+}
+
+/// A version that a client wants to register.
+#[derive(Debug, Clone, Default)]
+pub struct NewVersionRecord {
+    /// Where it comes from.
+    pub source: String,
+    /// The run that made it; an empty one says that there is none.
+    pub run_id: Option<String>,
+    /// The logged model that it is.
+    pub model_id: Option<String>,
+    /// A link to the run, where it is kept elsewhere.
+    pub run_link: String,
+    /// For a person.
+    pub description: String,
+    /// Tags by key.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Names of MLflow's stages.
+pub const STAGES: [&str; 4] = ["None", "Staging", "Production", "Archived"];
+
+/// The tag that makes a registered model a prompt.
+pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+
+pub(crate) const VERSION_COLUMNS: &str = "v.model, v.version, v.description, v.user_name, v.source, v.run_id, v.run_link, \
+    v.model_id, v.status, v.status_message, v.stage, v.created_us, v.updated_us";
+
+impl Tracking {
+    /// Makes a registered model.
+    ///
+    /// # Errors
+    /// [`TrackingError::ModelExists`]; what names and tags may not be.
+    pub fn create_model(
+        &self,
+        name: &str,
+        description: &str,
+        tags: &[(String, String)],
+        who: &str,
+    ) -> Result<RegisteredModel, TrackingError> {
+        check_model_name(name, "name")?;
+        for (key, value) in tags {
+            self.check_registry_tag(key, value)?;
+        }
+        let prompt = tags.iter().any(|(key, value)| key == PROMPT_TAG && value.eq_ignore_ascii_case("true"));
+        self.store.catalog().write(|tx| {
+            if tx.query_one("SELECT 1 FROM models WHERE name = $1", &[name.into()])?.is_some() {
+                let old = is_prompt(tx, name)?;
+                return Err(TrackingError::ModelExists { name: cut(name), prompt: old, wanted_prompt: prompt });
+            }
+            let now = self.clock.now();
+            tx.execute(
+                "INSERT INTO models (name, description, created_us, updated_us) VALUES ($1, $2, $3, $3)",
+                &[name.into(), description.into(), Value::Int(now)],
+            )?;
+            for (key, value) in tags {
+                set_model_tag(tx, name, key, value)?;
+            }
+            let shown: serde_json::Map<_, _> = tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+            let kind = if prompt { "prompt.created" } else { "registered_model.created" };
+            let payload = json!({"name": name, "tags": shown, "description": description});
+            self.tell(tx, now, who, kind, &format!("models:/{name}"), &payload)?;
+            read_model(tx, name)
+        })
+    }
+
+    /// A registered model.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`].
+    pub fn registered_model(&self, name: &str) -> Result<RegisteredModel, TrackingError> {
+        check_model_name(name, "name")?;
+        self.store.catalog().read(|tx| read_model(tx, name))
+    }
+
+    /// Gives a model, and all that belongs to it, another name.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`], [`TrackingError::AlreadyExists`].
+    pub fn rename_model(&self, name: &str, new: &str, who: &str) -> Result<RegisteredModel, TrackingError> {
+        check_model_name(new, "new_name")?;
+        self.change_model(name, |tx, now| {
+            if name != new && tx.query_one("SELECT 1 FROM models WHERE name = $1", &[new.into()])?.is_some() {
+                return Err(TrackingError::AlreadyExists(format!("Registered Model (name={new})")));
+            }
+            let both = [name.into(), new.into(), Value::Int(now)];
+            tx.execute("UPDATE models SET name = $2, updated_us = $3 WHERE name = $1", &both)?;
+            tx.execute("UPDATE versions SET updated_us = $2 WHERE model = $1", &[new.into(), Value::Int(now)])?;
+            tx.execute("UPDATE captures SET model = $2 WHERE model = $1", &both[..2])?;
+            tx.execute("UPDATE checks SET model = $2 WHERE model = $1", &both[..2])?;
+            self.audit(tx, now, who, "model.rename", &format!("models:/{name}"), &json!({"new_name": new}))?;
+            read_model(tx, new)
+        })
+    }
+
+    /// Says something else of a model.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`].
+    pub fn describe_model(&self, name: &str, description: &str) -> Result<RegisteredModel, TrackingError> {
+        self.change_model(name, |tx, _| {
+            let sql = "UPDATE models SET description = $2 WHERE name = $1";
+            tx.execute(sql, &[name.into(), description.into()])?;
+            read_model(tx, name)
+        })
+    }
+
+    /// Deletes a model with its versions, tags and aliases.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`].
+    pub fn delete_model(&self, name: &str, who: &str) -> Result<(), TrackingError> {
+        self.change_model(name, |tx, now| {
+            tx.execute("DELETE FROM models WHERE name = $1", &[name.into()])?;
+            self.audit(tx, now, who, "model.delete", &format!("models:/{name}"), &json!({}))
+        })
+    }
+
+    /// Sets a tag of a model.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`]; what tags may not be.
+    pub fn set_model_tag(&self, name: &str, key: &str, value: &str) -> Result<(), TrackingError> {
+        check_model_name(name, "name")?;
+        self.check_registry_tag(key, value)?;
+        self.change_model(name, |tx, _| set_model_tag(tx, name, key, value))
+    }
+
+    /// Removes a tag of a model; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`].
+    pub fn delete_model_tag(&self, name: &str, key: &str) -> Result<(), TrackingError> {
+        check_key(key, || "key".into())?;
+        self.change_model(name, |tx, _| {
+            tx.execute("DELETE FROM model_tags WHERE model = $1 AND key = $2", &[name.into(), key.into()])?;
+            Ok(())
+        })
+    }
+
+    /// Registers a version under the next free number.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`]; [`TrackingError::Invalid`] if the source is not the caller's.
+    pub fn create_version(
+        &self,
+        name: &str,
+        new: &NewVersionRecord,
+        who: &str,
+    ) -> Result<VersionRecord, TrackingError> {
+        check_model_name(name, "name")?;
+        for (key, value) in &new.tags {
+            self.check_registry_tag(key, value)?;
+        }
+        let prompt = new.tags.iter().any(|(key, value)| key == PROMPT_TAG && value.eq_ignore_ascii_case("true"));
+        self.change_model(name, |tx, now| {
+            let source = if prompt {
+                if !matches!(new.source.as_str(), "prompt-template" | "dummy-source") {
+                    return Err(TrackingError::Invalid(format!(
+                        "Invalid prompt source: '{}'. Prompt sources must use an MLflow placeholder.",
+                        cut(&new.source)
+                    )));
+                }
+                sources::Source {
+                    uri: new.source.clone(),
+                    storage: new.source.clone(),
+                    run_id: new.run_id.clone(),
+                    model_id: None,
+                }
+            } else {
+                let claimed = Claimed { run_id: new.run_id.as_deref(), model_id: new.model_id.as_deref() };
+                sources::resolve(tx, &new.source, claimed)?
+            };
+            let version = next_version(tx, name)?;
+            tx.execute(
+                "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us, description, user_name,
+                    source, storage_location, run_link, model_id)
+                 VALUES ($1, $2, $3, '{}', $4, $4, $5, $6, $7, $8, $9, $10)",
+                &[
+                    name.into(),
+                    version.into(),
+                    source.run_id.clone().filter(|id| !id.is_empty()).into(),
+                    Value::Int(now),
+                    Value::from(&new.description),
+                    if who == ANONYMOUS { "".into() } else { who.into() },
+                    Value::from(&source.uri),
+                    Value::from(&source.storage),
+                    Value::from(&new.run_link),
+                    source.model_id.clone().into(),
+                ],
+            )?;
+            for (key, value) in &new.tags {
+                set_version_tag(tx, name, version, key, value)?;
+            }
+            if let Some(model_id) = &source.model_id {
+                crate::logged_models::note_version(tx, model_id, name, version)?;
+            }
+            let tags: serde_json::Map<_, _> = new.tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+            let kind = if prompt { "prompt_version.created" } else { "model_version.created" };
+            let payload = json!({
+                "name": name, "version": version.to_string(), "source": source.uri, "run_id": source.run_id,
+                "tags": tags, "description": new.description,
+            });
+            self.tell(tx, now, who, kind, &format!("models:/{name}/{version}"), &payload)?;
+            read_record(tx, name, version)
+        })
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`].
+    pub fn version(&self, name: &str, version: u64) -> Result<VersionRecord, TrackingError> {
+        check_model_name(name, "name")?;
+        self.store.catalog().read(|tx| read_record(tx, name, version))
+    }
+
+    /// Says something else of a version.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`].
+    pub fn describe_version(
+        &self,
+        name: &str,
+        version: u64,
+        description: &str,
+    ) -> Result<VersionRecord, TrackingError> {
+        self.change_version(name, version, |tx, _| {
+            let sql = "UPDATE versions SET description = $3 WHERE model = $1 AND version = $2";
+            tx.execute(sql, &[name.into(), version.into(), description.into()])?;
+            read_record(tx, name, version)
+        })
+    }
+
+    /// Deletes a version; its number is not given again.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`].
+    pub fn delete_version(&self, name: &str, version: u64, who: &str) -> Result<(), TrackingError> {
+        self.change_version(name, version, |tx, now| {
+            let key = [name.into(), version.into()];
+            tx.execute("DELETE FROM versions WHERE model = $1 AND version = $2", &key)?;
+            self.audit(tx, now, who, "model-version.delete", &format!("models:/{name}/{version}"), &json!({}))
+        })
+    }
+
+    /// Moves a version to a stage; with `archive`, whatever is there goes to `Archived`.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`]; [`TrackingError::Invalid`] for what is no stage.
+    pub fn transition(
+        &self,
+        name: &str,
+        version: u64,
+        stage: &str,
+        archive: bool,
+        who: &str,
+    ) -> Result<VersionRecord, TrackingError> {
+        let to = canonical_stage(stage)?;
+        if archive && !matches!(to, "Staging" | "Production") {
+            return Err(TrackingError::Invalid(format!(
+                "Model version transition cannot archive existing model versions because '{}' is not an Active stage. \
+                 Valid stages are ['Staging', 'Production']",
+                cut(stage)
+            )));
+        }
+        self.change_version(name, version, |tx, now| {
+            let at = [name.into(), version.into(), to.into(), Value::Int(now)];
+            if archive {
+                tx.execute(
+                    "UPDATE versions SET stage = 'Archived', updated_us = $4
+                     WHERE model = $1 AND version <> $2 AND stage = $3",
+                    &at,
+                )?;
+            }
+            let sql = "UPDATE versions SET stage = $3, updated_us = $4 WHERE model = $1 AND version = $2";
+            tx.execute(sql, &at)?;
+            let detail = json!({"stage": to, "archive": archive});
+            self.audit(tx, now, who, "model-version.stage", &format!("models:/{name}/{version}"), &detail)?;
+            read_record(tx, name, version)
+        })
+    }
+
+    /// The newest version of each of some stages, or of all.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`]; [`TrackingError::Invalid`] for what is no stage.
+    pub fn latest_versions(&self, name: &str, stages: &[String]) -> Result<Vec<VersionRecord>, TrackingError> {
+        check_model_name(name, "name")?;
+        let wanted = stages.iter().map(|stage| canonical_stage(stage)).collect::<Result<Vec<_>, _>>()?;
+        let latest = self.registered_model(name)?.latest;
+        Ok(latest.into_iter().filter(|version| wanted.is_empty() || wanted.contains(&version.stage.as_str())).collect())
+    }
+
+    /// Where a version's files are.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`].
+    pub fn download_uri(&self, name: &str, version: u64) -> Result<String, TrackingError> {
+        check_model_name(name, "name")?;
+        let sql = "SELECT storage_location, source FROM versions WHERE model = $1 AND version = $2";
+        self.store.catalog().read(|tx| {
+            let row = tx.query_one(sql, &[name.into(), version.into()])?;
+            let row = row.ok_or_else(|| not_found(name, version))?;
+            let storage = row.text(0)?;
+            Ok(if storage.is_empty() { row.text(1)? } else { storage })
+        })
+    }
+
+    /// Sets a tag of a version.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`]; what tags may not be.
+    pub fn set_version_tag(
+        &self,
+        name: &str,
+        version: u64,
+        key: &str,
+        value: &str,
+        who: &str,
+    ) -> Result<(), TrackingError> {
+        self.check_registry_tag(key, value)?;
+        self.change_version(name, version, |tx, now| {
+            set_version_tag(tx, name, version, key, value)?;
+            let kind = if is_prompt(tx, name)? { "prompt_version_tag.set" } else { "model_version_tag.set" };
+            let payload = json!({"name": name, "version": version.to_string(), "key": key, "value": value});
+            self.tell(tx, now, who, kind, &format!("models:/{name}/{version}"), &payload)
+        })
+    }
+
+    /// Removes a tag of a version; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// [`TrackingError::VersionNotFound`].
+    pub fn delete_version_tag(&self, name: &str, version: u64, key: &str, who: &str) -> Result<(), TrackingError> {
+        check_key(key, || "key".into())?;
+        self.change_version(name, version, |tx, now| {
+            let sql = "DELETE FROM version_tags WHERE model = $1 AND version = $2 AND key = $3";
+            tx.execute(sql, &[name.into(), version.into(), key.into()])?;
+            let kind = if is_prompt(tx, name)? { "prompt_version_tag.deleted" } else { "model_version_tag.deleted" };
+            let payload = json!({"name": name, "version": version.to_string(), "key": key});
+            self.tell(tx, now, who, kind, &format!("models:/{name}/{version}"), &payload)
+        })
+    }
+
+    /// Removes an alias; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`].
+    pub fn delete_alias(&self, name: &str, alias: &str, who: &str) -> Result<(), TrackingError> {
+        check_alias(alias, self.limits.alias_chars_max)?;
+        self.change_model(name, |tx, now| {
+            tx.execute("DELETE FROM aliases WHERE model = $1 AND alias = $2", &[name.into(), alias.into()])?;
+            let kind = if is_prompt(tx, name)? { "prompt_alias.deleted" } else { "model_version_alias.deleted" };
+            let payload = json!({"name": name, "alias": alias});
+            self.tell(tx, now, who, kind, &format!("models:/{name}@{alias}"), &payload)
+        })
+    }
+
+    /// The version that an alias points at; `latest` is the newest of all.
+    ///
+    /// # Errors
+    /// [`TrackingError::RegisteredModelNotFound`], [`TrackingError::Invalid`] if there is no such alias.
+    pub fn version_by_alias(&self, name: &str, alias: &str) -> Result<VersionRecord, TrackingError> {
+        check_model_name(name, "name")?;
+        check_alias(alias, self.limits.alias_chars_max)?;
+        self.store.catalog().read(|tx| {
+            must_exist(tx, name)?;
+            let row = if alias.eq_ignore_ascii_case("latest") {
+                tx.query_one("SELECT MAX(version) FROM versions WHERE model = $1", &[name.into()])?
+            } else {
+                let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
+                tx.query_one(sql, &[name.into(), alias.into()])?
+            };
+            match row.map(|row| row.opt_int(0)).transpose()?.flatten() {
+                Some(version) => read_record(tx, name, version as u64),
+                None => Err(TrackingError::Invalid(format!("Registered model alias {} not found.", cut(alias)))),
+            }
+        })
+    }
+
+    /// Checks an alias that is to be set: some words mean something already.
+    ///
+    /// # Errors
+    /// [`TrackingError::Invalid`], [`TrackingError::TooLong`].
+    pub fn check_new_alias(&self, alias: &str) -> Result<(), TrackingError> {
+        check_alias(alias, self.limits.alias_chars_max)?;
+        if alias.eq_ignore_ascii_case("latest") {
+            return Err(TrackingError::Invalid("'latest' alias name (case insensitive) is reserved.".into()));
+        }
+        let number = alias.strip_prefix(['v', 'V']).unwrap_or_default();
+        if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(TrackingError::Invalid(format!("Version alias name '{alias}' is reserved.")));
+        }
+        Ok(())
+    }
+
+    fn change_model<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut dyn Tx, Micros) -> Result<T, TrackingError>,
+    ) -> Result<T, TrackingError> {
+        check_model_name(name, "name")?;
+        self.store.catalog().write(|tx| {
+            must_exist(tx, name)?;
+            let now = self.clock.now();
+            tx.execute("UPDATE models SET updated_us = $2 WHERE name = $1", &[name.into(), Value::Int(now)])?;
+            change(tx, now)
+        })
+    }
+
+    fn change_version<T>(
+        &self,
+        name: &str,
+        version: u64,
+        change: impl FnOnce(&mut dyn Tx, Micros) -> Result<T, TrackingError>,
+    ) -> Result<T, TrackingError> {
+        check_model_name(name, "name")?;
+        self.store.catalog().write(|tx| {
+            let now = self.clock.now();
+            let sql = "UPDATE versions SET updated_us = $3 WHERE model = $1 AND version = $2";
+            if tx.execute(sql, &[name.into(), version.into(), Value::Int(now)])? == 0 {
+                return Err(not_found(name, version));
+            }
+            tx.execute("UPDATE models SET updated_us = $2 WHERE name = $1", &[name.into(), Value::Int(now)])?;
+            change(tx, now)
+        })
+    }
+
+    fn check_registry_tag(&self, key: &str, value: &str) -> Result<(), TrackingError> {
+        check_key(key, || "key".into())?;
+        check_length(key, self.limits.key_chars_max, || "key".into())?;
+        check_length(value, self.limits.registry_tag_value_chars_max, || "value".into())
+    }
+
+    /// An event, and an audit record of the same.
+    pub(crate) fn tell(
+        &self,
+        tx: &mut dyn Tx,
+        now: Micros,
+        who: &str,
+        kind: &str,
+        subject: &str,
+        payload: &serde_json::Value,
+    ) -> Result<(), TrackingError> {
+        emit(tx, now, kind, &payload.to_string())?;
+        self.audit(tx, now, who, kind, subject, payload)
+    }
+
+    pub(crate) fn audit(
+        &self,
+        tx: &mut dyn Tx,
+        now: Micros,
+        who: &str,
+        action: &str,
+        subject: &str,
+        detail: &serde_json::Value,
+    ) -> Result<(), TrackingError> {
+        let entry = AuditEntry {
+            time: now,
+            principal: who.to_owned(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_string(),
+        };
+        Ok(append_audit(tx, &entry)?)
+    }
+}
+
+/// Who changes something where nobody has to say who they are.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// The next free number of a model's versions, taken.
+pub(crate) fn next_version(tx: &mut dyn Tx, name: &str) -> Result<u64, TrackingError> {
+    let sql = "UPDATE models SET last_version = last_version + 1 WHERE name = $1 RETURNING last_version";
+    let row = tx.query_one(sql, &[name.into()])?;
+    let row = row.ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))?;
+    Ok(row.int(0)? as u64)
+}
+
+fn must_exist(tx: &mut dyn Tx, name: &str) -> Result<(), TrackingError> {
+    let found = tx.query_one("SELECT 1 FROM models WHERE name = $1", &[name.into()])?;
+    found.map(drop).ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))
+}
+
+fn not_found(name: &str, version: u64) -> TrackingError {
+    TrackingError::VersionNotFound { model: cut(name), version: version.to_string() }
+}
+
+pub(crate) fn is_prompt(tx: &mut dyn Tx, name: &str) -> Result<bool, TrackingError> {
+    let sql = "SELECT 1 FROM model_tags WHERE model = $1 AND key = $2 AND LOWER(value) = 'true'";
+    Ok(tx.query_one(sql, &[name.into(), PROMPT_TAG.into()])?.is_some())
+}
+
+fn set_model_tag(tx: &mut dyn Tx, name: &str, key: &str, value: &str) -> Result<(), TrackingError> {
+    tx.execute(
+        "INSERT INTO model_tags (model, key, value) VALUES ($1, $2, $3)
+         ON CONFLICT (model, key) DO UPDATE SET value = excluded.value",
+        &[name.into(), key.into(), value.into()],
+    )?;
+    Ok(())
+}
+
+fn set_version_tag(tx: &mut dyn Tx, name: &str, version: u64, key: &str, value: &str) -> Result<(), TrackingError> {
+    tx.execute(
+        "INSERT INTO version_tags (model, version, key, value) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (model, version, key) DO UPDATE SET value = excluded.value",
+        &[name.into(), version.into(), key.into(), value.into()],
+    )?;
+    Ok(())
+}
+
+/// A stage as it is written, however it was spelled.
+fn canonical_stage(stage: &str) -> Result<&'static str, TrackingError> {
+    STAGES.into_iter().find(|known| known.eq_ignore_ascii_case(stage)).ok_or_else(|| {
+        let known = STAGES.join(", ");
+        TrackingError::Invalid(format!("Invalid Model Version stage: {}. Value must be one of {known}.", cut(stage)))
+    })
+}
+
+fn check_model_name(name: &str, field: &str) -> Result<(), TrackingError> {
+    if name.trim().is_empty() {
+        return Err(TrackingError::Invalid(format!("Missing value for required parameter '{field}'.")));
+    }
+    if name.contains(['/', ':']) {
+        let message = format!("Invalid model name '{}'. Names cannot contain '/' or ':'.", cut(name));
+        return Err(TrackingError::Invalid(message));
+    }
+    resolved_name(name, || "name".into())?;
+    // The column of MLflow's databases is that wide; a name is in every key of the registry.
+    check_length(name, 256, || "name".into())
+}
+
+fn check_alias(alias: &str, limit: u32) -> Result<(), TrackingError> {
+    if alias.is_empty() {
+        return Err(TrackingError::Invalid("Registered model alias name cannot be empty.".into()));
+    }
+    if !alias.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+        return Err(TrackingError::Invalid(format!(
+            "Invalid alias name: '{}'. Names may only contain alphanumerics, underscores (_), and dashes (-).",
+            cut(alias)
+        )));
+    }
+    check_length(alias, limit, || "Registered model alias name".into())
+}
+
+pub(crate) fn read_model(tx: &mut dyn Tx, name: &str) -> Result<RegisteredModel, TrackingError> {
+    let key = [Value::from(name)];
+    let sql = "SELECT description, created_us, updated_us FROM models WHERE name = $1";
+    let row = tx.query_one(sql, &key)?.ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))?;
+    let tags = tx.query("SELECT key, value FROM model_tags WHERE model = $1 ORDER BY key", &key)?;
+    let aliases = tx.query("SELECT alias, version FROM aliases WHERE model = $1 ORDER BY alias", &key)?;
+    let sql = format!(
+        "SELECT {VERSION_COLUMNS} FROM versions v JOIN
+            (SELECT MAX(version) AS version FROM versions WHERE model = $1 GROUP BY stage) newest
+         ON newest.version = v.version WHERE v.model = $1 ORDER BY v.stage"
+    );
+    let latest = tx.query(&sql, &key)?;
+    let latest = latest.iter().map(|row| record(tx, row)).collect::<Result<_, TrackingError>>()?;
+    Ok(RegisteredModel {
+        name: name.to_owned(),
+        description: row.text(0)?,
+        created: row.int(1)?,
+        updated: row.int(2)?,
+        tags: tags.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, TrackingError>>()?,
+        aliases: aliases
+            .iter()
+            .map(|row| Ok(Alias { alias: row.text(0)?, version: row.int(1)? as u64 }))
+            .collect::<Result<_, TrackingError>>()?,
+        latest,
+    })
+}
+
+fn read_record(tx: &mut dyn Tx, name: &str, version: u64) -> Result<VersionRecord, TrackingError> {
+    let sql = format!("SELECT {VERSION_COLUMNS} FROM versions v WHERE v.model = $1 AND v.version = $2");
+    let row = tx.query_one(&sql, &[name.into(), version.into()])?.ok_or_else(|| not_found(name, version))?;
+    record(tx, &row)
+}
+
+/// A version from its row of [`VERSION_COLUMNS`], with its tags and aliases.
+pub(crate) fn record(tx: &mut dyn Tx, row: &Row) -> Result<VersionRecord, TrackingError> {
+    let (model, version) = (row.text(0)?, row.int(1)?);
+    let key = [Value::from(&model), Value::Int(version)];
+    let tags = tx.query("SELECT key, value FROM version_tags WHERE model = $1 AND version = $2 ORDER BY key", &key)?;
+    let aliases = tx.query("SELECT alias FROM aliases WHERE model = $1 AND version = $2 ORDER BY alias", &key)?;
+    Ok(VersionRecord {
+        version: version as u64,
+        description: row.text(2)?,
+        user: row.text(3)?,
+        source: match row.text(4)? {
+            source if source.is_empty() => format!("mlflow-artifacts:/{}", version_root(&model, version as u64)),
+            source => source,
+        },
+        run_id: row.opt_text(5)?,
+        run_link: row.text(6)?,
+        model_id: row.opt_text(7)?,
+        status: row.text(8)?,
+        status_message: row.text(9)?,
+        stage: row.text(10)?,
+        created: row.int(11)?,
+        updated: row.int(12)?,
+        tags: tags.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, TrackingError>>()?,
+        aliases: aliases.iter().map(|row| Ok(row.text(0)?)).collect::<Result<_, TrackingError>>()?,
+        model,
+    })
+}
+
+/// Where the files of a version that a pipeline registered are, below the artifact root.
+pub(crate) fn version_root(model: &str, version: u64) -> String {
+    format!("models/{model}/{version}")
+}
