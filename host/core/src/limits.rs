@@ -231,6 +231,10 @@ pub struct TrackingLimits {
     pub registry_tag_value_chars_max: u32,
     /// Length of an alias.
     pub alias_chars_max: u32,
+    /// Spans of one batch.
+    pub batch_spans_max: u32,
+    /// Length of the value of a trace's tag or metadata.
+    pub trace_value_chars_max: u32,
     /// Rows of one page of a search.
     pub page_rows_max: u32,
     /// Length of a filter.
@@ -262,6 +266,8 @@ impl Default for TrackingLimits {
             input_tag_value_chars_max: 500,
             registry_tag_value_chars_max: 100_000,
             alias_chars_max: 255,
+            batch_spans_max: 20_000,
+            trace_value_chars_max: 8_000,
             page_rows_max: 50_000,
             filter_chars_max: 100_000,
             filter_clauses_max: 100,

@@ -12,6 +12,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("base", include_str!("migrations/0001_base.sql")),
     ("tracking", include_str!("migrations/0002_tracking.sql")),
     ("registry", include_str!("migrations/0003_registry.sql")),
+    ("traces", include_str!("migrations/0004_traces.sql")),
 ];
 
 /// Applies what is missing.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, functions::FunctionFlags, types::ValueRef};
 
 use crate::{Row, StoreError, Tx, Value, migrate};
 
@@ -216,8 +216,21 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
     // As PostgreSQL does it, and as users of `LIKE` expect it here.
     connection.pragma_update(None, "case_sensitive_like", true)?;
+    regular_expressions(&connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
+}
+
+/// `text REGEXP pattern`, which SQLite has a word for but no function. The engine takes linear time.
+fn regular_expressions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("regexp", 2, flags, |context| {
+        let pattern = context.get_or_create_aux(0, |value| {
+            let text = value.as_str().map_err(|error| error.to_string())?;
+            regex_lite::Regex::new(text).map_err(|error| error.to_string())
+        })?;
+        Ok(context.get_raw(1).as_str_or_null().ok().flatten().is_some_and(|text| pattern.is_match(text)))
+    })
 }
 
 /// Those who open a new catalog together all want to switch it to WAL. The switch takes a lock that SQLite does not

@@ -12,6 +12,7 @@
 //! names it.
 #![warn(missing_docs)]
 
+mod assessments;
 mod error;
 mod experiments;
 mod files;
@@ -24,6 +25,7 @@ mod registry;
 mod runs;
 mod search;
 mod sources;
+mod traces;
 mod watch;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use plinth_core::{Clock, IdGen, Micros, TrackingLimits};
 use plinth_store::Store;
 
+pub use assessments::{Assessment, AssessmentUpdate};
 pub use error::TrackingError;
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
 pub use files::{Entry, StoredFile};
@@ -40,7 +43,8 @@ pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
 pub use registry::{ANONYMOUS, NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
-pub use search::{ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch};
+pub use search::{ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch, TraceSearch};
+pub use traces::{Span, TRACE_STATES, TraceInfo};
 pub use watch::{Capture, CheckRecord};
 
 /// The tracking store and model registry of a state directory.
@@ -66,6 +70,11 @@ impl Tracking {
     /// What it accepts.
     pub fn limits(&self) -> &TrackingLimits {
         &self.limits
+    }
+
+    /// A fresh identifier.
+    pub fn new_id(&self) -> String {
+        self.ids.next()
     }
 
     /// The time, by this store's clock.

@@ -97,6 +97,14 @@ impl Fields {
         }
     }
 
+    /// `trace_id`, which MLflow 2 calls `request_id`.
+    pub(super) fn trace_id(&self) -> Answer<&str> {
+        match self.text("trace_id")?.filter(|text| !text.is_empty()) {
+            Some(id) => Ok(id),
+            None => self.required("request_id"),
+        }
+    }
+
     /// A whole number, if it is there; in quotes or not.
     pub(super) fn int(&self, name: &str) -> Answer<Option<i64>> {
         let Some(value) = self.get(name) else { return Ok(None) };

@@ -5,15 +5,18 @@
 //! route, and is checked before the handler is called.
 
 mod artifacts;
+mod assessments;
 mod error;
 mod experiments;
 mod fields;
 mod logged_models;
 mod metrics;
+mod otlp;
 mod page;
 mod registry;
 mod runs;
 mod server;
+mod traces;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc};
@@ -24,7 +27,7 @@ use axum::{
     extract::{RawPathParams, Request, State},
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, on},
+    routing::{MethodFilter, on, post},
 };
 use plinth_tracking::Tracking;
 use serde::Serialize;
@@ -137,8 +140,16 @@ impl Route {
 }
 
 /// Every noun's routes.
-const ROUTES: &[&[Route]] =
-    &[experiments::ROUTES, runs::ROUTES, metrics::ROUTES, artifacts::ROUTES, registry::ROUTES, logged_models::ROUTES];
+const ROUTES: &[&[Route]] = &[
+    experiments::ROUTES,
+    runs::ROUTES,
+    metrics::ROUTES,
+    artifacts::ROUTES,
+    registry::ROUTES,
+    logged_models::ROUTES,
+    traces::ROUTES,
+    assessments::ROUTES,
+];
 
 /// Where MLflow's clients and its web interface look for the same endpoints.
 const PREFIXES: [&str; 4] = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"];
@@ -158,6 +169,7 @@ pub fn tracking_router(tracker: Tracker) -> Router {
     router
         .merge(artifacts::proxy())
         .merge(server::routes())
+        .route("/v1/traces", post(otlp::export))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(tracker)
@@ -173,9 +185,11 @@ async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathPara
         Err(error) => return error.into_response(),
     };
     let work = move || {
-        let mut fields = match (route.method == Method::GET, head.uri.query()) {
-            (true, Some(query)) if !query.is_empty() => Fields::from_query(query),
-            _ => Fields::from_json(&body)?,
+        // What has no body says everything in its query.
+        let query = head.uri.query().filter(|query| !query.is_empty());
+        let mut fields = match query.filter(|_| route.method == Method::GET || body.is_empty()) {
+            Some(query) => Fields::from_query(query),
+            None => Fields::from_json(&body)?,
         };
         for (name, value) in &path {
             fields.set(name, value);

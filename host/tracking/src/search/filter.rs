@@ -17,6 +17,8 @@ pub(crate) enum Op {
     Ge,
     Like,
     ILike,
+    /// Contains what a regular expression finds.
+    RLike,
     In,
     NotIn,
     IsNull,
@@ -35,6 +37,7 @@ impl Op {
             Self::Ge => ">=",
             Self::Like => "LIKE",
             Self::ILike => "ILIKE",
+            Self::RLike => "RLIKE",
             Self::In => "IN",
             Self::NotIn => "NOT IN",
             Self::IsNull => "IS NULL",
@@ -46,6 +49,32 @@ impl Op {
     pub(crate) const TEXT: &[Self] = &[Self::Eq, Self::Ne, Self::Like, Self::ILike];
     pub(crate) const TEXT_OR_NULL: &[Self] =
         &[Self::Eq, Self::Ne, Self::Like, Self::ILike, Self::IsNull, Self::IsNotNull];
+    pub(crate) const TRACE_TEXT: &[Self] =
+        &[Self::Eq, Self::Ne, Self::In, Self::NotIn, Self::Like, Self::ILike, Self::RLike];
+    pub(crate) const TRACE_PAIR: &[Self] = &[
+        Self::Eq,
+        Self::Ne,
+        Self::In,
+        Self::NotIn,
+        Self::Like,
+        Self::ILike,
+        Self::RLike,
+        Self::IsNull,
+        Self::IsNotNull,
+    ];
+    pub(crate) const ASSESSMENT: &[Self] = &[
+        Self::Eq,
+        Self::Ne,
+        Self::Lt,
+        Self::Le,
+        Self::Gt,
+        Self::Ge,
+        Self::Like,
+        Self::ILike,
+        Self::RLike,
+        Self::IsNull,
+        Self::IsNotNull,
+    ];
     pub(crate) const TEXT_OR_LIST: &[Self] = &[Self::Eq, Self::Ne, Self::Like, Self::ILike, Self::In, Self::NotIn];
 }
 
@@ -140,6 +169,9 @@ impl Reader<'_> {
         }
         if self.keyword("ILIKE") {
             return Ok(Op::ILike);
+        }
+        if self.keyword("RLIKE") {
+            return Ok(Op::RLike);
         }
         if self.keyword("IN") {
             return Ok(Op::In);

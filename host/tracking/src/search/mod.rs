@@ -12,12 +12,14 @@ mod page;
 mod registry;
 mod runs;
 mod sql;
+mod traces;
 
 pub use experiments::ExperimentSearch;
 pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use page::Page;
 pub use registry::RegistrySearch;
 pub use runs::RunSearch;
+pub use traces::TraceSearch;
 
 use crate::TrackingError;
 

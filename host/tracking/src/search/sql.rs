@@ -53,6 +53,14 @@ impl Query {
                     Dialect::Postgres => format!("{column} ILIKE {pattern} ESCAPE ''"),
                 })
             }
+            (Op::RLike, Literal::Text(pattern)) => {
+                if regex_lite::Regex::new(pattern).is_err() {
+                    return Err(SyntaxError(format!("'{}' is not a regular expression", super::lexer::short(pattern))));
+                }
+                let pattern = self.bind(pattern);
+                let sign = if self.dialect == Dialect::Sqlite { "REGEXP" } else { "~" };
+                Ok(format!("{column} {sign} {pattern}"))
+            }
             (Op::In | Op::NotIn, Literal::List(list)) => {
                 let not = if op == Op::In { "" } else { "NOT " };
                 Ok(format!("{column} {not}IN {}", self.bind_all(list)))

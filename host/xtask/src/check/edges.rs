@@ -80,7 +80,12 @@ pub(crate) const HEAVY: &[Heavy] = &[
     Heavy { pattern: "rusqlite", owners: &["store"], only_ours: true, reason: "all SQL is in one place" },
     Heavy { pattern: "linfa*", owners: &["train"], only_ours: false, reason: "pins an older ndarray" },
     Heavy { pattern: "forust-ml", owners: &["train"], only_ours: true, reason: "one trainer's implementation" },
-    Heavy { pattern: "prost", owners: &["train"], only_ours: true, reason: "only the ONNX export writes protobuf" },
+    Heavy {
+        pattern: "prost",
+        owners: &["api", "train"],
+        only_ours: true,
+        reason: "the ONNX export writes protobuf, OpenTelemetry's spans arrive in it",
+    },
     Heavy { pattern: "parquet", owners: &["table"], only_ours: true, reason: "file formats are known in one place" },
     Heavy { pattern: "datafusion*", owners: &["table"], only_ours: false, reason: "the heaviest of all" },
     Heavy { pattern: "statrs", owners: &["monitor"], only_ours: true, reason: "statistics are the monitor's" },

@@ -1,0 +1,62 @@
+-- Traces: what an application did for one request, as spans, with what people and judges say of it.
+
+CREATE TABLE traces (
+    trace_id TEXT PRIMARY KEY,
+    experiment_id TEXT NOT NULL REFERENCES experiments (experiment_id) ON DELETE CASCADE,
+    request_us BIGINT NOT NULL,
+    duration_us BIGINT,
+    state TEXT NOT NULL,
+    client_request_id TEXT,
+    request_preview TEXT,
+    response_preview TEXT
+);
+CREATE INDEX traces_by_experiment ON traces (experiment_id, request_us);
+
+CREATE TABLE trace_tags (
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (trace_id, key)
+) WITHOUT ROWID;
+CREATE INDEX trace_tags_by_value ON trace_tags (key, value, trace_id) WHERE LENGTH(value) <= 250;
+
+CREATE TABLE trace_metadata (
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (trace_id, key)
+) WITHOUT ROWID;
+CREATE INDEX trace_metadata_by_value ON trace_metadata (key, value, trace_id) WHERE LENGTH(value) <= 250;
+
+-- Times are nanoseconds. The content is the whole span as JSON.
+CREATE TABLE spans (
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    span_id TEXT NOT NULL,
+    parent_id TEXT,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    start_ns BIGINT NOT NULL,
+    end_ns BIGINT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (trace_id, span_id)
+);
+
+-- The value, the error, the metadata are JSON.
+CREATE TABLE assessments (
+    assessment_id TEXT PRIMARY KEY,
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    source_type TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    rationale TEXT,
+    span_id TEXT,
+    metadata TEXT NOT NULL DEFAULT '{}',
+    overrides TEXT,
+    valid BIGINT NOT NULL DEFAULT 1,
+    created_us BIGINT NOT NULL,
+    updated_us BIGINT NOT NULL
+);
+CREATE INDEX assessments_by_trace ON assessments (trace_id, created_us);

@@ -1,0 +1,223 @@
+//! What people, judges and code say of a trace: feedback, and what was expected.
+
+use plinth_core::Micros;
+use plinth_store::{Row, Tx, Value};
+
+use crate::{Tracking, TrackingError, names::cut, traces::must_exist};
+
+/// One thing that was said of a trace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assessment {
+    /// `a-` and 32 hexadecimal digits.
+    pub assessment_id: String,
+    /// What it is about, such as `correct`.
+    pub name: String,
+    /// `feedback`, `expectation` or `issue`.
+    pub kind: String,
+    /// What was said, as JSON that its maker and its reader agree on.
+    pub value: String,
+    /// `HUMAN`, `LLM_JUDGE` or `CODE`.
+    pub source_type: String,
+    /// Who, of that kind.
+    pub source_id: String,
+    /// Why.
+    pub rationale: Option<String>,
+    /// The span that it is about, if it is not the whole trace.
+    pub span_id: Option<String>,
+    /// Anything else, as a JSON object.
+    pub metadata: String,
+    /// The assessment that this one replaces.
+    pub overrides: Option<String>,
+    /// Whether no other has replaced it.
+    pub valid: bool,
+    /// When it was made.
+    pub created: Micros,
+    /// When it was last changed.
+    pub updated: Micros,
+}
+
+/// A change of an assessment; what is nothing stays.
+#[derive(Debug, Clone, Default)]
+pub struct AssessmentUpdate {
+    /// Another name.
+    pub name: Option<String>,
+    /// Kind and value; the kind must be the one it has.
+    pub value: Option<(String, String)>,
+    /// Another reason.
+    pub rationale: Option<String>,
+    /// Another JSON object.
+    pub metadata: Option<String>,
+}
+
+const COLUMNS: &str = "assessment_id, name, kind, value, source_type, source_id, rationale, span_id, metadata, \
+    overrides, valid, created_us, updated_us";
+
+impl Tracking {
+    /// Records an assessment under a new id; one that it replaces is not valid any more.
+    ///
+    /// # Errors
+    /// [`TrackingError::TraceNotFound`]; [`TrackingError::Missing`] if what it replaces is not there.
+    pub fn add_assessment(&self, trace_id: &str, new: &Assessment) -> Result<Assessment, TrackingError> {
+        let now = self.clock.now();
+        let stamp = |time: Micros| if time == 0 { now } else { time };
+        let assessment = Assessment {
+            assessment_id: format!("a-{}", self.ids.next()),
+            valid: true,
+            created: stamp(new.created),
+            updated: stamp(new.updated),
+            ..new.clone()
+        };
+        self.store.catalog().write(|tx| {
+            must_exist(tx, trace_id)?;
+            if let Some(replaced) = &assessment.overrides {
+                let sql = "UPDATE assessments SET valid = 0 WHERE trace_id = $1 AND assessment_id = $2";
+                if tx.execute(sql, &[trace_id.into(), replaced.into()])? == 0 {
+                    return Err(not_found(trace_id, replaced));
+                }
+            }
+            insert(tx, trace_id, &assessment)?;
+            Ok(assessment)
+        })
+    }
+
+    /// An assessment.
+    ///
+    /// # Errors
+    /// [`TrackingError::TraceNotFound`], [`TrackingError::Missing`].
+    pub fn assessment(&self, trace_id: &str, assessment_id: &str) -> Result<Assessment, TrackingError> {
+        self.store.catalog().read(|tx| {
+            must_exist(tx, trace_id)?;
+            find(tx, trace_id, assessment_id)
+        })
+    }
+
+    /// Changes an assessment.
+    ///
+    /// # Errors
+    /// [`TrackingError::TraceNotFound`], [`TrackingError::Missing`]; [`TrackingError::Invalid`] for another kind.
+    pub fn update_assessment(
+        &self,
+        trace_id: &str,
+        assessment_id: &str,
+        update: &AssessmentUpdate,
+    ) -> Result<Assessment, TrackingError> {
+        self.store.catalog().write(|tx| {
+            must_exist(tx, trace_id)?;
+            let mut assessment = find(tx, trace_id, assessment_id)?;
+            if let Some((kind, value)) = &update.value {
+                if *kind != assessment.kind {
+                    let message = format!("Cannot update {kind} value on {} assessment", assessment.kind);
+                    return Err(TrackingError::Invalid(message));
+                }
+                assessment.value.clone_from(value);
+            }
+            if let Some(name) = &update.name {
+                assessment.name.clone_from(name);
+            }
+            if update.rationale.is_some() {
+                assessment.rationale.clone_from(&update.rationale);
+            }
+            if let Some(metadata) = &update.metadata {
+                assessment.metadata.clone_from(metadata);
+            }
+            assessment.updated = self.clock.now();
+            tx.execute(
+                "UPDATE assessments SET name = $2, value = $3, rationale = $4, metadata = $5, updated_us = $6
+                 WHERE assessment_id = $1",
+                &[
+                    assessment_id.into(),
+                    Value::from(&assessment.name),
+                    Value::from(&assessment.value),
+                    assessment.rationale.clone().into(),
+                    Value::from(&assessment.metadata),
+                    Value::Int(assessment.updated),
+                ],
+            )?;
+            Ok(assessment)
+        })
+    }
+
+    /// Deletes an assessment; one that it had replaced is valid again. One that is not there is gone already.
+    ///
+    /// # Errors
+    /// [`TrackingError::TraceNotFound`].
+    pub fn delete_assessment(&self, trace_id: &str, assessment_id: &str) -> Result<(), TrackingError> {
+        self.store.catalog().write(|tx| {
+            must_exist(tx, trace_id)?;
+            let assessment = match find(tx, trace_id, assessment_id) {
+                Err(TrackingError::Missing(_)) => return Ok(()),
+                found => found?,
+            };
+            if let Some(replaced) = &assessment.overrides {
+                let sql = "UPDATE assessments SET valid = 1 WHERE assessment_id = $1";
+                tx.execute(sql, &[replaced.into()])?;
+            }
+            tx.execute("DELETE FROM assessments WHERE assessment_id = $1", &[assessment_id.into()])?;
+            Ok(())
+        })
+    }
+}
+
+fn not_found(trace_id: &str, assessment_id: &str) -> TrackingError {
+    TrackingError::Missing(format!(
+        "Assessment with ID '{}' not found for trace '{}'",
+        cut(assessment_id),
+        cut(trace_id)
+    ))
+}
+
+pub(crate) fn insert(tx: &mut dyn Tx, trace_id: &str, assessment: &Assessment) -> Result<(), TrackingError> {
+    let sql = format!(
+        "INSERT INTO assessments (trace_id, {COLUMNS})
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+    );
+    tx.execute(
+        &sql,
+        &[
+            trace_id.into(),
+            Value::from(&assessment.assessment_id),
+            Value::from(&assessment.name),
+            Value::from(&assessment.kind),
+            Value::from(&assessment.value),
+            Value::from(&assessment.source_type),
+            Value::from(&assessment.source_id),
+            assessment.rationale.clone().into(),
+            assessment.span_id.clone().into(),
+            Value::from(&assessment.metadata),
+            assessment.overrides.clone().into(),
+            assessment.valid.into(),
+            Value::Int(assessment.created),
+            Value::Int(assessment.updated),
+        ],
+    )?;
+    Ok(())
+}
+
+fn find(tx: &mut dyn Tx, trace_id: &str, assessment_id: &str) -> Result<Assessment, TrackingError> {
+    let sql = format!("SELECT {COLUMNS} FROM assessments WHERE trace_id = $1 AND assessment_id = $2");
+    let row = tx.query_one(&sql, &[trace_id.into(), assessment_id.into()])?;
+    read(&row.ok_or_else(|| not_found(trace_id, assessment_id))?)
+}
+
+pub(crate) fn read_assessments(tx: &mut dyn Tx, trace_id: &str) -> Result<Vec<Assessment>, TrackingError> {
+    let sql = format!("SELECT {COLUMNS} FROM assessments WHERE trace_id = $1 ORDER BY created_us, assessment_id");
+    tx.query(&sql, &[trace_id.into()])?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Assessment, TrackingError> {
+    Ok(Assessment {
+        assessment_id: row.text(0)?,
+        name: row.text(1)?,
+        kind: row.text(2)?,
+        value: row.text(3)?,
+        source_type: row.text(4)?,
+        source_id: row.text(5)?,
+        rationale: row.opt_text(6)?,
+        span_id: row.opt_text(7)?,
+        metadata: row.text(8)?,
+        overrides: row.opt_text(9)?,
+        valid: row.int(10)? == 1,
+        created: row.int(11)?,
+        updated: row.int(12)?,
+    })
+}
