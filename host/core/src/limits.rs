@@ -235,6 +235,10 @@ pub struct TrackingLimits {
     pub batch_spans_max: u32,
     /// Length of the value of a trace's tag or metadata.
     pub trace_value_chars_max: u32,
+    /// Records of one batch of an evaluation data set.
+    pub batch_records_max: u32,
+    /// Length of the value of an evaluation data set's tag.
+    pub evaluation_tag_value_chars_max: u32,
     /// Rows of one page of a search.
     pub page_rows_max: u32,
     /// Length of a filter.
@@ -268,6 +272,8 @@ impl Default for TrackingLimits {
             alias_chars_max: 255,
             batch_spans_max: 20_000,
             trace_value_chars_max: 8_000,
+            batch_records_max: 50_000,
+            evaluation_tag_value_chars_max: 5_000,
             page_rows_max: 50_000,
             filter_chars_max: 100_000,
             filter_clauses_max: 100,

@@ -14,6 +14,7 @@
 
 mod assessments;
 mod error;
+mod evaluation;
 mod experiments;
 mod files;
 mod inputs;
@@ -35,6 +36,7 @@ use plinth_store::Store;
 
 pub use assessments::{Assessment, AssessmentUpdate};
 pub use error::TrackingError;
+pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
 pub use files::{Entry, StoredFile};
 pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
@@ -43,7 +45,10 @@ pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
 pub use registry::{ANONYMOUS, NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
-pub use search::{ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch, TraceSearch};
+pub use search::{
+    EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch,
+    TraceSearch,
+};
 pub use traces::{Span, TRACE_STATES, TraceInfo};
 pub use watch::{Capture, CheckRecord};
 

@@ -7,6 +7,7 @@
 mod artifacts;
 mod assessments;
 mod error;
+mod evaluation;
 mod experiments;
 mod fields;
 mod logged_models;
@@ -149,6 +150,7 @@ const ROUTES: &[&[Route]] = &[
     logged_models::ROUTES,
     traces::ROUTES,
     assessments::ROUTES,
+    evaluation::ROUTES,
 ];
 
 /// Where MLflow's clients and its web interface look for the same endpoints.

@@ -60,3 +60,53 @@ CREATE TABLE assessments (
     updated_us BIGINT NOT NULL
 );
 CREATE INDEX assessments_by_trace ON assessments (trace_id, created_us);
+
+-- Evaluation data sets: examples to judge an application by.
+CREATE TABLE evaluation_datasets (
+    dataset_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    schema TEXT,
+    -- The number of its records.
+    records BIGINT NOT NULL DEFAULT 0,
+    digest TEXT NOT NULL,
+    created_us BIGINT NOT NULL,
+    updated_us BIGINT NOT NULL,
+    created_by TEXT,
+    updated_by TEXT
+);
+CREATE INDEX evaluation_datasets_by_time ON evaluation_datasets (created_us);
+
+CREATE TABLE evaluation_dataset_tags (
+    dataset_id TEXT NOT NULL REFERENCES evaluation_datasets (dataset_id) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (dataset_id, key)
+) WITHOUT ROWID;
+
+-- Experiments that a data set is used in. An experiment may be named before it is there.
+CREATE TABLE evaluation_dataset_experiments (
+    dataset_id TEXT NOT NULL REFERENCES evaluation_datasets (dataset_id) ON DELETE CASCADE,
+    experiment_id TEXT NOT NULL,
+    created_us BIGINT NOT NULL,
+    PRIMARY KEY (dataset_id, experiment_id)
+) WITHOUT ROWID;
+CREATE INDEX evaluation_dataset_experiments_by_experiment ON evaluation_dataset_experiments (experiment_id, dataset_id);
+
+-- Inputs, outputs, expectations, tags and the source's data are JSON.
+CREATE TABLE evaluation_records (
+    record_id TEXT PRIMARY KEY,
+    dataset_id TEXT NOT NULL REFERENCES evaluation_datasets (dataset_id) ON DELETE CASCADE,
+    input_hash TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    outputs TEXT,
+    expectations TEXT,
+    tags TEXT NOT NULL,
+    source_kind TEXT,
+    source_data TEXT,
+    created_us BIGINT NOT NULL,
+    updated_us BIGINT NOT NULL,
+    created_by TEXT,
+    updated_by TEXT,
+    UNIQUE (dataset_id, input_hash)
+);
+CREATE INDEX evaluation_records_by_time ON evaluation_records (dataset_id, created_us, record_id);

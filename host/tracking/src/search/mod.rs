@@ -3,6 +3,7 @@
 //! A filter is read into clauses ([`filter`]), which each kind of search checks against its own entities and turns into
 //! SQL conditions. What a user wrote becomes parameters of a query, never part of its text.
 
+mod evaluation;
 mod experiments;
 pub(crate) mod filter;
 mod lexer;
@@ -14,6 +15,7 @@ mod runs;
 mod sql;
 mod traces;
 
+pub use evaluation::EvaluationSearch;
 pub use experiments::ExperimentSearch;
 pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use page::Page;
