@@ -1,0 +1,96 @@
+//! A server for one test, and requests to it.
+
+use std::sync::Arc;
+
+use plinth_api::{Tracker, TrackerConfig};
+use plinth_core::{SystemClock, TrackingLimits, UuidIds};
+use plinth_store::{Access, Store};
+use plinth_tracking::Tracking;
+use serde_json::{Value, json};
+
+pub(crate) struct Server {
+    address: String,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
+        let tracker = Tracker::new(tracking, TrackerConfig::default());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let stop = async {
+                    let _ = stopped.await;
+                };
+                plinth_api::serve_tracking(listener, tracker, stop).await.unwrap();
+            });
+        });
+        Self { address, stop: Some(stop), thread: Some(thread), _dir: dir }
+    }
+
+    /// Any request: status and body; the body as text if it is no JSON.
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.address))
+            .header("content-type", "application/json")
+            .body(body.unwrap_or_default().to_owned())
+            .unwrap();
+        let mut response = agent.run(request).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        (response.status().as_u16(), value)
+    }
+
+    /// A POST that must succeed.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.send("POST", &format!("/api/2.0/mlflow/{path}"), Some(&body.to_string()));
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    /// A GET that must succeed.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.send("GET", &format!("/api/2.0/mlflow/{path}"), None);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    /// A request that must be refused: its status and error code, and its message.
+    pub(crate) fn refused(&self, method: &str, path: &str, body: &Value) -> (u16, String, String) {
+        let text = (method != "GET").then(|| body.to_string());
+        let (status, answer) = self.send(method, &format!("/api/2.0/mlflow/{path}"), text.as_deref());
+        assert!(status >= 400, "{path}: {answer}");
+        let text = |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("{path}: {answer}")).to_owned();
+        (status, text("error_code"), text("message"))
+    }
+
+    /// A new run's id.
+    pub(crate) fn run(&self, experiment: &str) -> String {
+        let run = self.post("runs/create", &json!({"experiment_id": experiment, "start_time": 1_000}));
+        run["run"]["info"]["run_id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
