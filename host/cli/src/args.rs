@@ -87,6 +87,15 @@ pub(crate) enum Command {
     /// Recorded runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Users of the tracking server, and what they may do
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Tokens by which clients of the tracking server say who they are
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// WebAssembly plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -148,6 +157,18 @@ pub(crate) struct UpArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 5000)]
     pub(crate) port: u16,
+    /// Let in only users and tokens of `plinth user` and `plinth token`; other addresses than loopback need it
+    #[arg(long)]
+    pub(crate) auth: bool,
+    /// Listen on other addresses than loopback although anyone may do anything there
+    #[arg(long, conflicts_with = "auth")]
+    pub(crate) insecure: bool,
+    /// A name that clients may call the server by, beside those of this machine; * for any
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// A site whose pages may call the server, such as https://example.org; * for any
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -320,6 +341,132 @@ pub(crate) enum RunsCommand {
         /// The run's id, or the start of it
         run: String,
     },
+}
+
+/// What someone may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Only what is granted for single experiments and models
+    None,
+    /// See everything
+    Reader,
+    /// Log runs and register versions
+    Editor,
+    /// Move aliases and stages
+    Approver,
+    /// Manage users
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  \
+    plinth user add ann --role admin --password-file ann.txt\n  \
+    plinth user grant bob editor --experiment churn\n  \
+    plinth up --auth --host 0.0.0.0")]
+pub(crate) enum UserCommand {
+    /// Add a user; the password comes from stdin or a file
+    Add {
+        /// Letters, digits, `.`, `_`, `-` and `@`
+        name: String,
+        /// What they may do everywhere
+        #[arg(long, value_enum, default_value = "reader")]
+        role: RoleArg,
+        /// Where the password is written
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Give a user another password
+    Passwd {
+        /// The user
+        name: String,
+        /// Where the password is written
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Give a user another role
+    Role {
+        /// The user
+        name: String,
+        /// What they may do everywhere
+        #[arg(value_enum)]
+        role: RoleArg,
+    },
+    /// Allow a user something with one experiment or one model
+    #[command(group = clap::ArgGroup::new("thing").required(true).args(["experiment", "model"]))]
+    Grant {
+        /// The user
+        name: String,
+        /// What they may do with it
+        #[arg(value_enum)]
+        role: RoleArg,
+        /// An experiment, by name or id
+        #[arg(long, value_name = "NAME")]
+        experiment: Option<String>,
+        /// A registered model
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+    },
+    /// Take back what was granted
+    #[command(group = clap::ArgGroup::new("thing").required(true).args(["experiment", "model"]))]
+    Revoke {
+        /// The user
+        name: String,
+        /// An experiment, by name or id
+        #[arg(long, value_name = "NAME")]
+        experiment: Option<String>,
+        /// A registered model
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+    },
+    /// Remove a user, with tokens and grants
+    Remove {
+        /// The user
+        name: String,
+    },
+    /// List users
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  export MLFLOW_TRACKING_TOKEN=$(plinth token create ci --days 90)")]
+pub(crate) enum TokenCommand {
+    /// Make a token; it is shown once
+    Create {
+        /// Whose it is
+        user: String,
+        /// What for
+        #[arg(long, default_value = "")]
+        note: String,
+        /// How long it is good for [default: for ever]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
+    },
+    /// List tokens, without their secrets
+    List {
+        /// Only those of a user
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Make a token useless
+    Revoke {
+        /// Its id, from `plinth token list`
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Show the latest records
+    Log {
+        /// Only what one principal did
+        #[arg(long, value_name = "NAME")]
+        principal: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Prove that no record was changed or removed
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]

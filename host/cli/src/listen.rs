@@ -17,6 +17,11 @@ pub(crate) async fn bind(address: &str, port: u16) -> Result<TcpListener, Failur
     })
 }
 
+/// Whether only this machine reaches an address.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    address == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Ready once ctrl-C or SIGTERM was sent.
 pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -7,6 +7,7 @@
 //! exit code; nothing is loaded before the command that needs it (`--version` touches no file, a pipeline run in
 //! which everything is known loads no plugin and no ONNX Runtime).
 
+mod access;
 mod args;
 mod components;
 mod config;
@@ -77,6 +78,9 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
         Command::Model(command) => models::model(command, &Host::open(settings, None, None)?, output),
         Command::Runs(command) => models::runs(command, &Host::open(settings, None, None)?, output),
+        Command::User(command) => access::user(command, &Host::open(settings, None, None)?, output),
+        Command::Token(command) => access::token(command, &Host::open(settings, None, None)?, output),
+        Command::Audit(command) => access::audit(command, &Host::open(settings, None, None)?, output),
         Command::Plugin(command) => plugin::plugin(command, &settings, output),
         Command::Doctor(args) => doctor::doctor(args.repair, &settings, output),
         Command::Config(ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use plinth_api::{Tracker, TrackerConfig};
-use plinth_core::{SystemClock, UuidIds};
+use plinth_core::{SystemClock, UuidIds, codes};
 use plinth_store::{Access, Store};
 use plinth_tracking::Tracking;
 
@@ -16,11 +16,26 @@ use crate::{
 
 /// `plinth up`
 pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    if !args.auth && !args.insecure && !listen::is_loopback(&args.host) {
+        let message = format!("{} can be reached from other machines, and access control is off", args.host);
+        return Err(Failure::new(codes::USAGE, message).hint(
+            "add --auth, and users with `plinth user add`; or --insecure, if everyone who reaches it may do anything",
+        ));
+    }
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
     let store = Arc::new(Store::open(&dir, Access::Shared)?);
     let limits = settings.config.limits.tracking.clone();
     let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
-    let tracker = Tracker::new(tracking, TrackerConfig::default());
+    if args.auth && tracking.users()?.is_empty() {
+        output.say("nobody can sign in yet: add someone with `plinth user add NAME --role admin`");
+    }
+    let config = TrackerConfig {
+        access: args.auth,
+        allowed_hosts: args.allowed_hosts.clone(),
+        cors_origins: args.cors_origin.clone(),
+        ..TrackerConfig::default()
+    };
+    let tracker = Tracker::new(tracking, config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)

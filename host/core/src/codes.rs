@@ -190,6 +190,7 @@ codes! {
     DRIFT_UNKNOWN "drift-unknown" BadInput "The drift tests could not decide: too few rows, or a test failed.";
     TAG_NOT_FOUND "tag-not-found" NotFound "Nothing is tagged with that key.";
     TRACE_NOT_FOUND "trace-not-found" NotFound "No trace has that id.";
+    USER_NOT_FOUND "user-not-found" NotFound "No user has that name.";
     INVALID_STATE "invalid-state" Conflict "The thing is in a state that does not allow the change, such as deleted.";
     UNAUTHENTICATED "unauthenticated" Denied "The request carries no valid name, password or token.";
     PERMISSION_DENIED "permission-denied" Denied "The principal's role does not allow the request.";

@@ -239,6 +239,8 @@ pub struct TrackingLimits {
     pub batch_records_max: u32,
     /// Length of the value of an evaluation data set's tag.
     pub evaluation_tag_value_chars_max: u32,
+    /// Length of a password; shorter ones are refused.
+    pub password_chars_min: u32,
     /// Rows of one page of a search.
     pub page_rows_max: u32,
     /// Length of a filter.
@@ -274,6 +276,7 @@ impl Default for TrackingLimits {
             trace_value_chars_max: 8_000,
             batch_records_max: 50_000,
             evaluation_tag_value_chars_max: 5_000,
+            password_chars_min: 8,
             page_rows_max: 50_000,
             filter_chars_max: 100_000,
             filter_clauses_max: 100,

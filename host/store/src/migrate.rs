@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tracking", include_str!("migrations/0002_tracking.sql")),
     ("registry", include_str!("migrations/0003_registry.sql")),
     ("traces", include_str!("migrations/0004_traces.sql")),
+    ("access", include_str!("migrations/0006_access.sql")),
 ];
 
 /// Applies what is missing.

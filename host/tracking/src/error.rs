@@ -58,6 +58,9 @@ pub enum TrackingError {
     /// Something that is not there, in a sentence.
     #[error("{0}")]
     Missing(String),
+    /// No such user.
+    #[error("there is no user `{0}`")]
+    UserNotFound(String),
     /// No such trace.
     #[error("there is no trace `{0}`")]
     TraceNotFound(String),
@@ -155,6 +158,7 @@ impl Coded for TrackingError {
             | Self::RegisteredModelNotFound(_)
             | Self::VersionNotFound { .. }
             | Self::Missing(_) => codes::MODEL_NOT_FOUND,
+            Self::UserNotFound(_) => codes::USER_NOT_FOUND,
             Self::TraceNotFound(_) => codes::TRACE_NOT_FOUND,
             Self::TagNotFound { .. } => codes::TAG_NOT_FOUND,
             Self::AlreadyExists(_) | Self::ModelExists { .. } | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,

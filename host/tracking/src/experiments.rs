@@ -164,6 +164,8 @@ impl Tracking {
             for (key, value) in &new.tags {
                 set_tag(tx, &id, key, value)?;
             }
+            let detail = serde_json::json!({"name": new.name});
+            self.audit(tx, now, &self.who, "experiment.create", &format!("experiments:/{id}"), &detail)?;
             Ok(id)
         })
     }
@@ -174,7 +176,7 @@ impl Tracking {
     /// [`TrackingError::AlreadyExists`], [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`].
     pub fn rename_experiment(&self, experiment_id: &str, name: &str) -> Result<(), TrackingError> {
         self.check_experiment_name(name)?;
-        self.change_experiment(experiment_id, View::All, |tx, experiment, now| {
+        self.change_experiment(experiment_id, View::All, "experiment.rename", |tx, experiment, now| {
             if experiment.lifecycle != Lifecycle::Active {
                 return Err(TrackingError::State("Cannot rename a non-active experiment.".into()));
             }
@@ -193,7 +195,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::ExperimentNotFound`], also for one that is deleted already.
     pub fn delete_experiment(&self, experiment_id: &str) -> Result<(), TrackingError> {
-        self.change_experiment(experiment_id, View::Active, |tx, _, now| {
+        self.change_experiment(experiment_id, View::Active, "experiment.delete", |tx, _, now| {
             let at = [experiment_id.into(), Value::Int(now)];
             tx.execute("UPDATE experiments SET lifecycle = 'deleted', updated_us = $2 WHERE experiment_id = $1", &at)?;
             tx.execute(
@@ -210,7 +212,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::ExperimentNotFound`], also for one that is active.
     pub fn restore_experiment(&self, experiment_id: &str) -> Result<(), TrackingError> {
-        self.change_experiment(experiment_id, View::Deleted, |tx, _, now| {
+        self.change_experiment(experiment_id, View::Deleted, "experiment.restore", |tx, _, now| {
             tx.execute(
                 "UPDATE experiments SET lifecycle = 'active', updated_us = $2 WHERE experiment_id = $1",
                 &[experiment_id.into(), Value::Int(now)],
@@ -229,7 +231,7 @@ impl Tracking {
     /// [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`], and what a tag may not be.
     pub fn set_experiment_tag(&self, experiment_id: &str, key: &str, value: &str) -> Result<(), TrackingError> {
         self.check_experiment_tag(key, value)?;
-        self.change_experiment(experiment_id, View::All, |tx, experiment, _| {
+        self.change_experiment(experiment_id, View::All, "experiment.set-tag", |tx, experiment, _| {
             must_be_active(experiment)?;
             set_tag(tx, experiment_id, key, value)
         })
@@ -240,7 +242,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::TagNotFound`], [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`].
     pub fn delete_experiment_tag(&self, experiment_id: &str, key: &str) -> Result<(), TrackingError> {
-        self.change_experiment(experiment_id, View::All, |tx, experiment, _| {
+        self.change_experiment(experiment_id, View::All, "experiment.delete-tag", |tx, experiment, _| {
             must_be_active(experiment)?;
             let sql = "DELETE FROM experiment_tags WHERE experiment_id = $1 AND key = $2";
             if tx.execute(sql, &[experiment_id.into(), key.into()])? == 0 {
@@ -255,6 +257,7 @@ impl Tracking {
         &self,
         experiment_id: &str,
         view: View,
+        action: &str,
         change: impl FnOnce(&mut dyn Tx, &Experiment, Micros) -> Result<(), TrackingError>,
     ) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
@@ -267,7 +270,10 @@ impl Tracking {
             if !seen {
                 return Err(TrackingError::ExperimentNotFound(cut(experiment_id)));
             }
-            change(tx, &experiment, self.clock.now())
+            let now = self.clock.now();
+            change(tx, &experiment, now)?;
+            let subject = format!("experiments:/{experiment_id}");
+            self.audit(tx, now, &self.who, action, &subject, &serde_json::json!({}))
         })
     }
 

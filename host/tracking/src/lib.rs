@@ -12,6 +12,7 @@
 //! names it.
 #![warn(missing_docs)]
 
+mod access;
 mod assessments;
 mod error;
 mod evaluation;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use plinth_core::{Clock, IdGen, Micros, TrackingLimits};
 use plinth_store::Store;
 
+pub use access::{Principal, Resource, Role, Token, User, verify_password};
 pub use assessments::{Assessment, AssessmentUpdate};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
@@ -58,13 +60,22 @@ pub struct Tracking {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    limits: TrackingLimits,
+    limits: Arc<TrackingLimits>,
+    /// Who changes what is changed, for the audit log.
+    who: Arc<str>,
 }
 
 impl Tracking {
     /// Over a state directory, with the places that times and identifiers come from.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>, limits: TrackingLimits) -> Self {
-        Self { store, clock, ids, limits }
+        Self { store, clock, ids, limits: Arc::new(limits), who: ANONYMOUS.into() }
+    }
+
+    /// The same, for someone: their name goes into the audit log.
+    #[must_use]
+    pub fn by(&self, who: &str) -> Self {
+        let who = if *self.who == *who { Arc::clone(&self.who) } else { who.into() };
+        Self { who, ..self.clone() }
     }
 
     /// The state directory.

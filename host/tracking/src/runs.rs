@@ -263,10 +263,11 @@ impl Tracking {
         let deleted = if to == Lifecycle::Deleted { Value::Int(self.clock.now()) } else { Value::Null };
         self.store.catalog().write(|tx| {
             let sql = "UPDATE runs SET lifecycle = $2, deleted_us = $3 WHERE run_id = $1";
-            match tx.execute(sql, &[run_id.into(), to.name().into(), deleted])? {
-                0 => Err(TrackingError::RunNotFound(cut(run_id))),
-                _ => Ok(()),
+            if tx.execute(sql, &[run_id.into(), to.name().into(), deleted])? == 0 {
+                return Err(TrackingError::RunNotFound(cut(run_id)));
             }
+            let action = if to == Lifecycle::Deleted { "run.delete" } else { "run.restore" };
+            self.audit(tx, self.clock.now(), &self.who, action, &format!("runs:/{run_id}"), &serde_json::json!({}))
         })
     }
 
@@ -306,6 +307,18 @@ impl Tracking {
         let parameters = [Status::Running.name().into(), key.into()];
         let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &parameters)?))?;
         rows.iter().map(|row| Ok(row.text(0)?)).collect()
+    }
+}
+
+impl Tracking {
+    /// The experiment of a run.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn experiment_of_run(&self, run_id: &str) -> Result<String, TrackingError> {
+        let sql = "SELECT experiment_id FROM runs WHERE run_id = $1";
+        let row = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query_one(sql, &[run_id.into()])?))?;
+        Ok(row.ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))?.text(0)?)
     }
 }
 

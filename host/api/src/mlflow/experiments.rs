@@ -10,9 +10,9 @@ type Outcome = Result<Answer, MlflowError>;
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/experiments/create", Need::Edit(Thing::All), create),
     Route::get("/mlflow/experiments/get", Need::Read(Thing::Experiment), get),
-    Route::get("/mlflow/experiments/get-by-name", Need::Read(Thing::All), get_by_name),
-    Route::get("/mlflow/experiments/search", Need::Read(Thing::All), search),
-    Route::post("/mlflow/experiments/search", Need::Read(Thing::All), search),
+    Route::get("/mlflow/experiments/get-by-name", Need::Read(Thing::ExperimentName), get_by_name),
+    Route::get("/mlflow/experiments/search", Need::Narrow, search),
+    Route::post("/mlflow/experiments/search", Need::Narrow, search),
     Route::post("/mlflow/experiments/delete", Need::Edit(Thing::Experiment), delete),
     Route::post("/mlflow/experiments/restore", Need::Edit(Thing::Experiment), restore),
     Route::post("/mlflow/experiments/update", Need::Edit(Thing::Experiment), update),
@@ -49,6 +49,7 @@ fn search(call: &Call<'_>) -> Outcome {
     let found = call.tracking.search_experiments(&ExperimentSearch {
         filter: fields.text_or_empty("filter")?.to_owned(),
         order_by: fields.texts("order_by")?,
+        only: call.principal.experiments(),
         view: page::view(fields, "view_type"),
         skip: page::start(fields.text("page_token")?)?,
         most: page::most(fields, call.tracking.limits().page_rows_max, None)?,

@@ -20,7 +20,7 @@ const READ: Need = Need::Read(Thing::LoggedModel);
 
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/logged-models", Need::Edit(Thing::Experiment), create),
-    Route::post("/mlflow/logged-models/search", Need::Read(Thing::All), search),
+    Route::post("/mlflow/logged-models/search", Need::Narrow, search),
     Route::get("/mlflow/logged-models/{model_id}", READ, get),
     Route::new(Method::PATCH, "/mlflow/logged-models/{model_id}", EDIT, finalize),
     Route::new(Method::DELETE, "/mlflow/logged-models/{model_id}", EDIT, delete),
@@ -52,6 +52,7 @@ fn search(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
+    let experiment_ids = call.visible(experiment_ids);
     let text = |item: &Value, name: &str| {
         item.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };

@@ -4,12 +4,14 @@
 //! JSON; it runs on a blocking thread, because the catalog blocks. Which route needs which right stands beside the
 //! route, and is checked before the handler is called.
 
+mod access;
 mod artifacts;
 mod assessments;
 mod error;
 mod evaluation;
 mod experiments;
 mod fields;
+mod guard;
 mod logged_models;
 mod metrics;
 mod otlp;
@@ -18,6 +20,7 @@ mod registry;
 mod runs;
 mod server;
 mod traces;
+mod users;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc};
@@ -30,8 +33,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, on, post},
 };
-use plinth_tracking::Tracking;
+use plinth_tracking::{Principal, Tracking};
 use serde::Serialize;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::{error::MlflowError, fields::Fields};
 
@@ -40,6 +44,9 @@ use self::{error::MlflowError, fields::Fields};
 pub struct Tracker {
     tracking: Tracking,
     config: Arc<TrackerConfig>,
+    doorkeeper: Arc<access::Doorkeeper>,
+    /// Whoever comes, where access control is off.
+    anyone: Arc<Principal>,
 }
 
 /// How a tracking server behaves.
@@ -49,18 +56,31 @@ pub struct TrackerConfig {
     pub body_bytes_max: usize,
     /// Size of one artifact.
     pub artifact_bytes_max: u64,
+    /// Whether callers have to say who they are.
+    pub access: bool,
+    /// Names that the server may be called by, beside those of this machine and private addresses; `*` for any.
+    pub allowed_hosts: Vec<String>,
+    /// Sites whose pages may call the server, beside those of this machine; `*` for any.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for TrackerConfig {
     fn default() -> Self {
-        Self { body_bytes_max: 64 << 20, artifact_bytes_max: 100 << 30 }
+        Self {
+            body_bytes_max: 64 << 20,
+            artifact_bytes_max: 100 << 30,
+            access: false,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+        }
     }
 }
 
 impl Tracker {
     /// A server over a tracking store.
     pub fn new(tracking: Tracking, config: TrackerConfig) -> Self {
-        Self { tracking, config: Arc::new(config) }
+        let (doorkeeper, anyone) = (Arc::default(), Arc::new(Principal::anyone()));
+        Self { tracking, config: Arc::new(config), doorkeeper, anyone }
     }
 }
 
@@ -68,6 +88,29 @@ impl Tracker {
 struct Call<'a> {
     tracking: &'a Tracking,
     fields: Fields,
+    principal: &'a Principal,
+}
+
+impl Call<'_> {
+    /// Who changes what the call changes.
+    fn who(&self) -> &str {
+        &self.principal.name
+    }
+
+    /// Refuses what the caller may not do with something that the route's own need does not name.
+    fn must(&self, need: Need, field: &str, value: &str) -> Result<(), MlflowError> {
+        let mut fields = Fields::default();
+        fields.set(field, value);
+        access::authorize(self.tracking, self.principal, need, &fields)
+    }
+
+    /// Of some experiments those that the caller may see.
+    fn visible(&self, experiment_ids: Vec<String>) -> Vec<String> {
+        match self.principal.experiments() {
+            None => experiment_ids,
+            Some(seen) => experiment_ids.into_iter().filter(|id| seen.contains(id)).collect(),
+        }
+    }
 }
 
 /// An answer: JSON that is written already.
@@ -90,6 +133,8 @@ type Handler = fn(&Call<'_>) -> Result<Answer, MlflowError>;
 /// What a caller must be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
+    /// Nothing more than to be someone: the handler narrows its answer down to what the caller may see.
+    Narrow,
     /// See a thing.
     Read(Thing),
     /// Change a thing.
@@ -103,10 +148,12 @@ enum Need {
 /// What a request is about: the field that names it decides which experiment or model that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thing {
-    /// Everything, or what the handler itself narrows down to what the caller may see.
+    /// Everything.
     All,
     /// `experiment_id`
     Experiment,
+    /// `experiment_name`
+    ExperimentName,
     /// `run_id` or `run_uuid`
     Run,
     /// `name`, of a registered model
@@ -151,6 +198,7 @@ const ROUTES: &[&[Route]] = &[
     traces::ROUTES,
     assessments::ROUTES,
     evaluation::ROUTES,
+    users::ROUTES,
 ];
 
 /// Where MLflow's clients and its web interface look for the same endpoints.
@@ -174,14 +222,29 @@ pub fn tracking_router(tracker: Tracker) -> Router {
         .route("/v1/traces", post(otlp::export))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(axum::middleware::from_fn_with_state(tracker.clone(), guard::guard))
+        .layer(cors(&tracker))
         .with_state(tracker)
+}
+
+/// Answers browsers that ask what pages of other sites may do.
+fn cors(tracker: &Tracker) -> CorsLayer {
+    let allowed = Arc::clone(&tracker.config);
+    let origin = AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| guard::allowed_origin(&allowed.cors_origins, origin))
+    });
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
 }
 
 /// Reads a request, calls its handler on a blocking thread, writes the answer.
 async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathParams, request: Request) -> Response {
     let path: HashMap<String, String> =
         parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let caller = head.extensions.remove::<guard::Caller>();
     let body = match read(body, tracker.config.body_bytes_max).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
@@ -196,7 +259,11 @@ async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathPara
         for (name, value) in &path {
             fields.set(name, value);
         }
-        (route.handler)(&Call { tracking: &tracker.tracking, fields })
+        // Nobody comes here without having passed the guard.
+        let guard::Caller(principal) = caller.ok_or_else(|| MlflowError::not_found("the caller is unknown"))?;
+        access::authorize(&tracker.tracking, &principal, route.need, &fields)?;
+        let tracking = tracker.tracking.by(&principal.name);
+        (route.handler)(&Call { tracking: &tracking, fields, principal: &principal })
     };
     match blocking(work).await {
         Ok(Answer(body)) => json(body),

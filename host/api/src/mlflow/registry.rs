@@ -1,7 +1,7 @@
 //! Registered models, their versions and aliases.
 
 use axum::http::Method;
-use plinth_tracking::{ANONYMOUS, AliasMove, NewVersionRecord, RegisteredModel, RegistrySearch, VersionRecord};
+use plinth_tracking::{AliasMove, NewVersionRecord, RegisteredModel, RegistrySearch, VersionRecord};
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ const APPROVE: Need = Need::Approve(Thing::Model);
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/registered-models/create", Need::Edit(Thing::All), create),
     Route::get("/mlflow/registered-models/get", READ, get),
-    Route::get("/mlflow/registered-models/search", Need::Read(Thing::All), search),
+    Route::get("/mlflow/registered-models/search", Need::Narrow, search),
     Route::post("/mlflow/registered-models/rename", EDIT, rename),
     Route::new(Method::PATCH, "/mlflow/registered-models/update", EDIT, update),
     Route::new(Method::DELETE, "/mlflow/registered-models/delete", EDIT, delete),
@@ -34,7 +34,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new(Method::DELETE, "/mlflow/registered-models/alias", APPROVE, delete_alias),
     Route::post("/mlflow/model-versions/create", EDIT, create_version),
     Route::get("/mlflow/model-versions/get", READ, get_version),
-    Route::get("/mlflow/model-versions/search", Need::Read(Thing::All), search_versions),
+    Route::get("/mlflow/model-versions/search", Need::Narrow, search_versions),
     Route::new(Method::PATCH, "/mlflow/model-versions/update", EDIT, update_version),
     Route::new(Method::DELETE, "/mlflow/model-versions/delete", EDIT, delete_version),
     Route::post("/mlflow/model-versions/transition-stage", APPROVE, transition),
@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
 fn create(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let (name, description) = (fields.required("name")?, fields.text_or_empty("description")?);
-    let model = call.tracking.create_model(name, description, &fields.pairs("tags")?, ANONYMOUS)?;
+    let model = call.tracking.create_model(name, description, &fields.pairs("tags")?, call.who())?;
     model_answer(&model)
 }
 
@@ -71,7 +71,7 @@ fn search(call: &Call<'_>) -> Outcome {
             "Invalid value for request parameter max_results. It must be at most {MODELS_MAX}, but got value {most}"
         )));
     }
-    let found = call.tracking.search_models(&asked(&call.fields, most.max(0) as u64)?)?;
+    let found = call.tracking.search_models(&asked(call, most.max(0) as u64)?)?;
     if most <= 0 {
         return Ok(Answer::empty());
     }
@@ -90,15 +90,17 @@ fn search_versions(call: &Call<'_>) -> Outcome {
             "Invalid value for request parameter max_results. It must be at most {VERSIONS_MAX}, but got value {most}"
         )));
     }
-    let found = call.tracking.search_versions(&asked(&call.fields, most as u64)?)?;
+    let found = call.tracking.search_versions(&asked(call, most as u64)?)?;
     let versions: Vec<_> = found.items.iter().map(VersionWire::of).collect();
     page::answer("model_versions", &versions, found.next)
 }
 
-fn asked(fields: &Fields, most: u64) -> Result<RegistrySearch, MlflowError> {
+fn asked(call: &Call<'_>, most: u64) -> Result<RegistrySearch, MlflowError> {
+    let fields = &call.fields;
     Ok(RegistrySearch {
         filter: fields.text_or_empty("filter")?.to_owned(),
         order_by: fields.texts("order_by")?,
+        only: call.principal.models(),
         skip: page::start(fields.text("page_token")?)?,
         most,
     })
@@ -106,7 +108,7 @@ fn asked(fields: &Fields, most: u64) -> Result<RegistrySearch, MlflowError> {
 
 fn rename(call: &Call<'_>) -> Outcome {
     let (name, new) = (call.fields.required("name")?, call.fields.required("new_name")?);
-    model_answer(&call.tracking.rename_model(name, new, ANONYMOUS)?)
+    model_answer(&call.tracking.rename_model(name, new, call.who())?)
 }
 
 fn update(call: &Call<'_>) -> Outcome {
@@ -115,7 +117,7 @@ fn update(call: &Call<'_>) -> Outcome {
 }
 
 fn delete(call: &Call<'_>) -> Outcome {
-    call.tracking.delete_model(call.fields.required("name")?, ANONYMOUS)?;
+    call.tracking.delete_model(call.fields.required("name")?, call.who())?;
     Ok(Answer::empty())
 }
 
@@ -146,7 +148,7 @@ fn set_alias(call: &Call<'_>) -> Outcome {
     call.tracking.check_new_alias(alias)?;
     // Named as MLflow names what is missing.
     call.tracking.version(model, version)?;
-    let to = AliasMove { model, alias, version, principal: ANONYMOUS, reason: "", evidence: None };
+    let to = AliasMove { model, alias, version, principal: call.who(), reason: "", evidence: None };
     call.tracking.set_alias(&to)?;
     Ok(Answer::empty())
 }
@@ -158,7 +160,7 @@ fn get_alias(call: &Call<'_>) -> Outcome {
 
 fn delete_alias(call: &Call<'_>) -> Outcome {
     let (name, alias) = (call.fields.required("name")?, call.fields.required("alias")?);
-    call.tracking.delete_alias(name, alias, ANONYMOUS)?;
+    call.tracking.delete_alias(name, alias, call.who())?;
     Ok(Answer::empty())
 }
 
@@ -173,7 +175,18 @@ fn create_version(call: &Call<'_>) -> Outcome {
         description: fields.text_or_empty("description")?.to_owned(),
         tags: fields.pairs("tags")?,
     };
-    version_answer(&call.tracking.create_version(name, &new, ANONYMOUS)?)
+    // Registering something is a way to read it.
+    if let Some(run_id) = new.run_id.as_deref().filter(|id| !id.is_empty()) {
+        call.must(Need::Read(Thing::Run), "run_id", run_id)?;
+    }
+    if let Some(model_id) = new.model_id.as_deref().filter(|id| !id.is_empty()) {
+        call.must(Need::Read(Thing::LoggedModel), "model_id", model_id)?;
+    }
+    if let Some(other) = new.source.strip_prefix("models:/").filter(|other| !other.starts_with("m-")) {
+        let other = other.trim_start_matches('/').split(['/', '@']).next().unwrap_or_default();
+        call.must(Need::Read(Thing::Model), "name", other)?;
+    }
+    version_answer(&call.tracking.create_version(name, &new, call.who())?)
 }
 
 fn get_version(call: &Call<'_>) -> Outcome {
@@ -189,7 +202,7 @@ fn update_version(call: &Call<'_>) -> Outcome {
 
 fn delete_version(call: &Call<'_>) -> Outcome {
     let (name, version) = named_version(&call.fields)?;
-    call.tracking.delete_version(name, version, ANONYMOUS)?;
+    call.tracking.delete_version(name, version, call.who())?;
     Ok(Answer::empty())
 }
 
@@ -198,7 +211,7 @@ fn transition(call: &Call<'_>) -> Outcome {
     let (name, version) = named_version(fields)?;
     let archive = fields.flag("archive_existing_versions")?.unwrap_or(false);
     let stage = fields.required("stage")?;
-    version_answer(&call.tracking.transition(name, version, stage, archive, ANONYMOUS)?)
+    version_answer(&call.tracking.transition(name, version, stage, archive, call.who())?)
 }
 
 fn download_uri(call: &Call<'_>) -> Outcome {
@@ -210,13 +223,13 @@ fn set_version_tag(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let (name, version) = named_version(fields)?;
     let (key, value) = (fields.required("key")?, fields.text_or_empty("value")?);
-    call.tracking.set_version_tag(name, version, key, value, ANONYMOUS)?;
+    call.tracking.set_version_tag(name, version, key, value, call.who())?;
     Ok(Answer::empty())
 }
 
 fn delete_version_tag(call: &Call<'_>) -> Outcome {
     let (name, version) = named_version(&call.fields)?;
-    call.tracking.delete_version_tag(name, version, call.fields.required("key")?, ANONYMOUS)?;
+    call.tracking.delete_version_tag(name, version, call.fields.required("key")?, call.who())?;
     Ok(Answer::empty())
 }
 

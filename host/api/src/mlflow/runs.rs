@@ -18,7 +18,7 @@ type Outcome = Result<Answer, MlflowError>;
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/runs/create", Need::Edit(Thing::Experiment), create),
     Route::get("/mlflow/runs/get", Need::Read(Thing::Run), get),
-    Route::post("/mlflow/runs/search", Need::Read(Thing::All), search),
+    Route::post("/mlflow/runs/search", Need::Narrow, search),
     Route::post("/mlflow/runs/update", Need::Edit(Thing::Run), update),
     Route::post("/mlflow/runs/delete", Need::Edit(Thing::Run), delete),
     Route::post("/mlflow/runs/restore", Need::Edit(Thing::Run), restore),
@@ -53,7 +53,7 @@ fn get(call: &Call<'_>) -> Outcome {
 fn search(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let found = call.tracking.search_runs(&RunSearch {
-        experiment_ids: fields.texts("experiment_ids")?,
+        experiment_ids: call.visible(fields.texts("experiment_ids")?),
         filter: fields.text_or_empty("filter")?.to_owned(),
         order_by: fields.texts("order_by")?,
         view: page::view(fields, "run_view_type"),

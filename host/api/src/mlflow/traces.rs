@@ -19,9 +19,9 @@ const READ: Need = Need::Read(Thing::Trace);
 const EDIT: Need = Need::Edit(Thing::Trace);
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::post("/mlflow/traces", Need::Edit(Thing::All), start),
-    Route::get("/mlflow/traces", Need::Read(Thing::All), search_v2),
-    Route::post("/mlflow/traces/search", Need::Read(Thing::All), search),
+    Route::post("/mlflow/traces", Need::Narrow, start),
+    Route::get("/mlflow/traces", Need::Narrow, search_v2),
+    Route::post("/mlflow/traces/search", Need::Narrow, search),
     Route::get("/mlflow/traces/batchGet", Need::Read(Thing::All), batch_get),
     Route::post("/mlflow/traces/batchGetInfos", Need::Read(Thing::All), batch_get_infos),
     Route::get("/mlflow/traces/get", READ, get_whole),
@@ -47,6 +47,7 @@ fn start(call: &Call<'_>) -> Outcome {
     let trace = call.fields.object("trace")?.unwrap_or_default();
     let info = trace.object("trace_info")?.ok_or_else(|| missing("trace.trace_info"))?;
     let info = read_info(&info)?;
+    call.must(Need::Edit(Thing::Experiment), "experiment_id", &info.experiment_id)?;
     let stored = call.tracking.put_trace(&info)?;
     Answer::of(&json!({"trace": {"trace_info": info_wire(&stored)}}))
 }
@@ -62,6 +63,7 @@ fn start_v2(call: &Call<'_>) -> Outcome {
         tags: fields.pairs("tags")?,
         ..TraceInfo::default()
     };
+    call.must(Need::Edit(Thing::Experiment), "experiment_id", &info.experiment_id)?;
     let stored = call.tracking.put_trace(&info)?;
     Answer::of(&json!({"trace_info": info_v2_wire(&stored)}))
 }
@@ -127,7 +129,7 @@ fn search(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(MlflowError::invalid("At least one location must be specified for searching traces."));
     }
-    let found = call.tracking.search_traces(&asked(fields, experiment_ids)?)?;
+    let found = call.tracking.search_traces(&asked(fields, call.visible(experiment_ids))?)?;
     let traces: Vec<_> = found.items.iter().map(info_wire).collect();
     page::answer("traces", &traces, found.next)
 }
@@ -137,7 +139,7 @@ fn search_v2(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
-    let found = call.tracking.search_traces(&asked(&call.fields, experiment_ids)?)?;
+    let found = call.tracking.search_traces(&asked(&call.fields, call.visible(experiment_ids))?)?;
     let traces: Vec<_> = found.items.iter().map(info_v2_wire).collect();
     page::answer("traces", &traces, found.next)
 }

@@ -1,6 +1,7 @@
 //! The tracking server over HTTP: a real store in a temporary folder, a real listener, requests as clients send them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
 mod experiments;
 mod registry;
 mod runs;

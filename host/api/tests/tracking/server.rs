@@ -9,6 +9,8 @@ use plinth_tracking::Tracking;
 use serde_json::{Value, json};
 
 pub(crate) struct Server {
+    /// What it serves.
+    pub(crate) tracking: Tracking,
     address: String,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -17,10 +19,17 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With other settings than the usual.
+    pub(crate) fn start_with(change: impl FnOnce(&mut TrackerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
         let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
-        let tracker = Tracker::new(tracking, TrackerConfig::default());
+        let mut config = TrackerConfig::default();
+        change(&mut config);
+        let tracker = Tracker::new(tracking.clone(), config);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -35,19 +44,30 @@ impl Server {
                 plinth_api::serve_tracking(listener, tracker, stop).await.unwrap();
             });
         });
-        Self { address, stop: Some(stop), thread: Some(thread), _dir: dir }
+        Self { tracking, address, stop: Some(stop), thread: Some(thread), _dir: dir }
     }
 
     /// Any request: status and body; the body as text if it is no JSON.
     pub(crate) fn send(&self, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
+        self.send_with(method, path, body, &[])
+    }
+
+    /// The same, with headers.
+    pub(crate) fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.address))
-            .header("content-type", "application/json")
-            .body(body.unwrap_or_default().to_owned())
-            .unwrap();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.address));
+        request = request.header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.unwrap_or_default().to_owned()).unwrap();
         let mut response = agent.run(request).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         let value = serde_json::from_str(&text).unwrap_or(Value::String(text));

@@ -18,6 +18,8 @@ pub struct ExperimentSearch {
     pub filter: String,
     /// Fields to sort by, first things first; newest first if there are none.
     pub order_by: Vec<String>,
+    /// Only these, if they are given.
+    pub only: Option<Vec<String>>,
     /// Active experiments, deleted ones, or both.
     pub view: View,
     /// Experiments that come before the page.
@@ -48,6 +50,9 @@ impl Tracking {
         self.store.catalog().read(|tx| {
             let mut query = Query::new(tx.dialect());
             let mut conditions = vec![search.view.condition("lifecycle")];
+            if let Some(only) = &search.only {
+                conditions.push(format!("experiment_id IN {}", query.bind_all(only)));
+            }
             for clause in &clauses {
                 conditions.push(condition(&mut query, clause)?);
             }

@@ -19,6 +19,8 @@ pub struct RegistrySearch {
     pub filter: String,
     /// Fields to sort by, first things first.
     pub order_by: Vec<String>,
+    /// Only these models, if they are given.
+    pub only: Option<Vec<String>>,
     /// Things that come before the page.
     pub skip: u64,
     /// Things of the page.
@@ -70,7 +72,7 @@ impl Tracking {
         let order = MODELS.order(&search.order_by, &[("m.name", "ASC")])?;
         self.store.catalog().read(|tx| {
             let mut query = Query::new(tx.dialect());
-            let condition = MODELS.conditions(&mut query, &clauses)?;
+            let condition = MODELS.conditions(&mut query, &clauses, search.only.as_deref())?;
             let (most, skip) = (query.bind(search.most + 1), query.bind(search.skip));
             let sql =
                 format!("SELECT m.name FROM models m WHERE {condition} ORDER BY {order} LIMIT {most} OFFSET {skip}");
@@ -94,7 +96,7 @@ impl Tracking {
         };
         self.store.catalog().read(|tx| {
             let mut query = Query::new(tx.dialect());
-            let condition = VERSIONS.conditions(&mut query, &clauses)?;
+            let condition = VERSIONS.conditions(&mut query, &clauses, search.only.as_deref())?;
             let (most, skip) = (query.bind(search.most + 1), query.bind(search.skip));
             let sql = format!(
                 "SELECT {VERSION_COLUMNS} FROM versions v WHERE {condition} ORDER BY {order} LIMIT {most} OFFSET {skip}"
@@ -112,8 +114,16 @@ impl Tracking {
 }
 
 impl Subject {
-    fn conditions(&self, query: &mut Query, clauses: &[Clause]) -> Result<String, SyntaxError> {
+    fn conditions(
+        &self,
+        query: &mut Query,
+        clauses: &[Clause],
+        only: Option<&[String]>,
+    ) -> Result<String, SyntaxError> {
         let mut conditions = vec!["1 = 1".to_owned()];
+        if let Some(only) = only {
+            conditions.push(format!("{} IN {}", self.model, query.bind_all(only)));
+        }
         let mut prompts = false;
         for clause in clauses {
             let tag = match clause.entity.as_deref() {

@@ -27,7 +27,11 @@ impl Query {
 
     /// `(a, b, …)` of placeholders.
     pub(super) fn bind_all<'a>(&mut self, values: impl IntoIterator<Item = &'a String>) -> String {
-        let list: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
+        let mut list: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
+        if list.is_empty() {
+            // Nothing is in it, in every dialect.
+            list.push("NULL".to_owned());
+        }
         format!("({})", list.join(", "))
     }
 

@@ -1,0 +1,220 @@
+//! Who a caller is, and whether they may do what they ask.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use plinth_core::ContentHash;
+use plinth_tracking::{Principal, Resource, Role, Tracking, TrackingError, verify_password};
+
+use super::{MlflowError, Need, Thing, fields::Fields};
+
+/// How long a password that was right is taken as right again without hashing it anew. The stored hash is part of what
+/// is remembered, so another password counts at once.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// Passwords remembered at once.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Passwords that were right a moment ago. Hashing one takes tens of milliseconds, on purpose; a client sends it with
+/// every request.
+#[derive(Debug, Default)]
+pub(super) struct Doorkeeper {
+    right: Mutex<HashMap<ContentHash, Instant>>,
+}
+
+impl Doorkeeper {
+    /// The principal that the headers name and prove. Blocks.
+    pub(super) fn principal(&self, tracking: &Tracking, headers: &HeaderMap) -> Result<Principal, MlflowError> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given
+            .ok_or_else(|| unauthenticated("You are not authenticated. Send a user name and a password, or a token"))?;
+        let (scheme, rest) = given.split_once(' ').unwrap_or((given, ""));
+        let found = if scheme.eq_ignore_ascii_case("bearer") {
+            tracking.principal_of_token(rest.trim())?
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            self.by_password(tracking, rest.trim())?
+        } else {
+            None
+        };
+        found.ok_or_else(|| unauthenticated("The user name, password or token is not valid"))
+    }
+
+    fn by_password(&self, tracking: &Tracking, encoded: &str) -> Result<Option<Principal>, MlflowError> {
+        let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((name, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return Ok(None) };
+        let Some((hash, principal)) = tracking.credentials(name)? else {
+            // As slow as a wrong password, so that names cannot be tried out.
+            verify_password(NOBODY, password);
+            return Ok(None);
+        };
+        let key = ContentHash::of_parts([name.as_bytes(), hash.as_bytes(), password.as_bytes()]);
+        let now = Instant::now();
+        {
+            let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+            if right.get(&key).is_some_and(|since| now.duration_since(*since) < REMEMBERED) {
+                return Ok(Some(principal));
+            }
+        }
+        if !verify_password(&hash, password) {
+            return Ok(None);
+        }
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.len() >= REMEMBERED_MAX {
+            right.retain(|_, since| now.duration_since(*since) < REMEMBERED);
+        }
+        if right.len() < REMEMBERED_MAX {
+            right.insert(key, now);
+        }
+        Ok(Some(principal))
+    }
+}
+
+/// The hash of a password that nobody has.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$8sX1mC1Qb3mK2m1mV7wYk8m8m1c8b0cJ5b1h1n0yq3k";
+
+fn unauthenticated(message: &str) -> MlflowError {
+    MlflowError::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+}
+
+/// Refuses what a principal may not do.
+pub(super) fn authorize(
+    tracking: &Tracking,
+    principal: &Principal,
+    need: Need,
+    fields: &Fields,
+) -> Result<(), MlflowError> {
+    let (role, thing) = match need {
+        Need::Narrow => return Ok(()),
+        Need::Read(thing) => (Role::Reader, thing),
+        Need::Edit(thing) => (Role::Editor, thing),
+        Need::Approve(thing) => (Role::Approver, thing),
+        Need::Admin => (Role::Admin, Thing::All),
+    };
+    if principal.role >= role {
+        return Ok(());
+    }
+    let has = match resource(tracking, thing, fields)? {
+        Some(resource) => principal.role_for(&resource),
+        None => principal.role,
+    };
+    if has >= role {
+        return Ok(());
+    }
+    let message = format!("Permission denied: this needs the role `{}`", role.name());
+    Err(MlflowError::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message))
+}
+
+/// The experiment or the model that a request is about; nothing for what is about neither, or is not there.
+fn resource(tracking: &Tracking, thing: Thing, fields: &Fields) -> Result<Option<Resource>, MlflowError> {
+    let experiment = |found: Result<String, TrackingError>| match found {
+        Ok(id) => Ok(Some(Resource::Experiment(id))),
+        Err(error @ TrackingError::Store(_)) => Err(MlflowError::from(error)),
+        Err(_) => Ok(None),
+    };
+    match thing {
+        Thing::All => Ok(None),
+        Thing::Experiment => {
+            let id = fields.text("experiment_id")?.filter(|id| !id.is_empty()).unwrap_or("0");
+            Ok(Some(Resource::Experiment(id.to_owned())))
+        }
+        Thing::ExperimentName => {
+            let found = tracking.experiment_by_name(fields.text_or_empty("experiment_name")?)?;
+            Ok(found.map(|experiment| Resource::Experiment(experiment.experiment_id)))
+        }
+        Thing::Run => experiment(tracking.experiment_of_run(fields.run_id().unwrap_or_default())),
+        Thing::Model => Ok(Some(Resource::Model(fields.text_or_empty("name")?.to_owned()))),
+        Thing::LoggedModel => {
+            let id = fields.text_or_empty("model_id")?;
+            experiment(tracking.logged_model(id, true).map(|model| model.experiment_id))
+        }
+        Thing::Trace => {
+            experiment(tracking.trace(fields.trace_id().unwrap_or_default()).map(|trace| trace.experiment_id))
+        }
+    }
+}
+
+/// What a request needs that has no entry in the table of routes: files, spans, pages.
+pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Option<(Need, Fields)> {
+    const OPEN: [&str; 6] = ["/", "/health", "/version", "/favicon.ico", "/manifest.json", "/index.html"];
+    if OPEN.contains(&path) || path.starts_with("/static-files/") || path.ends_with("/mlflow/server-info") {
+        return None;
+    }
+    let mut fields = Fields::from_query(query);
+    let thing = if let Some((_, rest)) = path.split_once("/mlflow-artifacts/") {
+        // `artifacts/PATH`, `mpu/create/PATH`, `presigned/PATH`; a listing names its path in the query.
+        let skipped = if rest.starts_with("mpu/") { 2 } else { 1 };
+        let decoded = decoded(rest.splitn(skipped + 1, '/').nth(skipped).unwrap_or_default());
+        let listed = fields.text("path").ok().flatten().unwrap_or_default().to_owned();
+        let file = if decoded.is_empty() { listed } else { decoded };
+        let mut parts = file.trim_start_matches('/').split('/');
+        match (parts.next().unwrap_or_default(), parts.next()) {
+            ("", _) => Thing::All,
+            ("models", Some(name)) => {
+                fields.set("name", name);
+                Thing::Model
+            }
+            (experiment, _) => {
+                fields.set("experiment_id", experiment);
+                Thing::Experiment
+            }
+        }
+    } else if path == "/v1/traces" {
+        let id = headers.get("x-mlflow-experiment-id").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        fields.set("experiment_id", id);
+        Thing::Experiment
+    } else if fields.has("run_id") || fields.has("run_uuid") {
+        Thing::Run
+    } else if let Some((_, rest)) = path.split_once("/logged-models/") {
+        fields.set("model_id", rest.split('/').next().unwrap_or_default());
+        Thing::LoggedModel
+    } else if fields.has("trace_id") || fields.has("request_id") {
+        Thing::Trace
+    } else if fields.has("name") {
+        Thing::Model
+    } else {
+        Thing::All
+    };
+    // GraphQL only asks, though it does so by POST.
+    let reads = method == Method::GET || method == Method::HEAD || path.ends_with("/graphql");
+    Some((if reads { Need::Read(thing) } else { Need::Edit(thing) }, fields))
+}
+
+fn decoded(path: &str) -> String {
+    // Once, as the routes' own extractor does it.
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_path_is_about() {
+        let about = |method: &Method, path: &str, query: &str| {
+            let (need, fields) = inferred(method, path, query, &HeaderMap::new()).unwrap();
+            let field = ["experiment_id", "name", "model_id", "run_id"]
+                .map(|name| fields.text_or_empty(name).unwrap().to_owned());
+            (need, field.concat())
+        };
+        let root = "/api/2.0/mlflow-artifacts";
+        let cases = [
+            (Method::GET, format!("{root}/artifacts/7/r/artifacts/x"), "", Need::Read(Thing::Experiment), "7"),
+            (Method::PUT, format!("{root}/artifacts/%37/r/artifacts/x"), "", Need::Edit(Thing::Experiment), "7"),
+            (Method::GET, format!("{root}/artifacts"), "path=7/r", Need::Read(Thing::Experiment), "7"),
+            (Method::GET, format!("{root}/artifacts"), "", Need::Read(Thing::All), ""),
+            (Method::POST, format!("{root}/mpu/create/7/r/artifacts/x"), "", Need::Edit(Thing::Experiment), "7"),
+            (Method::GET, format!("{root}/artifacts/models/churn/1/model.onnx"), "", Need::Read(Thing::Model), "churn"),
+            (Method::GET, "/get-artifact".to_owned(), "run_id=r&path=x", Need::Read(Thing::Run), "r"),
+            (Method::POST, "/graphql".to_owned(), "", Need::Read(Thing::All), ""),
+            (Method::POST, "/anything/new".to_owned(), "", Need::Edit(Thing::All), ""),
+        ];
+        for (method, path, query, need, field) in cases {
+            assert_eq!(about(&method, &path, query), (need, field.to_owned()), "{method} {path}");
+        }
+        assert!(inferred(&Method::GET, "/health", "", &HeaderMap::new()).is_none());
+    }
+}
