@@ -65,18 +65,25 @@ fn an_upgraded_directory_has_the_columns_of_a_new_one() {
 }
 
 #[test]
-fn every_table_has_a_row_in_the_newest_golden_directory() {
-    if std::env::var_os("PLINTH_WRITE_GOLDEN").is_some() {
-        write_golden();
-    }
+fn every_table_of_the_newest_schema_is_written_and_read() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&golden(GOLDEN.last().expect("there is one")), dir.path());
     let store = Store::open(dir.path(), Access::Shared).unwrap();
+    fill(&store);
     for table in columns(&store).keys() {
         let sql = format!("SELECT COUNT(*) FROM {table}");
         let row = store.catalog().read::<_, StoreError>(|tx| tx.query_one(&sql, &[])).unwrap();
         assert!(row.unwrap().int(0).unwrap() > 0, "{table} is empty: nobody would notice that it cannot be read");
     }
+    if std::env::var_os("PLINTH_WRITE_GOLDEN").is_some() {
+        write_golden();
+    }
+}
+
+/// Fills a new directory with one row of each table, and reads what every released schema has.
+fn fill(store: &Store) {
+    assert_eq!(store.blobs().put(BYTES).unwrap(), ContentHash::of(BYTES));
+    store.catalog().write(write).unwrap();
+    reads_as_written(store, "today");
 }
 
 /// Name and type of every column, by table.
@@ -161,33 +168,47 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let blob = || Value::from(ContentHash::of(BYTES));
     let statements: Vec<(&str, Vec<Value>)> = vec![
         ("INSERT INTO experiments (experiment_id, name, created_us, updated_us) VALUES ('1', 'churn', 10, 10)", vec![]),
+        ("INSERT INTO experiment_tags (experiment_id, key, value) VALUES ('1', 'team', 'growth')", vec![]),
         (
-            "INSERT INTO runs (run_id, experiment_id, name, status, source, user_name, start_us, end_us)
-             VALUES ($1, '1', 'first', 'FINISHED', 'plinth.yaml', 'ann', 20, 30)",
+            "INSERT INTO runs (rid, run_id, experiment_id, name, status, source, user_name, start_us, end_us)
+             VALUES (1, $1, '1', 'first', 'FINISHED', 'plinth.yaml', 'ann', 20, 30)",
             vec![run()],
         ),
-        ("INSERT INTO params (run_id, key, value) VALUES ($1, 'trees', '100')", vec![run()]),
+        ("INSERT INTO params (rid, key, value) VALUES (1, 'trees', '100')", vec![]),
         (
-            "INSERT INTO metrics (run_id, key, value, is_nan, step, time_us)
-             VALUES ($1, 'f1', 0.8125, 0, 7, 22), ($1, 'loss', 0.0, 1, 0, 21), ($1, 'worst', $2, 0, 0, 21)",
-            vec![run(), Value::Real(f64::INFINITY)],
-        ),
-        ("INSERT INTO run_tags (run_id, key, value) VALUES ($1, 'läuft', 'ja, 100 %')", vec![run()]),
-        ("INSERT INTO artifacts (run_id, path, blob, bytes) VALUES ($1, 'report.html', $2, 26)", vec![run(), blob()]),
-        (
-            "INSERT INTO inputs (run_id, name, digest, source, context)
-             VALUES ($1, 'events', 'd1', 'churn.csv', 'training')",
-            vec![run()],
+            "INSERT INTO metric_points (rid, key, value, is_nan, step, time_us)
+             VALUES (1, 'f1', 0.8125, 0, 7, 22), (1, 'loss', 0.0, 1, 0, 21), (1, 'worst', $1, 0, 0, 21)",
+            vec![Value::Real(f64::INFINITY)],
         ),
         (
-            "INSERT INTO models (name, description, created_us, updated_us) VALUES ('churn', 'who leaves', 31, 31)",
+            "INSERT INTO latest_metrics (rid, key, value, is_nan, step, time_us) VALUES (1, 'worst', $1, 0, 0, 21)",
+            vec![Value::Real(f64::INFINITY)],
+        ),
+        ("INSERT INTO run_tags (rid, key, value) VALUES (1, 'läuft', 'ja, 100 %')", vec![]),
+        (
+            "INSERT INTO files (path, blob, bytes, updated_us) VALUES ($1, $2, 26, 30)",
+            vec![Value::from(format!("1/{RUN}/artifacts/report.html")), blob()],
+        ),
+        (
+            "INSERT INTO datasets (dataset_id, experiment_id, name, digest, source_type, source)
+             VALUES ('d', '1', 'events', 'd1', 'local', 'churn.csv')",
             vec![],
         ),
+        ("INSERT INTO run_datasets (rid, dataset_id, context) VALUES (1, 'd', 'training')", vec![]),
+        ("INSERT INTO run_models (rid, direction, model_id) VALUES (1, 'output', 'm-1')", vec![]),
+        ("INSERT INTO facts (name, value) VALUES ('motto', 'x')", vec![]),
         (
-            "INSERT INTO versions (model, version, run_id, spec, created_us)
-             VALUES ('churn', 1, $1, '{\"label\":\"churn\"}', 31)",
+            "INSERT INTO models (name, description, created_us, updated_us, last_version)
+             VALUES ('churn', 'who leaves', 31, 31, 1)",
+            vec![],
+        ),
+        ("INSERT INTO model_tags (model, key, value) VALUES ('churn', 'team', 'growth')", vec![]),
+        (
+            "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us)
+             VALUES ('churn', 1, $1, '{\"label\":\"churn\"}', 31, 31)",
             vec![run()],
         ),
+        ("INSERT INTO version_tags (model, version, key, value) VALUES ('churn', 1, 'checked', 'yes')", vec![]),
         (
             "INSERT INTO version_files (model, version, role, path, blob, bytes)
              VALUES ('churn', 1, 'model', 'model.onnx', $1, 26)",
@@ -199,6 +220,53 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
              VALUES ('churn', 1, 'champion', 'e1', 'ann', 'better', 32)",
             vec![],
         ),
+        (
+            "INSERT INTO logged_models (model_id, experiment_id, name, status, created_us, updated_us)
+             VALUES ('m-1', '1', 'model', 'LOGGED_MODEL_READY', 29, 29)",
+            vec![],
+        ),
+        ("INSERT INTO logged_model_params (model_id, key, value) VALUES ('m-1', 'trees', '100')", vec![]),
+        ("INSERT INTO logged_model_tags (model_id, key, value) VALUES ('m-1', 'k', 'v')", vec![]),
+        (
+            "INSERT INTO logged_model_metrics (model_id, run_id, key, time_us, step, value, is_nan)
+             VALUES ('m-1', $1, 'f1', 22, 7, 0.8125, 0)",
+            vec![run()],
+        ),
+        (
+            "INSERT INTO traces (trace_id, experiment_id, request_us, duration_us, state)
+             VALUES ('tr-1', '1', 40, 2, 'OK')",
+            vec![],
+        ),
+        ("INSERT INTO trace_tags (trace_id, key, value) VALUES ('tr-1', 'k', 'v')", vec![]),
+        ("INSERT INTO trace_metadata (trace_id, key, value) VALUES ('tr-1', 'mlflow.user', 'ann')", vec![]),
+        (
+            "INSERT INTO spans (trace_id, span_id, name, kind, status, start_ns, end_ns, content)
+             VALUES ('tr-1', '01', 'predict', 'LLM', 'OK', 40000, 42000, '{}')",
+            vec![],
+        ),
+        (
+            "INSERT INTO assessments (assessment_id, trace_id, name, kind, value, source_type, source_id, created_us,
+                updated_us) VALUES ('a-1', 'tr-1', 'good', 'feedback', 'true', 'HUMAN', 'ann', 43, 43)",
+            vec![],
+        ),
+        (
+            "INSERT INTO evaluation_datasets (dataset_id, name, digest, created_us, updated_us)
+             VALUES ('ed', 'cases', 'd2', 44, 44)",
+            vec![],
+        ),
+        ("INSERT INTO evaluation_dataset_tags (dataset_id, key, value) VALUES ('ed', 'k', 'v')", vec![]),
+        (
+            "INSERT INTO evaluation_dataset_experiments (dataset_id, experiment_id, created_us) VALUES ('ed', '1', 44)",
+            vec![],
+        ),
+        (
+            "INSERT INTO evaluation_records (record_id, dataset_id, input_hash, inputs, tags, created_us, updated_us)
+             VALUES ('er', 'ed', 'h', '{}', '{}', 44, 44)",
+            vec![],
+        ),
+        ("INSERT INTO users (name, password, role, created_us) VALUES ('ann', '$argon2id$x', 'admin', 45)", vec![]),
+        ("INSERT INTO tokens (token_id, user_name, hash, created_us) VALUES ('t1', 'ann', 'h', 46)", vec![]),
+        ("INSERT INTO grants (user_name, kind, resource, role) VALUES ('ann', 'experiment', '1', 'editor')", vec![]),
         (
             "INSERT INTO stage_runs (stage_key, pipeline, stage, outcome, run_id, started_us, finished_us, plinth)
              VALUES ('k1', 'churn', 'train', '{\"summary\":\"100 trees\"}', $1, 22, 29, '0.1.0')",
@@ -229,9 +297,7 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
 fn write_golden() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Access::Shared).unwrap();
-    assert_eq!(store.blobs().put(BYTES).unwrap(), ContentHash::of(BYTES));
-    store.catalog().write(write).unwrap();
-    reads_as_written(&store, "today");
+    fill(&store);
     let newest = store
         .catalog()
         .read::<_, StoreError>(|tx| tx.query_one("SELECT MAX(version) FROM migrations", &[]))
