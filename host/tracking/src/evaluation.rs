@@ -590,7 +590,10 @@ mod tests {
     use super::*;
 
     fn map(value: Json) -> Map<String, Json> {
-        value.as_object().cloned().unwrap_or_default()
+        match value {
+            Json::Object(map) => map,
+            _ => Map::new(),
+        }
     }
 
     #[test]

@@ -365,12 +365,17 @@ const FILL_AT_ONCE: usize = 500;
 /// Adds to runs what they logged, in a handful of queries however many they are; their order is kept.
 pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec<Run>, TrackingError> {
     let mut runs = Vec::with_capacity(heads.len());
-    for heads in heads.chunks(FILL_AT_ONCE) {
-        let rids: Vec<Value> = heads.iter().map(|(rid, _)| Value::Int(*rid)).collect();
+    let mut heads = heads.into_iter();
+    loop {
+        let part: Vec<(i64, RunSummary)> = heads.by_ref().take(FILL_AT_ONCE).collect();
+        if part.is_empty() {
+            return Ok(runs);
+        }
+        let rids: Vec<Value> = part.iter().map(|(rid, _)| Value::Int(*rid)).collect();
         let place: BTreeMap<i64, usize> =
-            heads.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
-        runs.extend(heads.iter().map(|(_, summary)| Run {
-            summary: summary.clone(),
+            part.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
+        runs.extend(part.into_iter().map(|(_, summary)| Run {
+            summary,
             params: BTreeMap::new(),
             metrics: Vec::new(),
             tags: BTreeMap::new(),
@@ -404,7 +409,6 @@ pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec
             }
         }
     }
-    Ok(runs)
 }
 
 /// `($1, $2, …)`, padded so that few statements serve every length: SQLite keeps prepared statements by their text.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc, sync::LazyLock};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -49,7 +49,7 @@ fn same_site(tracker: &Tracker, request: &Request) -> Result<(), Response> {
     let config = &tracker.config;
     let path = request.uri().path();
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
     if !matches!(path, "/health" | "/version") && !allowed_host(&config.allowed_hosts, host.unwrap_or_default()) {
         return Err(plain("Invalid Host header - possible DNS rebinding attack detected"));
     }

@@ -296,7 +296,26 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, MlflowError> {
     })
 }
 
+/// Parts of MLflow that this server leaves out: its clients see that they are not there, rather than that a path is
+/// wrong.
+const LEFT_OUT: [&str; 9] = [
+    "gateway",
+    "gateway-proxy",
+    "get-online-trace-details",
+    "issues",
+    "label-schemas",
+    "prompt-optimization",
+    "review-queues",
+    "scorers",
+    "workspaces",
+];
+
 async fn not_found(uri: Uri) -> MlflowError {
+    let rest = PREFIXES.iter().find_map(|prefix| uri.path().strip_prefix(prefix)?.strip_prefix("/mlflow/"));
+    let part = rest.and_then(|rest| rest.split('/').next()).filter(|part| LEFT_OUT.contains(part));
+    if let Some(part) = part {
+        return MlflowError::left_out(part);
+    }
     let message = format!("there is nothing at {}", uri.path());
     MlflowError::new(StatusCode::NOT_FOUND, "ENDPOINT_NOT_FOUND", message)
 }

@@ -164,7 +164,7 @@ pub(super) async fn export(
         let request = ExportRequest::decode(&bytes[..])
             .map_err(|error| bad(format!("the body is no export of traces: {error}")))?;
         let spans = request.resource_spans.into_iter().flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
-        let spans = spans.map(span).collect::<Result<Vec<_>, _>>()?;
+        let spans = spans.map(|given| span(&given)).collect::<Result<Vec<_>, _>>()?;
         if spans.is_empty() {
             return Err(bad("the export holds no spans".to_owned()));
         }
@@ -192,7 +192,7 @@ fn inflate(from: impl Read, bytes_max: usize) -> Result<Vec<u8>, MlflowError> {
     Ok(bytes)
 }
 
-fn span(span: OtlpSpan) -> Result<Span, MlflowError> {
+fn span(span: &OtlpSpan) -> Result<Span, MlflowError> {
     if span.trace_id.len() != 16 || span.span_id.len() != 8 {
         return Err(bad("a span has no id of 8 bytes, or its trace none of 16".to_owned()));
     }
@@ -219,7 +219,7 @@ fn span(span: OtlpSpan) -> Result<Span, MlflowError> {
         status: status.to_owned(),
         start_ns: nanos(span.start_time_unix_nano)?,
         end_ns: nanos(span.end_time_unix_nano)?,
-        content: content(&span).to_string(),
+        content: content(span).to_string(),
     })
 }
 

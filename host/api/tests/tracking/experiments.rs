@@ -125,6 +125,7 @@ fn what_cannot_be_is_refused_in_mlflows_words() {
             "Invalid attribute key 'foo' specified.",
         ),
         ("POST", "no/such/endpoint", json!({}), 404, "ENDPOINT_NOT_FOUND", "there is nothing at"),
+        ("POST", "gateway/endpoints/create", json!({}), 501, "NOT_IMPLEMENTED", "gateway is not offered"),
         ("GET", "runs/search", json!({}), 405, "BAD_REQUEST", "does not take GET"),
     ];
     for (method, path, body, status, code, message) in cases {
