@@ -4,12 +4,14 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
 };
 
 use plinth_core::ContentHash;
 use tempfile::NamedTempFile;
 
-use crate::StoreError;
+use crate::{StoreError, reader::Known};
 
 /// Size of the pieces in which files are hashed and copied.
 const PIECE_BYTES: usize = 1 << 18;
@@ -19,12 +21,13 @@ const PIECE_BYTES: usize = 1 << 18;
 pub struct Blobs {
     dir: PathBuf,
     temporary: PathBuf,
+    known: Arc<Known>,
 }
 
 impl Blobs {
     /// The blobs below `dir`; makes the folders if they are not there.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let blobs = Self { dir: dir.join("blobs"), temporary: dir.join("tmp") };
+        let blobs = Self { dir: dir.join("blobs"), temporary: dir.join("tmp"), known: Arc::default() };
         for path in [&blobs.dir, &blobs.temporary] {
             fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
         }
@@ -194,6 +197,11 @@ impl Blobs {
         let path = self.path(hash);
         match fs::metadata(&path) {
             Ok(meta) if meta.len() == bytes => {
+                // It is young again: the collector leaves it alone until there is a row that names it. If the collector
+                // took it away in this moment, it is written again.
+                if File::open(&path).and_then(|file| file.set_modified(SystemTime::now())).is_err() {
+                    return Ok(false);
+                }
                 // Who gave it its name may have been killed before that was durable.
                 sync_folder(path.parent().expect("a blob lies in a folder"))?;
                 Ok(true)
@@ -204,7 +212,12 @@ impl Blobs {
         }
     }
 
-    fn missing(&self, hash: &ContentHash, path: &Path, error: io::Error) -> StoreError {
+    /// Files that were found good a short time ago.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(crate) fn missing(&self, hash: &ContentHash, path: &Path, error: io::Error) -> StoreError {
         match error.kind() {
             io::ErrorKind::NotFound => StoreError::BlobNotFound { hash: *hash, dir: self.dir.clone() },
             _ => StoreError::io("read", path, error),

@@ -29,6 +29,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
         "SELECT blob, 'models:/' || model || '/' || version || ' ' || role FROM version_files",
         "a model version's file",
     ),
+    ("upload_parts", "SELECT blob, upload_id || '/' || part FROM upload_parts", "a part of an upload"),
     ("captures", "SELECT blob, 'models:/' || model || '/' || version FROM captures", "captured requests"),
 ];
 

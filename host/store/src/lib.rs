@@ -19,6 +19,7 @@ mod error;
 mod lock;
 mod migrate;
 mod outbox;
+mod reader;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use catalog::{Catalog, Dialect, Row, Tx, Value};
 pub use doctor::{Finding, doctor};
 pub use error::StoreError;
 pub use outbox::emit;
+pub use reader::BlobReader;
 
 /// How a process opens a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("registry", include_str!("migrations/0003_registry.sql")),
     ("traces", include_str!("migrations/0004_traces.sql")),
     ("access", include_str!("migrations/0006_access.sql")),
+    ("uploads", include_str!("migrations/0007_uploads.sql")),
 ];
 
 /// Applies what is missing.

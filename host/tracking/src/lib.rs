@@ -28,6 +28,7 @@ mod runs;
 mod search;
 mod sources;
 mod traces;
+mod uploads;
 mod watch;
 
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub use assessments::{Assessment, AssessmentUpdate};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
-pub use files::{Entry, StoredFile};
+pub use files::{Entry, Place, StoredFile};
 pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
@@ -52,6 +53,7 @@ pub use search::{
     TraceSearch,
 };
 pub use traces::{Span, TRACE_STATES, TraceInfo};
+pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
 
 /// The tracking store and model registry of a state directory.

@@ -1,50 +1,78 @@
-//! Artifacts: the `mlflow-artifacts` proxy, and listings of what runs logged.
-
-use std::io::Write;
+//! Artifacts: the `mlflow-artifacts` proxy, and what runs, logged models and versions have in it.
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, RawQuery, State},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::get,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::Response,
+    routing::{get, post, put},
 };
-use plinth_core::ContentHash;
-use plinth_store::StoreError;
-use plinth_tracking::Entry;
+use percent_encoding::percent_decode_str;
+use plinth_tracking::{Entry, Place, Tracking};
 use serde_json::{Value, json};
-use tokio_util::io::ReaderStream;
 
-use super::{Answer, Call, MlflowError, Need, Route, Thing, Tracker, blocking, fields::Fields, json as answer, wire};
+use super::{
+    Answer, Call, MlflowError, Need, Route, Thing, Tracker, blocking, download,
+    fields::{Fields, missing},
+    json as answer, upload, wire,
+};
 
 type Outcome = Result<Answer, MlflowError>;
 
-pub(super) const ROUTES: &[Route] = &[Route::get("/mlflow/artifacts/list", Need::Read(Thing::Run), list_of_run)];
+pub(super) const ROUTES: &[Route] = &[
+    Route::get("/mlflow/artifacts/list", Need::Read(Thing::Run), list_of_run),
+    Route::post("/mlflow/artifacts/presigned-download-url", Need::Read(Thing::Run), presigned_download),
+    Route::post("/mlflow/artifacts/presigned-upload-url", Need::Edit(Thing::Run), presigned_upload),
+];
 
 /// The routes whose bodies are files.
 pub(super) fn proxy() -> Router<Tracker> {
-    let mut router = Router::new();
+    let mut router =
+        Router::new().route("/get-artifact", get(of_run)).route("/model-versions/get-artifact", get(of_version));
     for prefix in super::PREFIXES {
-        let root = format!("{prefix}/mlflow-artifacts/artifacts");
+        let root = format!("{prefix}/mlflow-artifacts");
         router = router
-            .route(&root, get(list))
-            .route(&format!("{root}/{{*path}}"), get(download).put(upload).delete(delete));
+            .route(&format!("{root}/artifacts"), get(list))
+            .route(&format!("{root}/artifacts/"), get(list))
+            .route(&format!("{root}/artifacts/{{*path}}"), get(proxied).put(upload::whole).delete(delete))
+            .route(&format!("{root}/presigned/{{*path}}"), get(presigned))
+            .route(&format!("{root}/mpu/create/{{*path}}"), post(upload::create))
+            .route(&format!("{root}/mpu/complete/{{*path}}"), post(upload::complete))
+            .route(&format!("{root}/mpu/abort/{{*path}}"), post(upload::abort))
+            .route(&format!("{root}/mpu/parts/{{id}}/{{part}}"), put(upload::part))
+            .route(&format!("{prefix}/mlflow/upload-artifact"), post(upload::of_run))
+            .route(&format!("{prefix}/mlflow/logged-models/{{model_id}}/artifacts/files"), get(of_logged_model));
     }
     router
 }
 
 fn list_of_run(call: &Call<'_>) -> Outcome {
     let run = call.tracking.run(call.fields.run_id()?)?.summary;
-    let folder = call.fields.text_or_empty("path")?;
-    let root = format!("{}/{}/artifacts", run.experiment_id, run.run_id);
-    let at = if folder.is_empty() { root } else { format!("{root}/{folder}") };
-    let files: Vec<Value> = call.tracking.list_files(&at)?.iter().map(|entry| file(folder, entry)).collect();
-    Answer::of(&json!({"root_uri": wire::artifact_uri(&run), "files": files}))
+    let files = listed(call.tracking, call.tracking.run_place(&run.run_id)?, call.fields.text_or_empty("path")?)?;
+    Answer::of(&listing(Some(&wire::artifact_uri(&run)), files))
+}
+
+/// What lies in a folder of a place. What lies elsewhere is for clients to look at.
+pub(super) fn listed(tracking: &Tracking, place: Place, folder: &str) -> Result<Vec<Value>, MlflowError> {
+    match place.below(folder.strip_suffix('/').unwrap_or(folder))? {
+        Place::Here(path) => Ok(tracking.list_files(&path)?.iter().map(|entry| file(folder, entry)).collect()),
+        Place::Elsewhere(_) => Ok(Vec::new()),
+    }
+}
+
+pub(super) fn listing(root_uri: Option<&str>, files: Vec<Value>) -> Value {
+    let mut listing = serde_json::Map::new();
+    if let Some(uri) = root_uri {
+        listing.insert("root_uri".into(), uri.into());
+    }
+    if !files.is_empty() {
+        listing.insert("files".into(), files.into());
+    }
+    Value::Object(listing)
 }
 
 /// A listed file or folder, its path relative to `folder`'s root.
-pub(super) fn file(folder: &str, entry: &Entry) -> Value {
+fn file(folder: &str, entry: &Entry) -> Value {
     let folder = folder.trim_end_matches('/');
     let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
     match entry.bytes {
@@ -53,86 +81,143 @@ pub(super) fn file(folder: &str, entry: &Entry) -> Value {
     }
 }
 
+/// This server's own store signs no URLs, and it holds no keys of the stores that clients reach by themselves.
+fn presigned_download(call: &Call<'_>) -> Outcome {
+    let (run_id, path) = (call.fields.required("run_id")?, call.fields.required("path")?);
+    let expiration = call.fields.int("expiration")?.unwrap_or(900);
+    if !(1..=604_800).contains(&expiration) {
+        let message = format!("expiration must be between 1 and 604800 seconds (got {expiration}).");
+        return Err(MlflowError::invalid(message));
+    }
+    match call.tracking.run_place(run_id)?.below(path)? {
+        Place::Here(_) => Err(MlflowError::invalid(
+            "Presigned download is not supported for runs with proxied artifact storage (artifact URI scheme: \
+             mlflow-artifacts). This endpoint requires a run with a direct cloud storage artifact URI.",
+        )),
+        Place::Elsewhere(_) => Err(unsupported("Presigned download")),
+    }
+}
+
+fn presigned_upload(call: &Call<'_>) -> Outcome {
+    let (run_id, model_id) = (call.fields.text_or_empty("run_id")?, call.fields.text_or_empty("model_id")?);
+    let path = call.fields.required("path")?;
+    let place = match (run_id, model_id) {
+        ("", id) if !id.is_empty() => call.tracking.logged_model_place(id)?,
+        (id, "") if !id.is_empty() => call.tracking.run_place(id)?,
+        _ => return Err(MlflowError::invalid("Exactly one of run_id and model_id must be provided.")),
+    };
+    match place.below(path)? {
+        Place::Here(_) => Err(MlflowError::invalid(
+            "Presigned upload is not supported for proxied artifact storage (artifact URI scheme: mlflow-artifacts). \
+             This endpoint requires a direct cloud storage artifact URI.",
+        )),
+        Place::Elsewhere(_) => Err(unsupported("Presigned upload")),
+    }
+}
+
+fn unsupported(what: &str) -> MlflowError {
+    let message = format!("{what} is not supported for the current artifact repository");
+    MlflowError::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
+}
+
+async fn presigned(uri: Uri) -> Result<Response, MlflowError> {
+    path_of(uri.path(), "/mlflow-artifacts/presigned/")?;
+    Err(unsupported("Multipart download"))
+}
+
 async fn list(State(tracker): State<Tracker>, RawQuery(query): RawQuery) -> Result<Response, MlflowError> {
     let body = blocking(move || {
         let fields = Fields::from_query(query.as_deref().unwrap_or_default());
-        let entries = tracker.tracking.list_files(fields.text_or_empty("path")?)?;
-        let files: Vec<Value> = entries.iter().map(|entry| file("", entry)).collect();
-        Ok(json!({"files": files}).to_string().into_bytes())
+        let path = fields.text_or_empty("path")?;
+        let root = Place::Here(String::new()).below(path.strip_suffix('/').unwrap_or(path))?;
+        Ok(listing(None, listed(&tracker.tracking, root, "")?).to_string().into_bytes())
     });
     Ok(answer(body.await?))
 }
 
-async fn download(State(tracker): State<Tracker>, Path(path): Path<String>) -> Result<Response, MlflowError> {
-    let (stored, open, name) = blocking(move || {
-        let stored = tracker.tracking.file(&path)?;
-        let open = tracker.tracking.store().blobs().open_checked(&stored.blob).map_err(|e| MlflowError::coded(&e))?;
-        Ok((stored, open, path.rsplit('/').next().unwrap_or_default().to_owned()))
-    })
-    .await?;
-    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(open), 256 << 10);
-    let disposition = format!("attachment; filename*=UTF-8''{}", percent(&name));
-    let head = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, stored.bytes.to_string()),
-        (header::CONTENT_DISPOSITION, disposition),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    Ok((StatusCode::OK, head, Body::from_stream(stream)).into_response())
+async fn proxied(
+    State(tracker): State<Tracker>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, MlflowError> {
+    let path = path_of(uri.path(), "/mlflow-artifacts/artifacts/")?;
+    download::at(tracker, method, headers, move |_| Ok(Place::Here(String::new()).below(&path)?)).await
 }
 
-async fn upload(State(tracker): State<Tracker>, Path(path): Path<String>, body: Body) -> Result<Response, MlflowError> {
-    let (blob, bytes) = receive(&tracker, body).await?;
-    blocking(move || Ok(tracker.tracking.put_file(&path, blob, bytes)?)).await?;
-    Ok(answer(b"{}".to_vec()))
+async fn of_run(
+    State(tracker): State<Tracker>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, MlflowError> {
+    let fields = Fields::from_query(query.as_deref().unwrap_or_default());
+    let place = move |tracker: &Tracker| {
+        let path = fields.required("path")?;
+        // A bad path is told before a bad run: nothing is looked up for it.
+        Place::Here(String::new()).below(path)?;
+        Ok(tracker.tracking.run_place(fields.run_id()?)?.below(path)?)
+    };
+    download::at(tracker, method, headers, place).await
 }
 
-/// Stores a body piece by piece as it comes.
-async fn receive(tracker: &Tracker, body: Body) -> Result<(ContentHash, u64), MlflowError> {
-    use futures_util::StreamExt;
-    let stored = |error: StoreError| MlflowError::coded(&error);
-    let (pieces, mut received) = tokio::sync::mpsc::channel::<bytes::Bytes>(4);
-    let blobs = tracker.tracking.store().blobs().clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut writer = blobs.writer().map_err(stored)?;
-        while let Some(piece) = received.blocking_recv() {
-            if let Err(error) = writer.write_all(&piece) {
-                return Err(stored(StoreError::writing(writer.path(), error)));
-            }
-        }
-        Ok(writer)
-    });
-    let mut stream = body.into_data_stream();
-    let (mut total, most) = (0_u64, tracker.config.artifact_bytes_max);
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| {
-            MlflowError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", format!("the body broke off: {error}"))
-        })?;
-        total += piece.len() as u64;
-        if total > most {
-            let message = format!("the artifact is larger than the {most} bytes allowed");
-            return Err(MlflowError::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_PARAMETER_VALUE", message));
-        }
-        if pieces.send(piece).await.is_err() {
-            // The writer stopped; its own error says why.
-            break;
-        }
-    }
-    drop(pieces);
-    // Only a body that came whole is kept: a writer that is dropped leaves nothing.
-    let writer = writing.await.unwrap_or_else(|_| {
-        Err(MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the artifact could not be written"))
-    })?;
-    blocking(move || writer.finish().map_err(stored)).await
+async fn of_version(
+    State(tracker): State<Tracker>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, MlflowError> {
+    let fields = Fields::from_query(query.as_deref().unwrap_or_default());
+    let place = move |tracker: &Tracker| {
+        let path = fields.required("path")?;
+        Place::Here(String::new()).below(path)?;
+        let (name, version) = (fields.required("name")?, fields.required_int("version")?);
+        let version = u64::try_from(version).map_err(|_| MlflowError::invalid("a version is a number from 1"))?;
+        Ok(tracker.tracking.version_place(name, version)?.below(path)?)
+    };
+    download::at(tracker, method, headers, place).await
 }
 
-async fn delete(State(tracker): State<Tracker>, Path(path): Path<String>) -> Result<Response, MlflowError> {
+async fn of_logged_model(
+    State(tracker): State<Tracker>,
+    Path(id): Path<String>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, MlflowError> {
+    let fields = Fields::from_query(query.as_deref().unwrap_or_default());
+    let place = move |tracker: &Tracker| {
+        let path = fields.text_or_empty("artifact_file_path")?;
+        if path.is_empty() {
+            return Err(missing("artifact_file_path"));
+        }
+        Place::Here(String::new()).below(path)?;
+        Ok(tracker.tracking.logged_model_place(&id)?.below(path)?)
+    };
+    download::at(tracker, method, headers, place).await
+}
+
+async fn delete(State(tracker): State<Tracker>, uri: Uri) -> Result<Response, MlflowError> {
+    let path = path_of(trimmed(&uri), "/mlflow-artifacts/artifacts/")?;
     blocking(move || Ok(tracker.tracking.delete_files(&path)?)).await?;
     Ok(answer(b"{}".to_vec()))
 }
 
-/// A name as RFC 5987 wants it in a header.
-fn percent(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+/// A request's path without the slash at its end: clients put one after a folder.
+pub(super) fn trimmed(uri: &Uri) -> &str {
+    uri.path().strip_suffix('/').unwrap_or(uri.path())
+}
+
+/// What a request's path says after `marker`, decoded once and checked: nothing but a path among artifacts.
+pub(super) fn path_of(path: &str, marker: &str) -> Result<String, MlflowError> {
+    let invalid = |reason: &str| MlflowError::invalid(format!("Invalid path: {reason}"));
+    let rest = path.split_once(marker).map_or("", |(_, rest)| rest);
+    let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| invalid("it is no UTF-8"))?;
+    if decoded.is_empty() {
+        return Err(invalid("it is empty"));
+    }
+    match plinth_core::refs::path_problem(&decoded) {
+        Some(reason) => Err(invalid(reason)),
+        None => Ok(decoded.into_owned()),
+    }
 }

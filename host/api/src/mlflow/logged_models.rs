@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Call, MlflowError, Need, Route, Thing,
-    artifacts::file,
+    artifacts::{listed, listing},
     fields::{int, missing, wrong_type},
     page,
     wire::{Pair, millis, number, pairs},
@@ -127,10 +127,8 @@ fn log_params(call: &Call<'_>) -> Outcome {
 fn list(call: &Call<'_>) -> Outcome {
     let model = call.tracking.logged_model(call.fields.required("model_id")?, true)?;
     let folder = call.fields.text_or_empty("artifact_directory_path")?;
-    let root = format!("{}/models/{}/artifacts", model.experiment_id, model.model_id);
-    let at = if folder.is_empty() { root } else { format!("{root}/{folder}") };
-    let files: Vec<Value> = call.tracking.list_files(&at)?.iter().map(|entry| file(folder, entry)).collect();
-    Answer::of(&json!({"root_uri": artifact_uri(&model), "files": files}))
+    let files = listed(call.tracking, call.tracking.logged_model_place(&model.model_id)?, folder)?;
+    Answer::of(&listing(Some(&artifact_uri(&model)), files))
 }
 
 fn artifact_uri(model: &LoggedModel) -> String {

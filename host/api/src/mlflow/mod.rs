@@ -7,6 +7,7 @@
 mod access;
 mod artifacts;
 mod assessments;
+mod download;
 mod error;
 mod evaluation;
 mod experiments;
@@ -21,6 +22,7 @@ mod runs;
 mod server;
 mod traces;
 mod users;
+mod upload;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc};
