@@ -14,7 +14,7 @@ pub(crate) struct Server {
     address: String,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -44,7 +44,17 @@ impl Server {
                 plinth_api::serve_tracking(listener, tracker, stop).await.unwrap();
             });
         });
-        Self { tracking, address, stop: Some(stop), thread: Some(thread), _dir: dir }
+        Self { tracking, address, stop: Some(stop), thread: Some(thread), dir }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub(crate) fn host(&self) -> &str {
+        self.address.trim_start_matches("http://")
+    }
+
+    /// The state directory.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// Any request: status and body; the body as text if it is no JSON.
