@@ -134,7 +134,7 @@ fn plain_path_problem(path: &str) -> Option<&'static str> {
             c => c,
         })
         .collect();
-    let hidden = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffd}');
     let scheme = |first: &str| {
         first.split_once(':').is_some_and(|(scheme, rest)| {
             // `C:` and `file:`, or any scheme before a slash.

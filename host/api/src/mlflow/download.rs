@@ -74,7 +74,7 @@ pub(super) async fn at(
         Ok((stored, name, answer, Some(reader)))
     };
     let (stored, name, asked, reader) = blocking(open).await?;
-    Ok(answer(&stored, &name, asked, reader.map_or_else(Body::empty, body)))
+    Ok(answer(&stored, &name, &asked, reader.map_or_else(Body::empty, body)))
 }
 
 /// MLflow's words for a file that is not there.
@@ -144,9 +144,9 @@ fn tag(stored: &StoredFile) -> String {
     format!("\"{}\"", stored.blob.to_hex())
 }
 
-fn answer(stored: &StoredFile, name: &str, asked: Asked, body: Body) -> Response {
+fn answer(stored: &StoredFile, name: &str, asked: &Asked, body: Body) -> Response {
     let bytes = stored.bytes;
-    let (status, length, range) = match &asked {
+    let (status, length, range) = match asked {
         Asked::Whole => (StatusCode::OK, Some(bytes), None),
         Asked::Part(part) => {
             let range = format!("bytes {}-{}/{bytes}", part.start, part.end - 1);
