@@ -145,6 +145,10 @@ pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &Heade
     }
     let mut fields = Fields::from_query(query);
     let thing = if let Some((_, rest)) = path.split_once("/mlflow-artifacts/") {
+        // Whoever may begin an upload was given its id, which nobody can guess.
+        if rest.starts_with("mpu/parts/") {
+            return Some((Need::Narrow, fields));
+        }
         // `artifacts/PATH`, `mpu/create/PATH`, `presigned/PATH`; a listing names its path in the query.
         let skipped = if rest.starts_with("mpu/") { 2 } else { 1 };
         let decoded = decoded(rest.splitn(skipped + 1, '/').nth(skipped).unwrap_or_default());
@@ -166,11 +170,14 @@ pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &Heade
         let id = headers.get("x-mlflow-experiment-id").and_then(|value| value.to_str().ok()).unwrap_or_default();
         fields.set("experiment_id", id);
         Thing::Experiment
+    } else if let Some((_, rest)) = path.split_once("/logged-models/") {
+        // What the path names decides, whatever the query adds.
+        fields.set("model_id", &decoded(rest.split('/').next().unwrap_or_default()));
+        Thing::LoggedModel
+    } else if path.ends_with("/model-versions/get-artifact") {
+        Thing::Model
     } else if fields.has("run_id") || fields.has("run_uuid") {
         Thing::Run
-    } else if let Some((_, rest)) = path.split_once("/logged-models/") {
-        fields.set("model_id", rest.split('/').next().unwrap_or_default());
-        Thing::LoggedModel
     } else if fields.has("trace_id") || fields.has("request_id") {
         Thing::Trace
     } else if fields.has("name") {
@@ -209,12 +216,17 @@ mod tests {
             (Method::POST, format!("{root}/mpu/create/7/r/artifacts/x"), "", Need::Edit(Thing::Experiment), "7"),
             (Method::GET, format!("{root}/artifacts/models/churn/1/model.onnx"), "", Need::Read(Thing::Model), "churn"),
             (Method::GET, "/get-artifact".to_owned(), "run_id=r&path=x", Need::Read(Thing::Run), "r"),
+            (Method::PUT, format!("{root}/mpu/parts/abc/1"), "", Need::Narrow, ""),
             (Method::POST, "/graphql".to_owned(), "", Need::Read(Thing::All), ""),
             (Method::POST, "/anything/new".to_owned(), "", Need::Edit(Thing::All), ""),
         ];
         for (method, path, query, need, field) in cases {
             assert_eq!(about(&method, &path, query), (need, field.to_owned()), "{method} {path}");
         }
+        // A run that the caller may see opens nothing else.
+        let files = "/ajax-api/2.0/mlflow/logged-models/m-1/artifacts/files";
+        assert_eq!(about(&Method::GET, files, "run_id=r").0, Need::Read(Thing::LoggedModel));
+        assert_eq!(about(&Method::GET, "/model-versions/get-artifact", "name=m&run_id=r").0, Need::Read(Thing::Model));
         assert!(inferred(&Method::GET, "/health", "", &HeaderMap::new()).is_none());
     }
 }

@@ -21,8 +21,8 @@ mod registry;
 mod runs;
 mod server;
 mod traces;
-mod users;
 mod upload;
+mod users;
 mod wire;
 
 use std::{collections::HashMap, sync::Arc};

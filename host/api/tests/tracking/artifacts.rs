@@ -334,13 +334,14 @@ fn a_body_that_is_too_long_or_breaks_off_leaves_nothing() {
     let server = Server::start();
     let before = files(server.dir());
     let target = format!("{PROXY}/artifacts/0/x");
-    let head =
-        format!("PUT {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 999999999999999\r\n\r\n");
+    let head = format!(
+        "PUT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 999999999999999\r\n\r\n"
+    );
     let answer = raw(&server, head.as_bytes());
     assert_eq!((answer.status, answer.json()["error_code"].as_str()), (413, Some("INVALID_PARAMETER_VALUE")));
     let mut stream = TcpStream::connect(server.host()).unwrap();
     stream
-        .write_all(format!("PUT {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf").as_bytes())
+        .write_all(format!("PUT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhalf").as_bytes())
         .unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut rest = Vec::new();
