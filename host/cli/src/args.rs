@@ -99,6 +99,8 @@ pub(crate) enum Command {
     /// WebAssembly plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Give back the room of what was deleted long ago
+    Gc(GcArgs),
     /// Check the machine and the state directory
     Doctor(DoctorArgs),
     /// List every error code
@@ -478,6 +480,28 @@ pub(crate) enum PluginCommand {
         /// A plugin's name or file
         plugin: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth gc --older-than 30d --dry-run               what would go\n  \
+    plinth gc --older-than 30d                         remove it; may be interrupted, and run beside `plinth up`")]
+pub(crate) struct GcArgs {
+    /// Remove what was deleted before: a duration back from now, such as 30d, or an RFC 3339 time
+    #[arg(long, value_name = "WHEN", value_parser = Since::parse)]
+    pub(crate) older_than: Since,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only things of these experiments, with commas
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) experiment_ids: Vec<String>,
+    /// Leave blobs alone that are younger, because somebody may be about to name them
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
+    /// The state directory of `plinth up`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod args;
 mod components;
 mod config;
 mod doctor;
+mod gc;
 mod host;
 mod info;
 mod listen;
@@ -82,6 +83,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Token(command) => access::token(command, &Host::open(settings, None, None)?, output),
         Command::Audit(command) => access::audit(command, &Host::open(settings, None, None)?, output),
         Command::Plugin(command) => plugin::plugin(command, &settings, output),
+        Command::Gc(args) => gc::gc(args, &settings, output),
         Command::Doctor(args) => doctor::doctor(args.repair, &settings, output),
         Command::Config(ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),
         Command::Errors | Command::Completions { .. } => unreachable!("answered above"),

@@ -21,7 +21,7 @@ pub struct Finding {
 }
 
 /// Tables that name blobs, and how a person calls their rows.
-const REFERENCES: &[(&str, &str, &str)] = &[
+pub(crate) const REFERENCES: &[(&str, &str, &str)] = &[
     ("stage_outputs", "SELECT blob, stage_key || '/' || name FROM stage_outputs", "a stage's output"),
     ("files", "SELECT blob, path FROM files", "an artifact"),
     (

@@ -16,6 +16,7 @@ mod blob;
 mod catalog;
 mod doctor;
 mod error;
+mod gc;
 mod lock;
 mod migrate;
 mod outbox;
@@ -29,6 +30,7 @@ pub use blob::{BlobWriter, Blobs};
 pub use catalog::{Catalog, Dialect, Row, Tx, Value};
 pub use doctor::{Finding, doctor};
 pub use error::StoreError;
+pub use gc::{Collected, collect};
 pub use outbox::emit;
 pub use reader::BlobReader;
 
@@ -68,6 +70,7 @@ impl Store {
         let blobs = Blobs::open(dir)?;
         if lock.is_some() {
             blobs.strays(true)?;
+            gc::recover(dir, |hash| blobs.path(hash))?;
         }
         let catalog = Catalog::open(&dir.join("catalog.db"))?;
         Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })

@@ -24,6 +24,7 @@ mod logged_models;
 mod models;
 mod names;
 mod registry;
+mod retention;
 mod runs;
 mod search;
 mod sources;
@@ -47,6 +48,7 @@ pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
 pub use registry::{ANONYMOUS, NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
+pub use retention::Retired;
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
 pub use search::{
     EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch,
