@@ -53,7 +53,7 @@ impl Tracking {
                 }
             }
             let sql = "SELECT r.run_id, r.experiment_id, e.artifact_location,
-                           EXISTS (SELECT 1 FROM versions v WHERE v.run_id = r.run_id)
+                           (SELECT COUNT(*) FROM versions v WHERE v.run_id = r.run_id)
                        FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
                        WHERE (r.lifecycle = 'deleted' AND r.deleted_us < $1)
                            OR (e.lifecycle = 'deleted' AND e.updated_us < $1)";
@@ -76,7 +76,7 @@ impl Tracking {
                 }
             }
             let sql = "SELECT m.model_id, m.experiment_id, m.artifact_location,
-                           EXISTS (SELECT 1 FROM versions v WHERE v.model_id = m.model_id)
+                           (SELECT COUNT(*) FROM versions v WHERE v.model_id = m.model_id)
                        FROM logged_models m JOIN experiments e ON e.experiment_id = m.experiment_id
                        WHERE (m.lifecycle = 'deleted' AND m.updated_us < $1)
                            OR (e.lifecycle = 'deleted' AND e.updated_us < $1)";
