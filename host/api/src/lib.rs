@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod cells;
+mod connections;
 mod encode;
 mod error;
 mod metrics;
@@ -28,7 +29,6 @@ use axum::{
     http::header,
     response::IntoResponse,
     routing::{get, post},
-    serve::ListenerExt,
 };
 use plinth_serve::Server;
 use tokio::net::TcpListener;
@@ -60,7 +60,8 @@ pub async fn serve(
         shutdown.await;
         draining.drain();
     };
-    let outcome = http(listener, router(Arc::clone(&server)), stop, drain_max).await;
+    let limits = server.limits().http.clone();
+    let outcome = connections::serve(listener, router(Arc::clone(&server)), stop, drain_max, &limits).await;
     let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
     outcome.and(stopped.map_err(io::Error::other))
 }
@@ -77,38 +78,8 @@ pub async fn serve_tracking(
     tracker: Tracker,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    http(listener, tracking_router(tracker), shutdown, TRACKING_DRAIN).await
-}
-
-async fn http(
-    listener: TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-    drain_max: Duration,
-) -> io::Result<()> {
-    let (begin, mut began) = tokio::sync::watch::channel(false);
-    let stop = async move {
-        shutdown.await;
-        // Nobody listens any more if serving has failed meanwhile.
-        let _ = begin.send(true);
-    };
-    // An answer is small and complete when it is written: waiting for more would only delay it.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays with delayed packets");
-        }
-    });
-    let serving = axum::serve(listener, app).with_graceful_shutdown(stop);
-    tokio::select! {
-        outcome = serving => outcome,
-        () = async {
-            let _ = began.wait_for(|began| *began).await;
-            tokio::time::sleep(drain_max).await;
-        } => {
-            tracing::warn!("requests were still in flight when time was up");
-            Ok(())
-        }
-    }
+    let limits = tracker.http_limits().clone();
+    connections::serve(listener, tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await
 }
 
 /// The routes.

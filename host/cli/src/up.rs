@@ -30,6 +30,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         output.say("nobody can sign in yet: add someone with `plinth user add NAME --role admin`");
     }
     let config = TrackerConfig {
+        http: settings.config.limits.serve.http.clone(),
         access: args.auth,
         allowed_hosts: args.allowed_hosts.clone(),
         cors_origins: args.cors_origin.clone(),

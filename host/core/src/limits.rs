@@ -167,6 +167,8 @@ pub struct ServeLimits {
     pub capture_flush_ms: u64,
     /// Time that requests in flight get to finish on shutdown.
     pub drain_ms_max: u64,
+    /// What connections may be.
+    pub http: HttpLimits,
     /// Threads that score; 0 is one for each core.
     pub scoring_threads: u32,
     /// Time between two looks at which model version should be served.
@@ -185,9 +187,28 @@ impl Default for ServeLimits {
             capture_file_rows_max: 16_384,
             capture_flush_ms: 2_000,
             drain_ms_max: 10_000,
+            http: HttpLimits::default(),
             scoring_threads: 0,
             source_poll_ms: 200,
         }
+    }
+}
+
+/// What connections of a server may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpLimits {
+    /// Connections at once; further ones wait in the system's queue.
+    pub connections_max: u32,
+    /// Time in which the head of a request must have come, also the first and the next on a kept connection.
+    pub header_ms_max: u64,
+    /// Size of the head of a request.
+    pub header_bytes_max: u32,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { connections_max: 4_096, header_ms_max: 60_000, header_bytes_max: 64 << 10 }
     }
 }
 

@@ -35,6 +35,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, on, post},
 };
+use plinth_core::HttpLimits;
 use plinth_tracking::{Principal, Tracking};
 use serde::Serialize;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -58,6 +59,8 @@ pub struct TrackerConfig {
     pub body_bytes_max: usize,
     /// Size of one artifact.
     pub artifact_bytes_max: u64,
+    /// What connections may be.
+    pub http: HttpLimits,
     /// Whether callers have to say who they are.
     pub access: bool,
     /// Names that the server may be called by, beside those of this machine and private addresses; `*` for any.
@@ -71,6 +74,7 @@ impl Default for TrackerConfig {
         Self {
             body_bytes_max: 64 << 20,
             artifact_bytes_max: 100 << 30,
+            http: HttpLimits::default(),
             access: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -83,6 +87,10 @@ impl Tracker {
     pub fn new(tracking: Tracking, config: TrackerConfig) -> Self {
         let (doorkeeper, anyone) = (Arc::default(), Arc::new(Principal::anyone()));
         Self { tracking, config: Arc::new(config), doorkeeper, anyone }
+    }
+
+    pub(crate) fn http_limits(&self) -> &HttpLimits {
+        &self.config.http
     }
 }
 

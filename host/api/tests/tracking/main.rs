@@ -3,6 +3,7 @@
 
 mod access;
 mod artifacts;
+mod connections;
 mod experiments;
 mod registry;
 mod runs;

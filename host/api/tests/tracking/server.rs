@@ -57,6 +57,11 @@ impl Server {
         self.dir.path()
     }
 
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> std::net::TcpStream {
+        std::net::TcpStream::connect(self.address.trim_start_matches("http://")).unwrap()
+    }
+
     /// Any request: status and body; the body as text if it is no JSON.
     pub(crate) fn send(&self, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
         self.send_with(method, path, body, &[])

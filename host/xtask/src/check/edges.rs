@@ -90,6 +90,7 @@ pub(crate) const HEAVY: &[Heavy] = &[
     Heavy { pattern: "datafusion*", owners: &["table"], only_ours: false, reason: "the heaviest of all" },
     Heavy { pattern: "statrs", owners: &["monitor"], only_ours: true, reason: "statistics are the monitor's" },
     Heavy { pattern: "axum*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
+    Heavy { pattern: "hyper*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
     Heavy { pattern: "tower*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
     Heavy { pattern: "clap*", owners: &["cli"], only_ours: false, reason: "only the command line parses arguments" },
     Heavy {
