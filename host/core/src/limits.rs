@@ -254,7 +254,11 @@ pub struct TrackingLimits {
     pub alias_chars_max: u32,
     /// Spans of one batch.
     pub batch_spans_max: u32,
-    /// Length of the value of a trace's tag or metadata.
+    /// Traces that one request links to a run.
+    pub trace_links_max: u32,
+    /// Length of a trace's name.
+    pub trace_name_chars_max: u32,
+    /// Length of the value of a trace's tag or metadata; more is cut off.
     pub trace_value_chars_max: u32,
     /// Records of one batch of an evaluation data set.
     pub batch_records_max: u32,
@@ -294,6 +298,8 @@ impl Default for TrackingLimits {
             registry_tag_value_chars_max: 100_000,
             alias_chars_max: 255,
             batch_spans_max: 20_000,
+            trace_links_max: 100,
+            trace_name_chars_max: 4_096,
             trace_value_chars_max: 8_000,
             batch_records_max: 50_000,
             evaluation_tag_value_chars_max: 5_000,

@@ -2,8 +2,9 @@
 
 use plinth_core::Micros;
 use plinth_store::{Row, Tx, Value};
+use serde_json::{Map, Value as Json};
 
-use crate::{Tracking, TrackingError, names::cut, traces::must_exist};
+use crate::{Tracking, TrackingError, json::ascii, names::cut, traces::must_exist};
 
 /// One thing that was said of a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,12 +15,14 @@ pub struct Assessment {
     pub name: String,
     /// `feedback`, `expectation` or `issue`.
     pub kind: String,
-    /// What was said, as JSON that its maker and its reader agree on.
+    /// What was said, as JSON.
     pub value: String,
+    /// Why nothing could be said, as a JSON object.
+    pub error: Option<String>,
     /// `HUMAN`, `LLM_JUDGE` or `CODE`.
     pub source_type: String,
     /// Who, of that kind.
-    pub source_id: String,
+    pub source_id: Option<String>,
     /// Why.
     pub rationale: Option<String>,
     /// The span that it is about, if it is not the whole trace.
@@ -41,15 +44,15 @@ pub struct Assessment {
 pub struct AssessmentUpdate {
     /// Another name.
     pub name: Option<String>,
-    /// Kind and value; the kind must be the one it has.
-    pub value: Option<(String, String)>,
+    /// Kind, value and error; the kind must be the one it has.
+    pub value: Option<(String, String, Option<String>)>,
     /// Another reason.
     pub rationale: Option<String>,
-    /// Another JSON object.
-    pub metadata: Option<String>,
+    /// A JSON object that is merged into the one it has.
+    pub metadata: Option<Map<String, Json>>,
 }
 
-const COLUMNS: &str = "assessment_id, name, kind, value, source_type, source_id, rationale, span_id, metadata, \
+const COLUMNS: &str = "assessment_id, name, kind, value, number, error, source_type, source_id, rationale, span_id, metadata, \
     overrides, valid, created_us, updated_us";
 
 impl Tracking {
@@ -58,15 +61,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::TraceNotFound`]; [`TrackingError::Missing`] if what it replaces is not there.
     pub fn add_assessment(&self, trace_id: &str, new: &Assessment) -> Result<Assessment, TrackingError> {
-        let now = self.clock.now();
-        let stamp = |time: Micros| if time == 0 { now } else { time };
-        let assessment = Assessment {
-            assessment_id: format!("a-{}", self.ids.next()),
-            valid: true,
-            created: stamp(new.created),
-            updated: stamp(new.updated),
-            ..new.clone()
-        };
+        let assessment = self.stamped(new, self.clock.now());
         self.store.catalog().write(|tx| {
             must_exist(tx, trace_id)?;
             if let Some(replaced) = &assessment.overrides {
@@ -85,10 +80,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::TraceNotFound`], [`TrackingError::Missing`].
     pub fn assessment(&self, trace_id: &str, assessment_id: &str) -> Result<Assessment, TrackingError> {
-        self.store.catalog().read(|tx| {
-            must_exist(tx, trace_id)?;
-            find(tx, trace_id, assessment_id)
-        })
+        self.store.catalog().read(|tx| find(tx, trace_id, assessment_id))
     }
 
     /// Changes an assessment.
@@ -102,14 +94,15 @@ impl Tracking {
         update: &AssessmentUpdate,
     ) -> Result<Assessment, TrackingError> {
         self.store.catalog().write(|tx| {
-            must_exist(tx, trace_id)?;
             let mut assessment = find(tx, trace_id, assessment_id)?;
-            if let Some((kind, value)) = &update.value {
+            if let Some((kind, value, error)) = &update.value {
                 if *kind != assessment.kind {
-                    let message = format!("Cannot update {kind} value on {} assessment", assessment.kind);
+                    let article = if assessment.kind == "feedback" { "a Feedback" } else { "an Expectation" };
+                    let message = format!("Cannot update {kind} value on {article} assessment.");
                     return Err(TrackingError::Invalid(message));
                 }
                 assessment.value.clone_from(value);
+                assessment.error.clone_from(error);
             }
             if let Some(name) = &update.name {
                 assessment.name.clone_from(name);
@@ -118,16 +111,20 @@ impl Tracking {
                 assessment.rationale.clone_from(&update.rationale);
             }
             if let Some(metadata) = &update.metadata {
-                assessment.metadata.clone_from(metadata);
+                let mut merged: Map<String, Json> = serde_json::from_str(&assessment.metadata).unwrap_or_default();
+                merged.extend(metadata.clone());
+                assessment.metadata = ascii(&Json::Object(merged));
             }
             assessment.updated = self.clock.now();
             tx.execute(
-                "UPDATE assessments SET name = $2, value = $3, rationale = $4, metadata = $5, updated_us = $6
-                 WHERE assessment_id = $1",
+                "UPDATE assessments SET name = $2, value = $3, number = $4, error = $5, rationale = $6, metadata = $7,
+                    updated_us = $8 WHERE assessment_id = $1",
                 &[
                     assessment_id.into(),
                     Value::from(&assessment.name),
                     Value::from(&assessment.value),
+                    number(&assessment.value).into(),
+                    assessment.error.clone().into(),
                     assessment.rationale.clone().into(),
                     Value::from(&assessment.metadata),
                     Value::Int(assessment.updated),
@@ -140,10 +137,9 @@ impl Tracking {
     /// Deletes an assessment; one that it had replaced is valid again. One that is not there is gone already.
     ///
     /// # Errors
-    /// [`TrackingError::TraceNotFound`].
+    /// [`TrackingError::Store`].
     pub fn delete_assessment(&self, trace_id: &str, assessment_id: &str) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
-            must_exist(tx, trace_id)?;
             let assessment = match find(tx, trace_id, assessment_id) {
                 Err(TrackingError::Missing(_)) => return Ok(()),
                 found => found?,
@@ -156,6 +152,27 @@ impl Tracking {
             Ok(())
         })
     }
+
+    /// A new assessment with an id, unless it brings one, and with its times.
+    pub(crate) fn stamped(&self, new: &Assessment, now: Micros) -> Assessment {
+        let stamp = |time: Micros| if time == 0 { now } else { time };
+        let assessment_id = match new.assessment_id.as_str() {
+            "" => format!("a-{}", self.ids.next()),
+            given => given.to_owned(),
+        };
+        Assessment {
+            assessment_id,
+            valid: true,
+            created: stamp(new.created),
+            updated: stamp(new.updated),
+            ..new.clone()
+        }
+    }
+}
+
+/// A value that is a number, so that it can be compared as one.
+fn number(value: &str) -> Option<f64> {
+    serde_json::from_str::<Json>(value).ok()?.as_f64()
 }
 
 fn not_found(trace_id: &str, assessment_id: &str) -> TrackingError {
@@ -169,7 +186,13 @@ fn not_found(trace_id: &str, assessment_id: &str) -> TrackingError {
 pub(crate) fn insert(tx: &mut dyn Tx, trace_id: &str, assessment: &Assessment) -> Result<(), TrackingError> {
     let sql = format!(
         "INSERT INTO assessments (trace_id, {COLUMNS})
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+         ON CONFLICT (assessment_id) DO UPDATE SET name = excluded.name, kind = excluded.kind, value = excluded.value,
+            number = excluded.number, error = excluded.error, source_type = excluded.source_type,
+            source_id = excluded.source_id, rationale = excluded.rationale, span_id = excluded.span_id,
+            metadata = excluded.metadata, overrides = excluded.overrides, valid = excluded.valid,
+            updated_us = excluded.updated_us
+         WHERE assessments.trace_id = excluded.trace_id"
     );
     tx.execute(
         &sql,
@@ -179,8 +202,10 @@ pub(crate) fn insert(tx: &mut dyn Tx, trace_id: &str, assessment: &Assessment) -
             Value::from(&assessment.name),
             Value::from(&assessment.kind),
             Value::from(&assessment.value),
+            number(&assessment.value).into(),
+            assessment.error.clone().into(),
             Value::from(&assessment.source_type),
-            Value::from(&assessment.source_id),
+            assessment.source_id.clone().into(),
             assessment.rationale.clone().into(),
             assessment.span_id.clone().into(),
             Value::from(&assessment.metadata),
@@ -195,8 +220,16 @@ pub(crate) fn insert(tx: &mut dyn Tx, trace_id: &str, assessment: &Assessment) -
 
 fn find(tx: &mut dyn Tx, trace_id: &str, assessment_id: &str) -> Result<Assessment, TrackingError> {
     let sql = format!("SELECT {COLUMNS} FROM assessments WHERE trace_id = $1 AND assessment_id = $2");
-    let row = tx.query_one(&sql, &[trace_id.into(), assessment_id.into()])?;
-    read(&row.ok_or_else(|| not_found(trace_id, assessment_id))?)
+    if let Some(row) = tx.query_one(&sql, &[trace_id.into(), assessment_id.into()])? {
+        return read(&row);
+    }
+    Err(match must_exist(tx, trace_id) {
+        Err(TrackingError::TraceNotFound(id)) => {
+            TrackingError::Missing(format!("Trace with request_id '{id}' not found"))
+        }
+        Err(other) => other,
+        Ok(()) => not_found(trace_id, assessment_id),
+    })
 }
 
 pub(crate) fn read_assessments(tx: &mut dyn Tx, trace_id: &str) -> Result<Vec<Assessment>, TrackingError> {
@@ -210,14 +243,15 @@ fn read(row: &Row) -> Result<Assessment, TrackingError> {
         name: row.text(1)?,
         kind: row.text(2)?,
         value: row.text(3)?,
-        source_type: row.text(4)?,
-        source_id: row.text(5)?,
-        rationale: row.opt_text(6)?,
-        span_id: row.opt_text(7)?,
-        metadata: row.text(8)?,
-        overrides: row.opt_text(9)?,
-        valid: row.int(10)? == 1,
-        created: row.int(11)?,
-        updated: row.int(12)?,
+        error: row.opt_text(5)?,
+        source_type: row.text(6)?,
+        source_id: row.opt_text(7)?,
+        rationale: row.opt_text(8)?,
+        span_id: row.opt_text(9)?,
+        metadata: row.text(10)?,
+        overrides: row.opt_text(11)?,
+        valid: row.int(12)? == 1,
+        created: row.int(13)?,
+        updated: row.int(14)?,
     })
 }

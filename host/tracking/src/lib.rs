@@ -19,6 +19,7 @@ mod evaluation;
 mod experiments;
 mod files;
 mod inputs;
+mod json;
 mod log;
 mod logged_models;
 mod models;
@@ -28,6 +29,7 @@ mod retention;
 mod runs;
 mod search;
 mod sources;
+mod spans;
 mod traces;
 mod uploads;
 mod watch;
@@ -44,6 +46,7 @@ pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOUR
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
 pub use files::{Entry, Place, StoredFile};
 pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
+pub use json::{ascii as ascii_json, spaced as spaced_json};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
@@ -54,7 +57,8 @@ pub use search::{
     EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch,
     TraceSearch,
 };
-pub use traces::{Span, TRACE_STATES, TraceInfo};
+pub use spans::{Span, SpansTold};
+pub use traces::{TRACE_STATES, TraceInfo};
 pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
 

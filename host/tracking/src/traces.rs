@@ -1,13 +1,14 @@
-//! Traces: what an application did for one request. A trace has a head, spans, and assessments (see `assessments.rs`).
+//! Traces: what an application did for one request. A trace has a head, spans (see `spans.rs`) and
+//! assessments (see `assessments.rs`).
 
 use plinth_core::Micros;
 use plinth_store::{Row, Tx, Value};
 
 use crate::{
-    Assessment, Tracking, TrackingError,
+    Assessment, Experiment, Tracking, TrackingError,
     assessments::read_assessments,
     experiments,
-    names::{check_length, cut},
+    names::{check_key, check_length, cut},
 };
 
 /// The head of a trace.
@@ -35,42 +36,27 @@ pub struct TraceInfo {
     pub tags: Vec<(String, String)>,
     /// What was said of it, oldest first.
     pub assessments: Vec<Assessment>,
-}
-
-/// One step of a trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    /// The trace.
-    pub trace_id: String,
-    /// 16 hexadecimal digits.
-    pub span_id: String,
-    /// The span that this one is a part of.
-    pub parent_id: Option<String>,
-    /// For a person.
-    pub name: String,
-    /// Such as `LLM`.
-    pub kind: String,
-    /// `OK`, `ERROR` or `UNSET`.
-    pub status: String,
-    /// Nanoseconds.
-    pub start_ns: i64,
-    /// Nanoseconds.
-    pub end_ns: i64,
-    /// The whole of it, as JSON that its maker and its reader agree on.
-    pub content: String,
+    /// Whether this is all there is to say: spans that come later do not change it. Nothing that is read has this.
+    pub finished: bool,
 }
 
 /// States of a trace.
 pub const TRACE_STATES: [&str; 4] = ["STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS"];
 
 /// The tag that says where the spans of a trace are.
-const SPANS_TAG: &str = "mlflow.trace.spansLocation";
+pub(crate) const SPANS_TAG: &str = "mlflow.trace.spansLocation";
 /// The tag that says where the artifacts of a trace are.
 const LOCATION_TAG: &str = "mlflow.artifactLocation";
 /// The metadata that says that a client has written the head: spans that come later do not change it.
-const FINAL_KEY: &str = "mlflow.trace.infoFinalized";
+pub(crate) const FINAL_KEY: &str = "mlflow.trace.infoFinalized";
 /// The metadata that names the run of a trace.
 pub(crate) const RUN_KEY: &str = "mlflow.sourceRun";
+/// The metadata that names the conversation of a trace.
+pub(crate) const SESSION_KEY: &str = "mlflow.trace.session";
+/// The metadata that names the application's user.
+pub(crate) const USER_KEY: &str = "mlflow.trace.user";
+/// The tag that names a trace.
+pub(crate) const NAME_TAG: &str = "mlflow.traceName";
 
 pub(crate) const TRACE_COLUMNS: &str = "t.trace_id, t.experiment_id, t.request_us, t.duration_us, t.state, t.client_request_id, t.request_preview, \
      t.response_preview";
@@ -79,15 +65,11 @@ impl Tracking {
     /// Records the head of a trace; one that is there already takes over what is new.
     ///
     /// # Errors
-    /// [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`]; what tags may not be.
+    /// [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`]; what names, tags and sessions may not be.
     pub fn put_trace(&self, info: &TraceInfo) -> Result<TraceInfo, TrackingError> {
-        if info.trace_id.is_empty() {
-            return Err(TrackingError::Invalid("Missing value for required parameter 'trace_id'.".into()));
-        }
         check_length(&info.trace_id, self.limits.key_chars_max, || "trace_id".into())?;
-        for (key, value) in info.metadata.iter().chain(&info.tags) {
-            self.check_trace_pair(key, value)?;
-        }
+        self.check_head(&info.metadata, &info.tags)?;
+        let now = self.clock.now();
         self.store.catalog().write(|tx| {
             let experiment = experiments::find(tx, &info.experiment_id)?;
             experiments::must_be_active(&experiment)?;
@@ -95,9 +77,8 @@ impl Tracking {
                 "INSERT INTO traces (trace_id, experiment_id, request_us, duration_us, state, client_request_id,
                     request_preview, response_preview) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                  ON CONFLICT (trace_id) DO UPDATE SET experiment_id = excluded.experiment_id,
-                    request_us = excluded.request_us, duration_us = COALESCE(excluded.duration_us, traces.duration_us),
-                    state = excluded.state,
-                    client_request_id = COALESCE(excluded.client_request_id, traces.client_request_id),
+                    request_us = excluded.request_us, duration_us = excluded.duration_us, state = excluded.state,
+                    client_request_id = excluded.client_request_id,
                     request_preview = COALESCE(excluded.request_preview, traces.request_preview),
                     response_preview = COALESCE(excluded.response_preview, traces.response_preview)",
                 &[
@@ -111,26 +92,13 @@ impl Tracking {
                     info.response_preview.clone().into(),
                 ],
             )?;
-            let location = match experiment.artifact_location.trim_end_matches('/') {
-                "" => format!("mlflow-artifacts:/{}", experiment.experiment_id),
-                root => root.to_owned(),
-            };
-            set_pair(
-                tx,
-                "trace_tags",
-                &info.trace_id,
-                LOCATION_TAG,
-                &format!("{location}/traces/{}/artifacts", info.trace_id),
-            )?;
-            set_pair(tx, "trace_metadata", &info.trace_id, FINAL_KEY, "true")?;
-            for (key, value) in &info.metadata {
-                set_pair(tx, "trace_metadata", &info.trace_id, key, value)?;
+            set_location(tx, &info.trace_id, &artifact_root(&experiment))?;
+            if info.finished {
+                set_pair(tx, "trace_metadata", &info.trace_id, FINAL_KEY, "true")?;
             }
-            for (key, value) in &info.tags {
-                set_pair(tx, "trace_tags", &info.trace_id, key, value)?;
-            }
+            self.set_head(tx, &info.trace_id, &info.metadata, &info.tags)?;
             for assessment in &info.assessments {
-                crate::assessments::insert(tx, &info.trace_id, assessment)?;
+                crate::assessments::insert(tx, &info.trace_id, &self.stamped(assessment, now))?;
             }
             find(tx, &info.trace_id)
         })
@@ -148,81 +116,14 @@ impl Tracking {
         metadata: &[(String, String)],
         tags: &[(String, String)],
     ) -> Result<TraceInfo, TrackingError> {
-        for (key, value) in metadata.iter().chain(tags) {
-            self.check_trace_pair(key, value)?;
-        }
+        self.check_head(metadata, tags)?;
         self.store.catalog().write(|tx| {
             let sql = "UPDATE traces SET duration_us = $2 - request_us, state = $3 WHERE trace_id = $1";
             if tx.execute(sql, &[trace_id.into(), Value::Int(end), state.into()])? == 0 {
                 return Err(TrackingError::TraceNotFound(cut(trace_id)));
             }
-            for (key, value) in metadata {
-                set_pair(tx, "trace_metadata", trace_id, key, value)?;
-            }
-            for (key, value) in tags {
-                set_pair(tx, "trace_tags", trace_id, key, value)?;
-            }
+            self.set_head(tx, trace_id, metadata, tags)?;
             find(tx, trace_id)
-        })
-    }
-
-    /// Records spans; a trace that nobody has announced is made of them.
-    ///
-    /// # Errors
-    /// [`TrackingError::ExperimentNotFound`], [`TrackingError::NotActive`], [`TrackingError::TooMuch`].
-    pub fn put_spans(&self, experiment_id: &str, spans: &[Span]) -> Result<(), TrackingError> {
-        let limit = self.limits.batch_spans_max;
-        if spans.len() > limit as usize {
-            return Err(TrackingError::TooMuch { what: "spans", found: spans.len(), limit });
-        }
-        self.store.catalog().write(|tx| {
-            experiments::must_be_active(&experiments::find(tx, experiment_id)?)?;
-            let mut traces: Vec<&str> = spans.iter().map(|span| span.trace_id.as_str()).collect();
-            traces.sort_unstable();
-            traces.dedup();
-            for trace_id in traces {
-                let own = || spans.iter().filter(|span| span.trace_id == trace_id);
-                let start = own().map(|span| span.start_ns).min().unwrap_or(0);
-                let end = own().map(|span| span.end_ns).max().unwrap_or(start);
-                let root = own().find(|span| span.parent_id.is_none());
-                let state = match root.map(|root| root.status.as_str()) {
-                    Some("ERROR") => "ERROR",
-                    Some(_) => "OK",
-                    None => "IN_PROGRESS",
-                };
-                tx.execute(
-                    "INSERT INTO traces (trace_id, experiment_id, request_us, duration_us, state)
-                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (trace_id) DO NOTHING",
-                    &[
-                        trace_id.into(),
-                        experiment_id.into(),
-                        Value::Int(start / 1_000),
-                        Value::Int((end - start) / 1_000),
-                        state.into(),
-                    ],
-                )?;
-                for span in own() {
-                    write_span(tx, span)?;
-                }
-                // A head that a client wrote stands; another grows with its spans.
-                tx.execute(
-                    "UPDATE traces SET
-                        request_us = (SELECT MIN(start_ns) / 1000 FROM spans WHERE trace_id = $1),
-                        duration_us = (SELECT (MAX(end_ns) - MIN(start_ns)) / 1000 FROM spans WHERE trace_id = $1),
-                        state = CASE WHEN $2 = 'IN_PROGRESS' THEN state ELSE $2 END
-                     WHERE trace_id = $1 AND NOT EXISTS
-                        (SELECT 1 FROM trace_metadata WHERE trace_id = $1 AND key = $3)",
-                    &[trace_id.into(), state.into(), FINAL_KEY.into()],
-                )?;
-                set_pair(tx, "trace_tags", trace_id, SPANS_TAG, "TRACKING_STORE")?;
-                if let Some(root) = root {
-                    let named = "SELECT 1 FROM trace_tags WHERE trace_id = $1 AND key = 'mlflow.traceName'";
-                    if tx.query_one(named, &[trace_id.into()])?.is_none() {
-                        set_pair(tx, "trace_tags", trace_id, "mlflow.traceName", &root.name)?;
-                    }
-                }
-            }
-            Ok(())
         })
     }
 
@@ -251,40 +152,16 @@ impl Tracking {
         })
     }
 
-    /// Spans of a trace, in order of their start.
-    ///
-    /// # Errors
-    /// [`TrackingError::Store`].
-    pub fn spans(&self, trace_id: &str) -> Result<Vec<Span>, TrackingError> {
-        let sql = "SELECT span_id, parent_id, name, kind, status, start_ns, end_ns, content FROM spans
-                   WHERE trace_id = $1 ORDER BY start_ns, span_id";
-        let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &[trace_id.into()])?))?;
-        rows.iter()
-            .map(|row| {
-                Ok(Span {
-                    trace_id: trace_id.to_owned(),
-                    span_id: row.text(0)?,
-                    parent_id: row.opt_text(1)?,
-                    name: row.text(2)?,
-                    kind: row.text(3)?,
-                    status: row.text(4)?,
-                    start_ns: row.int(5)?,
-                    end_ns: row.int(6)?,
-                    content: row.text(7)?,
-                })
-            })
-            .collect()
-    }
-
     /// Sets a tag of a trace.
     ///
     /// # Errors
     /// [`TrackingError::TraceNotFound`]; what tags may not be.
     pub fn set_trace_tag(&self, trace_id: &str, key: &str, value: &str) -> Result<(), TrackingError> {
-        self.check_trace_pair(key, value)?;
+        let value = self.trace_tag(key, value)?;
+        self.check_head(&[], &[(key.to_owned(), value.clone())])?;
         self.store.catalog().write(|tx| {
             must_exist(tx, trace_id)?;
-            set_pair(tx, "trace_tags", trace_id, key, value)
+            set_pair(tx, "trace_tags", trace_id, key, &value)
         })
     }
 
@@ -306,15 +183,47 @@ impl Tracking {
         })
     }
 
-    /// Notes on traces that they belong to a run.
+    /// Links traces to a run; those that are not there are left out.
     ///
     /// # Errors
-    /// [`TrackingError::TraceNotFound`] names the first that is not there; then none is changed.
+    /// [`TrackingError::Invalid`] for too many at once.
     pub fn link_traces(&self, trace_ids: &[String], run_id: &str) -> Result<(), TrackingError> {
+        let limit = self.limits.trace_links_max;
+        if trace_ids.len() > limit as usize {
+            return Err(TrackingError::Invalid(format!(
+                "Cannot link more than {limit} traces to a run in a single request. Provided {} traces.",
+                trace_ids.len()
+            )));
+        }
+        check_length(run_id, self.limits.key_chars_max, || "run_id".into())?;
         self.store.catalog().write(|tx| {
             for trace_id in trace_ids {
-                must_exist(tx, trace_id)?;
-                set_pair(tx, "trace_metadata", trace_id, RUN_KEY, run_id)?;
+                tx.execute(
+                    "INSERT INTO trace_runs (trace_id, run_id) SELECT trace_id, $2 FROM traces WHERE trace_id = $1
+                     ON CONFLICT (trace_id, run_id) DO NOTHING",
+                    &[Value::from(trace_id), run_id.into()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Links a trace to versions of prompts, each as `NAME/VERSION`.
+    ///
+    /// # Errors
+    /// [`TrackingError::TraceNotFound`]; [`TrackingError::TooLong`].
+    pub fn link_prompts(&self, trace_id: &str, prompts: &[String]) -> Result<(), TrackingError> {
+        for prompt in prompts {
+            check_length(prompt, self.limits.trace_value_chars_max, || "prompt_versions".into())?;
+        }
+        self.store.catalog().write(|tx| {
+            must_exist(tx, trace_id)?;
+            for prompt in prompts {
+                tx.execute(
+                    "INSERT INTO trace_prompts (trace_id, prompt) VALUES ($1, $2)
+                     ON CONFLICT (trace_id, prompt) DO NOTHING",
+                    &[trace_id.into(), Value::from(prompt)],
+                )?;
             }
             Ok(())
         })
@@ -359,13 +268,60 @@ impl Tracking {
         })
     }
 
-    fn check_trace_pair(&self, key: &str, value: &str) -> Result<(), TrackingError> {
-        if key.is_empty() {
-            return Err(TrackingError::Invalid("Missing value for required parameter 'key'.".into()));
-        }
-        check_length(key, self.limits.key_chars_max, || "key".into())?;
-        check_length(value, self.limits.trace_value_chars_max, || "value".into())
+    /// Names and sessions that are too long are refused: they are looked for, and half of one finds nothing.
+    fn check_head(&self, metadata: &[(String, String)], tags: &[(String, String)]) -> Result<(), TrackingError> {
+        let value = |pairs: &[(String, String)], key: &str| {
+            pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        check_length(&value(tags, NAME_TAG), self.limits.trace_name_chars_max, || "Trace name".into())?;
+        check_length(&value(metadata, SESSION_KEY), self.limits.key_chars_max, || "Session ID".into())
     }
+
+    fn set_head(
+        &self,
+        tx: &mut dyn Tx,
+        trace_id: &str,
+        metadata: &[(String, String)],
+        tags: &[(String, String)],
+    ) -> Result<(), TrackingError> {
+        let most = self.limits.trace_value_chars_max;
+        for (table, pairs) in [("trace_metadata", metadata), ("trace_tags", tags)] {
+            for (key, value) in pairs {
+                set_pair(tx, table, trace_id, &short(key, self.limits.key_chars_max), &short(value, most))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A tag's value, cut to what a tag may hold.
+    ///
+    /// # Errors
+    /// What keys may not be.
+    pub(crate) fn trace_tag(&self, key: &str, value: &str) -> Result<String, TrackingError> {
+        check_key(key, || "key".into())?;
+        check_length(key, self.limits.key_chars_max, || "key".into())?;
+        Ok(short(value, self.limits.trace_value_chars_max))
+    }
+}
+
+/// The beginning of a text.
+fn short(text: &str, chars_max: u32) -> String {
+    match text.char_indices().nth(chars_max as usize) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// Where files of an experiment are, as clients name it.
+pub(crate) fn artifact_root(experiment: &Experiment) -> String {
+    match experiment.artifact_location.trim_end_matches('/') {
+        "" => format!("mlflow-artifacts:/{}", experiment.experiment_id),
+        root => root.to_owned(),
+    }
+}
+
+pub(crate) fn set_location(tx: &mut dyn Tx, trace_id: &str, root: &str) -> Result<(), TrackingError> {
+    set_pair(tx, "trace_tags", trace_id, LOCATION_TAG, &format!("{root}/traces/{trace_id}/artifacts"))
 }
 
 pub(crate) fn must_exist(tx: &mut dyn Tx, trace_id: &str) -> Result<(), TrackingError> {
@@ -373,34 +329,18 @@ pub(crate) fn must_exist(tx: &mut dyn Tx, trace_id: &str) -> Result<(), Tracking
     found.map(drop).ok_or_else(|| TrackingError::TraceNotFound(cut(trace_id)))
 }
 
-fn set_pair(tx: &mut dyn Tx, table: &str, trace_id: &str, key: &str, value: &str) -> Result<(), TrackingError> {
+pub(crate) fn set_pair(
+    tx: &mut dyn Tx,
+    table: &str,
+    trace_id: &str,
+    key: &str,
+    value: &str,
+) -> Result<(), TrackingError> {
     let sql = format!(
         "INSERT INTO {table} (trace_id, key, value) VALUES ($1, $2, $3)
          ON CONFLICT (trace_id, key) DO UPDATE SET value = excluded.value"
     );
     tx.execute(&sql, &[trace_id.into(), key.into(), value.into()])?;
-    Ok(())
-}
-
-fn write_span(tx: &mut dyn Tx, span: &Span) -> Result<(), TrackingError> {
-    tx.execute(
-        "INSERT INTO spans (trace_id, span_id, parent_id, name, kind, status, start_ns, end_ns, content)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (trace_id, span_id) DO UPDATE SET parent_id = excluded.parent_id, name = excluded.name,
-            kind = excluded.kind, status = excluded.status, start_ns = excluded.start_ns, end_ns = excluded.end_ns,
-            content = excluded.content",
-        &[
-            Value::from(&span.trace_id),
-            Value::from(&span.span_id),
-            span.parent_id.clone().into(),
-            Value::from(&span.name),
-            Value::from(&span.kind),
-            Value::from(&span.status),
-            Value::Int(span.start_ns),
-            Value::Int(span.end_ns),
-            Value::from(&span.content),
-        ],
-    )?;
     Ok(())
 }
 
@@ -429,6 +369,7 @@ pub(crate) fn read(tx: &mut dyn Tx, row: &Row) -> Result<TraceInfo, TrackingErro
         metadata,
         tags,
         assessments: read_assessments(tx, &trace_id)?,
+        finished: false,
         trace_id,
     })
 }

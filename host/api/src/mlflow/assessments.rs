@@ -1,12 +1,12 @@
 //! Assessments of traces.
 
 use axum::http::Method;
-use plinth_tracking::{Assessment, AssessmentUpdate};
-use serde_json::{Value, json};
+use plinth_tracking::{Assessment, AssessmentUpdate, ascii_json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Answer, Call, MlflowError, Need, Route, Thing,
-    fields::{missing, wrong_type},
+    fields::{int, missing, wrong_type},
     traces::{time, time_text},
 };
 
@@ -37,16 +37,30 @@ fn get(call: &Call<'_>) -> Outcome {
 fn update(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let given = fields.get("assessment").ok_or_else(|| missing("assessment"))?;
-    let mask = fields.text_or_empty("update_mask")?;
+    let mask = fields.required("update_mask")?;
     let mut update = AssessmentUpdate::default();
+    let mut kinds = Vec::new();
     for field in mask.split(',').map(str::trim).filter(|field| !field.is_empty()) {
         match field {
-            "assessmentName" | "assessment_name" => update.name = text(given, "assessment_name")?,
-            "feedback" | "expectation" | "issue" => update.value = Some(value(given)?),
+            "assessmentName" | "assessment_name" => {
+                update.name = Some(text(given, "assessment_name")?.unwrap_or_default())
+            }
+            "feedback" | "expectation" => kinds.push(field),
             "rationale" => update.rationale = text(given, "rationale")?,
-            "metadata" => update.metadata = given.get("metadata").map(Value::to_string),
-            other => return Err(MlflowError::invalid(format!("`{other}` of an assessment cannot be updated"))),
+            "metadata" => update.metadata = metadata(given)?,
+            other => {
+                let other: String = other.chars().take(100).collect();
+                return Err(MlflowError::invalid(format!("`{other}` of an assessment cannot be updated")));
+            }
         }
+    }
+    match kinds[..] {
+        [] => {}
+        [kind] => {
+            let (value, error) = value(kind, given.get(kind).unwrap_or(&Value::Null))?;
+            update.value = Some((kind.to_owned(), value, error));
+        }
+        _ => return Err(MlflowError::invalid("Cannot specify both `expectation` and `feedback` parameters.")),
     }
     let trace_id = fields.trace_id()?;
     let stored = call.tracking.update_assessment(trace_id, fields.required("assessment_id")?, &update)?;
@@ -60,41 +74,102 @@ fn delete(call: &Call<'_>) -> Outcome {
 
 /// An assessment from a request.
 pub(super) fn read(given: &Value) -> Result<Assessment, MlflowError> {
+    if !given.is_object() {
+        return Err(wrong_type("assessment", given));
+    }
     let source = given.get("source").cloned().unwrap_or_default();
-    let when = |name: &str| Ok::<_, MlflowError>(text(given, name)?.and_then(|text| time(&text)).unwrap_or(0));
-    let (kind, value) = value(given)?;
-    let name = text(given, "assessment_name")?.filter(|name| !name.is_empty());
+    let when = |name: &str| match text(given, name)? {
+        Some(text) => time(&text).ok_or_else(|| MlflowError::invalid(format!("'{text}' is not a time"))),
+        None => Ok(0),
+    };
+    let kind =
+        ["feedback", "expectation", "issue"].into_iter().find(|kind| given.get(kind).is_some_and(|v| !v.is_null()));
+    let kind = kind.ok_or_else(|| MlflowError::invalid("Unknown assessment type: None"))?;
+    let (value, error) = value(kind, &given[kind])?;
     Ok(Assessment {
         assessment_id: text(given, "assessment_id")?.unwrap_or_default(),
-        name: name.ok_or_else(|| missing("assessment.assessment_name"))?,
-        kind,
+        name: text(given, "assessment_name")?.unwrap_or_default(),
+        kind: kind.to_owned(),
         value,
-        source_type: text(&source, "source_type")?.unwrap_or_else(|| "CODE".to_owned()),
-        source_id: text(&source, "source_id")?.unwrap_or_else(|| "default".to_owned()),
-        rationale: text(given, "rationale")?,
-        span_id: text(given, "span_id")?,
-        metadata: given
-            .get("metadata")
-            .filter(|metadata| metadata.is_object())
-            .map_or("{}".to_owned(), Value::to_string),
+        error,
+        source_type: source_type(source.get("source_type")),
+        source_id: text(&source, "source_id")?.filter(|id| !id.is_empty()),
+        rationale: text(given, "rationale")?.filter(|text| !text.is_empty()),
+        span_id: text(given, "span_id")?.filter(|id| !id.is_empty()),
+        metadata: ascii_json(&Value::Object(metadata(given)?.unwrap_or_default())),
         overrides: text(given, "overrides")?.filter(|id| !id.is_empty()),
-        valid: given.get("valid").and_then(Value::as_bool).unwrap_or(true),
+        valid: true,
         created: when("create_time")?,
         updated: when("last_update_time")?,
     })
 }
 
-/// Feedback is `{"value": …, "error": …}`, an expectation `{"value": …}` or `{"serialized_value": …}`. A plain value is
-/// stored as it is, anything more as the whole object behind a `#`, which no JSON starts with.
-fn value(given: &Value) -> Result<(String, String), MlflowError> {
-    for kind in ["feedback", "expectation", "issue"] {
-        let Some(body) = given.get(kind).filter(|body| !body.is_null()) else { continue };
-        let Value::Object(map) = body else { return Err(wrong_type(&format!("assessment.{kind}"), body)) };
-        let plain = map.len() == 1 && map.contains_key("value");
-        let stored = if plain { map["value"].to_string() } else { format!("#{body}") };
-        return Ok((kind.to_owned(), stored));
+const SOURCES: [&str; 4] = ["SOURCE_TYPE_UNSPECIFIED", "HUMAN", "LLM_JUDGE", "CODE"];
+
+/// By name, or by MLflow's number for it; what is not known is nothing special.
+fn source_type(given: Option<&Value>) -> String {
+    let found = match given {
+        Some(Value::String(name)) if name == "AI_JUDGE" => Some("LLM_JUDGE"),
+        Some(Value::String(name)) => SOURCES.into_iter().find(|source| source == name),
+        Some(number) => int(number).and_then(|n| usize::try_from(n).ok()).and_then(|n| SOURCES.get(n).copied()),
+        None => None,
+    };
+    found.unwrap_or(SOURCES[0]).to_owned()
+}
+
+/// Texts by key.
+fn metadata(given: &Value) -> Result<Option<Map<String, Value>>, MlflowError> {
+    match given.get("metadata") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) if map.values().all(Value::is_string) => Ok(Some(map.clone())),
+        Some(other) => Err(wrong_type("assessment.metadata", other)),
     }
-    Err(MlflowError::invalid("an assessment is a feedback, an expectation or an issue, and this one is none"))
+}
+
+/// What is said, and the error, as JSON.
+fn value(kind: &str, body: &Value) -> Result<(String, Option<String>), MlflowError> {
+    let name = format!("assessment.{kind}");
+    if !body.is_object() {
+        return Err(if body.is_null() { missing(&name) } else { wrong_type(&name, body) });
+    }
+    let plain = || floats(body.get("value").cloned().unwrap_or_default());
+    match kind {
+        "issue" => Ok((ascii_json(&json!({"issue_name": text(body, "issue_name")?.unwrap_or_default()})), None)),
+        "expectation" => {
+            let value = match body.get("serialized_value").filter(|value| !value.is_null()) {
+                Some(packed) => {
+                    let format = text(packed, "serialization_format")?.unwrap_or_default();
+                    if format != "JSON_FORMAT" {
+                        return Err(MlflowError::invalid(format!(
+                            "Unknown serialization format: {format}. Only JSON_FORMAT is supported."
+                        )));
+                    }
+                    let packed = text(packed, "value")?.unwrap_or_default();
+                    serde_json::from_str(&packed)
+                        .map_err(|error| MlflowError::invalid(format!("'{name}' does not hold JSON: {error}")))?
+                }
+                None => plain(),
+            };
+            if value.is_null() {
+                return Err(MlflowError::invalid("The `value` field must be specified."));
+            }
+            Ok((ascii_json(&value), None))
+        }
+        _ => {
+            let error = body.get("error").filter(|error| error.is_object());
+            Ok((ascii_json(&plain()), error.map(ascii_json)))
+        }
+    }
+}
+
+/// Numbers as protobuf's values have them: floats.
+fn floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(items) => items.into_iter().map(floats).collect(),
+        Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (key, floats(value))).collect()),
+        other => other,
+    }
 }
 
 fn text(value: &Value, name: &str) -> Result<Option<String>, MlflowError> {
@@ -106,19 +181,33 @@ fn text(value: &Value, name: &str) -> Result<Option<String>, MlflowError> {
 }
 
 pub(super) fn wire(trace_id: &str, assessment: &Assessment) -> Value {
-    let body: Value = match assessment.value.strip_prefix('#') {
-        Some(whole) => serde_json::from_str(whole).unwrap_or_default(),
-        None => json!({"value": serde_json::from_str::<Value>(&assessment.value).unwrap_or_default()}),
+    let value: Value = serde_json::from_str(&assessment.value).unwrap_or_default();
+    let body = match assessment.kind.as_str() {
+        "issue" => value,
+        "expectation" if value.is_object() || value.is_array() => {
+            json!({"serialized_value": {"serialization_format": "JSON_FORMAT", "value": assessment.value}})
+        }
+        "expectation" => json!({"value": floats(value)}),
+        _ => {
+            let mut body = json!({"value": floats(value)});
+            if let Some(error) = &assessment.error {
+                body["error"] = serde_json::from_str(error).unwrap_or_default();
+            }
+            body
+        }
     };
     let mut out = json!({
         "assessment_id": assessment.assessment_id,
         "assessment_name": assessment.name,
         "trace_id": trace_id,
-        "source": {"source_type": assessment.source_type, "source_id": assessment.source_id},
+        "source": {"source_type": assessment.source_type},
         "create_time": time_text(assessment.created),
         "last_update_time": time_text(assessment.updated),
         "valid": assessment.valid,
     });
+    if let Some(id) = &assessment.source_id {
+        out["source"]["source_id"] = id.as_str().into();
+    }
     out[&assessment.kind] = body;
     let optional =
         [("rationale", &assessment.rationale), ("span_id", &assessment.span_id), ("overrides", &assessment.overrides)];

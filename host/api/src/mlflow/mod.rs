@@ -16,11 +16,15 @@ mod guard;
 mod logged_models;
 mod metrics;
 mod otlp;
+mod otlp_json;
 mod page;
 mod registry;
 mod runs;
 mod server;
+mod spans;
+mod trace_artifacts;
 mod traces;
+mod translate;
 mod upload;
 mod users;
 mod wire;
@@ -229,6 +233,7 @@ pub fn tracking_router(tracker: Tracker) -> Router {
     router
         .merge(artifacts::proxy())
         .merge(server::routes())
+        .merge(trace_artifacts::routes())
         .route("/v1/traces", post(otlp::export))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)

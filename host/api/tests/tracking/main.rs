@@ -4,6 +4,7 @@
 mod access;
 mod artifacts;
 mod connections;
+mod evaluation;
 mod experiments;
 mod registry;
 mod runs;

@@ -28,29 +28,49 @@ CREATE TABLE trace_metadata (
 ) WITHOUT ROWID;
 CREATE INDEX trace_metadata_by_value ON trace_metadata (key, value, trace_id) WHERE LENGTH(value) <= 250;
 
--- Times are nanoseconds. The content is the whole span as JSON.
+-- Runs and versions of prompts (NAME/VERSION) that a trace was linked to. They need not be there.
+CREATE TABLE trace_runs (
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    run_id TEXT NOT NULL,
+    PRIMARY KEY (trace_id, run_id)
+) WITHOUT ROWID;
+CREATE INDEX trace_runs_by_run ON trace_runs (run_id, trace_id);
+
+CREATE TABLE trace_prompts (
+    trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
+    prompt TEXT NOT NULL,
+    PRIMARY KEY (trace_id, prompt)
+) WITHOUT ROWID;
+CREATE INDEX trace_prompts_by_prompt ON trace_prompts (prompt, trace_id);
+
+-- Times are nanoseconds. The content is the whole span as JSON; usage and cost, in JSON too, are parts of it that are
+-- added up.
 CREATE TABLE spans (
     trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
     span_id TEXT NOT NULL,
     parent_id TEXT,
     name TEXT NOT NULL,
-    kind TEXT NOT NULL,
+    kind TEXT,
     status TEXT NOT NULL,
     start_ns BIGINT NOT NULL,
-    end_ns BIGINT NOT NULL,
+    end_ns BIGINT,
     content TEXT NOT NULL,
+    usage TEXT,
+    cost TEXT,
     PRIMARY KEY (trace_id, span_id)
 );
 
--- The value, the error, the metadata are JSON.
+-- The value, the error, the metadata are JSON. A value that is a number stands beside it as one.
 CREATE TABLE assessments (
     assessment_id TEXT PRIMARY KEY,
     trace_id TEXT NOT NULL REFERENCES traces (trace_id) ON DELETE CASCADE,
     name TEXT NOT NULL,
     kind TEXT NOT NULL,
     value TEXT NOT NULL,
+    number DOUBLE PRECISION,
+    error TEXT,
     source_type TEXT NOT NULL,
-    source_id TEXT NOT NULL,
+    source_id TEXT,
     rationale TEXT,
     span_id TEXT,
     metadata TEXT NOT NULL DEFAULT '{}',
@@ -60,6 +80,7 @@ CREATE TABLE assessments (
     updated_us BIGINT NOT NULL
 );
 CREATE INDEX assessments_by_trace ON assessments (trace_id, created_us);
+CREATE INDEX assessments_by_name ON assessments (name, kind, trace_id);
 
 -- Evaluation data sets: examples to judge an application by.
 CREATE TABLE evaluation_datasets (

@@ -238,6 +238,8 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
             vec![],
         ),
         ("INSERT INTO trace_tags (trace_id, key, value) VALUES ('tr-1', 'k', 'v')", vec![]),
+        ("INSERT INTO trace_runs (trace_id, run_id) VALUES ('tr-1', 'r')", vec![]),
+        ("INSERT INTO trace_prompts (trace_id, prompt) VALUES ('tr-1', 'greet/1')", vec![]),
         ("INSERT INTO trace_metadata (trace_id, key, value) VALUES ('tr-1', 'mlflow.user', 'ann')", vec![]),
         (
             "INSERT INTO spans (trace_id, span_id, name, kind, status, start_ns, end_ns, content)
@@ -264,6 +266,8 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
              VALUES ('er', 'ed', 'h', '{}', '{}', 44, 44)",
             vec![],
         ),
+        ("INSERT INTO uploads (upload_id, path, parts, created_us) VALUES ('u1', '1/r/artifacts/x', 2, 44)", vec![]),
+        ("INSERT INTO upload_parts (upload_id, part, blob, bytes) VALUES ('u1', 1, $1, 26)", vec![blob()]),
         ("INSERT INTO users (name, password, role, created_us) VALUES ('ann', '$argon2id$x', 'admin', 45)", vec![]),
         ("INSERT INTO tokens (token_id, user_name, hash, created_us) VALUES ('t1', 'ann', 'h', 46)", vec![]),
         ("INSERT INTO grants (user_name, kind, resource, role) VALUES ('ann', 'experiment', '1', 'editor')", vec![]),

@@ -51,17 +51,8 @@ impl Op {
         &[Self::Eq, Self::Ne, Self::Like, Self::ILike, Self::IsNull, Self::IsNotNull];
     pub(crate) const TRACE_TEXT: &[Self] =
         &[Self::Eq, Self::Ne, Self::In, Self::NotIn, Self::Like, Self::ILike, Self::RLike];
-    pub(crate) const TRACE_PAIR: &[Self] = &[
-        Self::Eq,
-        Self::Ne,
-        Self::In,
-        Self::NotIn,
-        Self::Like,
-        Self::ILike,
-        Self::RLike,
-        Self::IsNull,
-        Self::IsNotNull,
-    ];
+    pub(crate) const TRACE_PAIR: &[Self] =
+        &[Self::Eq, Self::Ne, Self::Like, Self::ILike, Self::RLike, Self::IsNull, Self::IsNotNull];
     pub(crate) const ASSESSMENT: &[Self] = &[
         Self::Eq,
         Self::Ne,
