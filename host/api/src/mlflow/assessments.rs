@@ -43,7 +43,7 @@ fn update(call: &Call<'_>) -> Outcome {
     for field in mask.split(',').map(str::trim).filter(|field| !field.is_empty()) {
         match field {
             "assessmentName" | "assessment_name" => {
-                update.name = Some(text(given, "assessment_name")?.unwrap_or_default())
+                update.name = Some(text(given, "assessment_name")?.unwrap_or_default());
             }
             "feedback" | "expectation" => kinds.push(field),
             "rationale" => update.rationale = text(given, "rationale")?,

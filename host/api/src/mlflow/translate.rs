@@ -153,9 +153,7 @@ fn usage(attributes: &Map<String, Value>, convention: &Convention) -> Option<Val
     };
     let (input, output) = (count(convention.tokens_in), count(convention.tokens_out));
     let total = count(convention.tokens_total).or_else(|| input?.checked_add(output?));
-    if input.or(output).or(total).is_none() {
-        return None;
-    }
+    input.or(output).or(total)?;
     let parts = [
         ("input_tokens", input),
         ("output_tokens", output),
