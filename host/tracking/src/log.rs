@@ -97,6 +97,26 @@ impl Tracking {
         })
     }
 
+    /// Notes a model that MLflow 2's clients saved among a run's artifacts, in the tag where they look for it.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`], [`TrackingError::NotActive`], [`TrackingError::TooLong`].
+    pub fn note_model(&self, run_id: &str, model: serde_json::Value) -> Result<(), TrackingError> {
+        const TAG: &str = "mlflow.log-model.history";
+        self.store.catalog().write(|tx| {
+            let rid = active(tx, run_id)?;
+            let sql = "SELECT value FROM run_tags WHERE rid = $1 AND key = $2";
+            let old = tx.query_one(sql, &[Value::Int(rid), TAG.into()])?.map(|row| row.text(0)).transpose()?;
+            let mut models: Vec<serde_json::Value> =
+                old.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            models.push(model);
+            let value = serde_json::Value::Array(models).to_string();
+            check_length(&value, self.limits.registry_tag_value_chars_max, || TAG.into())?;
+            let tags = vec![(TAG.to_owned(), value)];
+            write_batch(tx, rid, run_id, &Batch { tags, ..Batch::default() })
+        })
+    }
+
     /// Values of a metric by time, then step, then value: `most` of them after the first `skip`.
     ///
     /// # Errors

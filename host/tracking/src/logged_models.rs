@@ -121,9 +121,9 @@ impl Tracking {
             && (name.is_empty() || name.contains(FORBIDDEN))
         {
             return Err(TrackingError::Invalid(format!(
-                "Invalid model name ('{}') provided. Model name must be a non-empty string and cannot contain the \
+                "Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the \
                  following characters: ('/', ':', '.', '%', '\"', \"'\")",
-                cut(name)
+                if name.contains('\'') { format!("\"{}\"", cut(name)) } else { format!("'{}'", cut(name)) }
             )));
         }
         let model_id = format!("m-{}", self.ids.next());
@@ -176,7 +176,7 @@ impl Tracking {
                 "UPDATE logged_models SET status = $2, updated_us = $3 WHERE model_id = $1",
                 &[model_id.into(), status.name().into(), Value::Int(now)],
             )?;
-            find(tx, model_id, false)
+            find(tx, model_id, true)
         })
     }
 
@@ -196,16 +196,9 @@ impl Tracking {
     ///
     /// # Errors
     /// [`TrackingError::LoggedModelNotFound`]; what tags may not be.
-    pub fn set_logged_model_tags(
-        &self,
-        model_id: &str,
-        tags: &[(String, String)],
-    ) -> Result<LoggedModel, TrackingError> {
+    pub fn set_logged_model_tags(&self, model_id: &str, tags: &[(String, String)]) -> Result<(), TrackingError> {
         self.check_model_pairs(&[], tags)?;
-        self.change_logged_model(model_id, |tx, _| {
-            set_tags(tx, model_id, tags)?;
-            find(tx, model_id, false)
-        })
+        self.change_logged_model(model_id, |tx, _| set_tags(tx, model_id, tags))
     }
 
     /// Removes a tag of a logged model.
@@ -241,7 +234,8 @@ impl Tracking {
         change: impl FnOnce(&mut dyn Tx, Micros) -> Result<T, TrackingError>,
     ) -> Result<T, TrackingError> {
         self.store.catalog().write(|tx| {
-            let sql = "SELECT 1 FROM logged_models WHERE model_id = $1 AND lifecycle = 'active'";
+            // MLflow changes a deleted one, too.
+            let sql = "SELECT 1 FROM logged_models WHERE model_id = $1";
             let found = tx.query_one(sql, &[model_id.into()])?;
             found.ok_or_else(|| TrackingError::LoggedModelNotFound(cut(model_id)))?;
             change(tx, self.clock.now())
@@ -255,7 +249,7 @@ impl Tracking {
         }
         for (key, value) in tags {
             check_length(key, self.limits.key_chars_max, || "key".into())?;
-            check_length(value, self.limits.tag_value_chars_max, || "value".into())?;
+            check_length(value, self.limits.registry_tag_value_chars_max, || "value".into())?;
         }
         Ok(())
     }
@@ -279,26 +273,22 @@ pub(crate) fn read(tx: &mut dyn Tx, row: &Row) -> Result<LoggedModel, TrackingEr
         tx.query(&sql, &key)?.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     };
     let (tags, params) = (pairs("logged_model_tags")?, pairs("logged_model_params")?);
-    // The latest of each metric and data set.
+    // Every point, as MLflow shows them.
     let sql = "SELECT key, value, is_nan, time_us, step, run_id, dataset_name, dataset_digest
-               FROM logged_model_metrics WHERE model_id = $1
-               ORDER BY key, dataset_name, dataset_digest, step, time_us, value";
-    let mut metrics: Vec<ModelMetric> = Vec::new();
-    for row in tx.query(sql, &key)? {
+               FROM logged_model_metrics WHERE model_id = $1 ORDER BY key, time_us, step, run_id LIMIT $2";
+    let rows = tx.query(sql, &[key[0].clone(), Value::Int(METRICS_MAX)])?;
+    let metric = |row: &Row| {
         let (name, digest) = (row.text(6)?, row.text(7)?);
-        let metric = ModelMetric {
+        Ok(ModelMetric {
             key: row.text(0)?,
             value: if row.int(2)? == 1 { f64::NAN } else { row.real(1)? },
             time: row.int(3)?,
             step: row.int(4)?,
             run_id: row.text(5)?,
             dataset: (!name.is_empty() || !digest.is_empty()).then_some((name, digest)),
-        };
-        match metrics.last_mut() {
-            Some(last) if last.key == metric.key && last.dataset == metric.dataset => *last = metric,
-            _ => metrics.push(metric),
-        }
-    }
+        })
+    };
+    let metrics = rows.iter().map(metric).collect::<Result<_, TrackingError>>()?;
     Ok(LoggedModel {
         experiment_id: row.text(1)?,
         name: row.text(2)?,
@@ -316,6 +306,17 @@ pub(crate) fn read(tx: &mut dyn Tx, row: &Row) -> Result<LoggedModel, TrackingEr
     })
 }
 
+/// Points of metrics that a logged model is shown with.
+const METRICS_MAX: i64 = 10_000;
+
+/// Where a logged model's files are.
+pub(crate) fn artifact_uri(model: &LoggedModel) -> String {
+    match model.artifact_location.as_str() {
+        "" => format!("mlflow-artifacts:/{}/models/{}/artifacts", model.experiment_id, model.model_id),
+        given => given.to_owned(),
+    }
+}
+
 fn set_tags(tx: &mut dyn Tx, model_id: &str, tags: &[(String, String)]) -> Result<(), TrackingError> {
     for (key, value) in tags {
         tx.execute(
@@ -329,11 +330,23 @@ fn set_tags(tx: &mut dyn Tx, model_id: &str, tags: &[(String, String)]) -> Resul
 
 fn add_params(tx: &mut dyn Tx, model_id: &str, params: &[(String, String)]) -> Result<(), TrackingError> {
     for (key, value) in params {
-        tx.execute(
+        // What is logged again is not changed; of a parameter with another value, the first one stays.
+        let row = tx.query_one(
             "INSERT INTO logged_model_params (model_id, key, value) VALUES ($1, $2, $3)
-             ON CONFLICT (model_id, key) DO UPDATE SET value = excluded.value",
+             ON CONFLICT (model_id, key) DO UPDATE SET value = logged_model_params.value RETURNING value",
             &[model_id.into(), key.into(), value.into()],
         )?;
+        let kept = row.map(|row| row.text(0)).transpose()?.unwrap_or_default();
+        if kept != *value {
+            return Err(TrackingError::Invalid(format!(
+                "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for \
+                 model ID='{}'. Attempted logging new value '{}'.",
+                cut(key),
+                cut(&kept),
+                cut(model_id),
+                cut(value)
+            )));
+        }
     }
     Ok(())
 }
@@ -346,7 +359,10 @@ pub(crate) fn note_version(tx: &mut dyn Tx, model_id: &str, name: &str, version:
     let sql = "SELECT value FROM logged_model_tags WHERE model_id = $1 AND key = $2";
     let old = tx.query_one(sql, &[model_id.into(), VERSIONS_TAG.into()])?.map(|row| row.text(0)).transpose()?;
     let mut list: Vec<serde_json::Value> = old.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    list.push(serde_json::json!({"name": name, "version": version}));
+    let new = serde_json::json!({"name": name, "version": version});
+    if !list.contains(&new) {
+        list.push(new);
+    }
     let value = serde_json::Value::Array(list).to_string();
     set_tags(tx, model_id, &[(VERSIONS_TAG.to_owned(), value)])
 }

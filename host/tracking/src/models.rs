@@ -11,7 +11,8 @@ use crate::{
     Tracking, TrackingError,
     files::put,
     names::cut,
-    registry::{is_prompt, next_version, version_root},
+    registry::{FILES_ROOT, is_prompt, next_version},
+    runs,
 };
 
 /// What a file of a model version is for.
@@ -177,9 +178,19 @@ impl Tracking {
                 &[model.into(), Value::Int(now)],
             )?;
             let version = next_version(tx, model)?;
+            // No name is part of it: a model may get another one, and another model its name.
+            let root = format!("{FILES_ROOT}/{}", self.ids.next());
             tx.execute(
-                "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $5)",
-                &[model.into(), version.into(), new.run_id.clone().into(), new.spec.to_string().into(), Value::Int(now)],
+                "INSERT INTO versions (model, version, run_id, spec, created_us, updated_us, source, storage_location)
+                 VALUES ($1, $2, $3, $4, $5, $5, $6, $6)",
+                &[
+                    model.into(),
+                    version.into(),
+                    new.run_id.clone().into(),
+                    new.spec.to_string().into(),
+                    Value::Int(now),
+                    format!("mlflow-artifacts:/{root}").into(),
+                ],
             )?;
             for file in &new.files {
                 tx.execute(
@@ -187,7 +198,7 @@ impl Tracking {
                     &[model.into(), version.into(), file.role.name().into(), Value::from(&file.path), file.hash.into(), file.bytes.into()],
                 )?;
                 // The same files where MLflow's clients look for them.
-                put(tx, &format!("{}/{}", version_root(model, version), file.path), file.hash, file.bytes, now)?;
+                put(tx, &format!("{root}/{}", file.path), file.hash, file.bytes, now)?;
             }
             let payload = serde_json::json!({"name": model, "version": version.to_string(), "run_id": new.run_id}).to_string();
             emit(tx, now, "model_version.created", &payload)?;
@@ -341,9 +352,8 @@ fn alias_version(tx: &mut dyn Tx, model: &str, alias: &str) -> Result<u64, Track
 
 fn read_version(tx: &mut dyn Tx, model: &str, version: u64) -> Result<ModelVersion, TrackingError> {
     let key = [Value::from(model), Value::from(version)];
-    let Some(row) =
-        tx.query_one("SELECT run_id, spec, created_us FROM versions WHERE model = $1 AND version = $2", &key)?
-    else {
+    let sql = "SELECT run_id, spec, created_us, storage_location FROM versions WHERE model = $1 AND version = $2";
+    let Some(row) = tx.query_one(sql, &key)? else {
         if tx.query_one("SELECT 1 FROM models WHERE name = $1", &key[..1])?.is_none() {
             return Err(model_not_found(tx, model)?);
         }
@@ -355,7 +365,7 @@ fn read_version(tx: &mut dyn Tx, model: &str, version: u64) -> Result<ModelVersi
     let reference = format!("models:/{model}/{version}");
     let spec = serde_json::from_str(&row.text(1)?)
         .map_err(|source| TrackingError::BadDocument { what: format!("the specification of {reference}"), source })?;
-    let files = tx
+    let mut files: Vec<VersionFile> = tx
         .query(
             "SELECT role, path, blob, bytes FROM version_files WHERE model = $1 AND version = $2 ORDER BY path",
             &key,
@@ -366,6 +376,9 @@ fn read_version(tx: &mut dyn Tx, model: &str, version: u64) -> Result<ModelVersi
             Ok(VersionFile { role, path: row.text(1)?, hash: row.hash(2)?, bytes: row.int(3)? as u64 })
         })
         .collect::<Result<_, TrackingError>>()?;
+    if files.is_empty() {
+        files = uploaded(tx, &row.text(3)?)?;
+    }
     let aliases =
         texts(&tx.query("SELECT alias FROM aliases WHERE model = $1 AND version = $2 ORDER BY alias", &key)?)?;
     Ok(ModelVersion {
@@ -377,6 +390,32 @@ fn read_version(tx: &mut dyn Tx, model: &str, version: u64) -> Result<ModelVersi
         aliases,
         created: row.int(2)?,
     })
+}
+
+/// Files of a version that a client registered: what it uploaded to where the version's files are.
+fn uploaded(tx: &mut dyn Tx, storage: &str) -> Result<Vec<VersionFile>, TrackingError> {
+    let run_root = |tx: &mut dyn Tx, path: &str| -> Result<String, TrackingError> {
+        let (run_id, below) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        let run = runs::find(tx, run_id)?.1;
+        Ok(format!("/{}/{run_id}/artifacts/{below}", run.experiment_id))
+    };
+    let root = match storage.split_once(':') {
+        Some(("mlflow-artifacts", path)) => path.to_owned(),
+        Some(("runs", path)) => run_root(tx, path)?,
+        // It lies outside of this store.
+        _ => return Ok(Vec::new()),
+    };
+    let root = root.trim_matches('/');
+    let rows = tx.query(
+        "SELECT path, blob, bytes FROM files WHERE path >= $1 AND path < $2 ORDER BY path",
+        &[format!("{root}/").into(), format!("{root}0").into()],
+    )?;
+    let file = |row: &Row| {
+        let path = row.text(0)?[root.len() + 1..].to_owned();
+        let role = if path == "model.onnx" { FileRole::Model } else { FileRole::Other };
+        Ok(VersionFile { role, path, hash: row.hash(1)?, bytes: row.int(2)? as u64 })
+    };
+    rows.iter().map(file).collect()
 }
 
 fn read_model(tx: &mut dyn Tx, name: &str) -> Result<Model, TrackingError> {
@@ -455,6 +494,45 @@ mod tests {
         assert_eq!(resolve("models:/churn/9").to_string(), "there is no version 9 of model `churn`");
         assert!(registry.set_alias(&champion(9)).is_err());
         assert!(registry.register("../churn", &new).is_err());
+    }
+
+    #[test]
+    fn files_of_a_version_keep_their_place_under_another_name_and_go_with_the_last_who_has_them() {
+        let (_dir, registry, new) = registry();
+        registry.register("churn", &new).unwrap();
+        let uri = registry.download_uri("churn", 1).unwrap();
+        let path = format!("{}/model.onnx", uri.strip_prefix("mlflow-artifacts:/").unwrap());
+        assert_eq!(registry.file(&path).unwrap().blob, new.files[0].hash);
+        registry.rename_model("churn", "leavers", "ann").unwrap();
+        assert_eq!(registry.download_uri("leavers", 1).unwrap(), uri);
+        // Another model of the old name has files of its own.
+        registry.register("churn", &new).unwrap();
+        assert_ne!(registry.download_uri("churn", 1).unwrap(), uri);
+        let copy = crate::NewVersionRecord { source: "models:/leavers/1".into(), ..Default::default() };
+        registry.create_version("churn", &copy, "ann").unwrap();
+        registry.delete_model("leavers", "ann").unwrap();
+        assert!(registry.file(&path).is_ok(), "the copy has it");
+        let copied = registry.resolve(&"models:/churn/2".parse().unwrap()).unwrap();
+        assert_eq!(copied.file(FileRole::Model).unwrap().hash, new.files[0].hash);
+        registry.delete_version("churn", 2, "ann").unwrap();
+        assert!(registry.file(&path).is_err());
+        assert!(registry.resolve(&"models:/churn/1".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_stage_is_as_good_as_an_alias_of_its_name() {
+        let (_dir, registry, new) = registry();
+        for _ in 0..2 {
+            registry.register("churn", &new).unwrap();
+            registry.transition("churn", 1, "Production", false, "ann").unwrap();
+        }
+        let named = |alias: &str| registry.alias("churn", alias).ok();
+        assert_eq!(
+            (named("production"), named("Production"), named("none"), named("staging")),
+            (Some(1), Some(1), None, None)
+        );
+        registry.set_alias(&AliasMove { alias: "production", ..champion(2) }).unwrap();
+        assert_eq!(named("production"), Some(2));
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub const STAGES: [&str; 4] = ["None", "Staging", "Production", "Archived"];
 
 /// The tag that makes a registered model a prompt.
 pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+/// The tag that holds what a version of a prompt says.
+const PROMPT_TEXT_TAG: &str = "mlflow.prompt.text";
+const PROMPT_TYPE_TAG: &str = "_mlflow_prompt_type";
 
 pub(crate) const VERSION_COLUMNS: &str = "v.model, v.version, v.description, v.user_name, v.source, v.run_id, v.run_link, \
     v.model_id, v.status, v.status_message, v.stage, v.created_us, v.updated_us";
@@ -107,7 +110,7 @@ impl Tracking {
         for (key, value) in tags {
             self.check_registry_tag(key, value)?;
         }
-        let prompt = tags.iter().any(|(key, value)| key == PROMPT_TAG && value.eq_ignore_ascii_case("true"));
+        let prompt = says_prompt(tags);
         self.store.catalog().write(|tx| {
             if tx.query_one("SELECT 1 FROM models WHERE name = $1", &[name.into()])?.is_some() {
                 let old = is_prompt(tx, name)?;
@@ -121,9 +124,8 @@ impl Tracking {
             for (key, value) in tags {
                 set_model_tag(tx, name, key, value)?;
             }
-            let shown: serde_json::Map<_, _> = tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
             let kind = if prompt { "prompt.created" } else { "registered_model.created" };
-            let payload = json!({"name": name, "tags": shown, "description": description});
+            let payload = json!({"name": name, "tags": shown_tags(tags, prompt), "description": description});
             self.tell(tx, now, who, kind, &format!("models:/{name}"), &payload)?;
             read_model(tx, name)
         })
@@ -145,14 +147,15 @@ impl Tracking {
     pub fn rename_model(&self, name: &str, new: &str, who: &str) -> Result<RegisteredModel, TrackingError> {
         check_model_name(new, "new_name")?;
         self.change_model(name, |tx, now| {
+            touch(tx, name, now)?;
             if name != new && tx.query_one("SELECT 1 FROM models WHERE name = $1", &[new.into()])?.is_some() {
                 return Err(TrackingError::AlreadyExists(format!("Registered Model (name={new})")));
             }
-            let both = [name.into(), new.into(), Value::Int(now)];
-            tx.execute("UPDATE models SET name = $2, updated_us = $3 WHERE name = $1", &both)?;
+            let both = [name.into(), new.into()];
+            tx.execute("UPDATE models SET name = $2 WHERE name = $1", &both)?;
             tx.execute("UPDATE versions SET updated_us = $2 WHERE model = $1", &[new.into(), Value::Int(now)])?;
-            tx.execute("UPDATE captures SET model = $2 WHERE model = $1", &both[..2])?;
-            tx.execute("UPDATE checks SET model = $2 WHERE model = $1", &both[..2])?;
+            tx.execute("UPDATE captures SET model = $2 WHERE model = $1", &both)?;
+            tx.execute("UPDATE checks SET model = $2 WHERE model = $1", &both)?;
             self.audit(tx, now, who, "model.rename", &format!("models:/{name}"), &json!({"new_name": new}))?;
             read_model(tx, new)
         })
@@ -163,7 +166,8 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::RegisteredModelNotFound`].
     pub fn describe_model(&self, name: &str, description: &str) -> Result<RegisteredModel, TrackingError> {
-        self.change_model(name, |tx, _| {
+        self.change_model(name, |tx, now| {
+            touch(tx, name, now)?;
             let sql = "UPDATE models SET description = $2 WHERE name = $1";
             tx.execute(sql, &[name.into(), description.into()])?;
             read_model(tx, name)
@@ -176,7 +180,12 @@ impl Tracking {
     /// [`TrackingError::RegisteredModelNotFound`].
     pub fn delete_model(&self, name: &str, who: &str) -> Result<(), TrackingError> {
         self.change_model(name, |tx, now| {
+            let sql = "SELECT DISTINCT storage_location FROM versions WHERE model = $1";
+            let places = tx.query(sql, &[name.into()])?;
             tx.execute("DELETE FROM models WHERE name = $1", &[name.into()])?;
+            for place in &places {
+                forget_files(tx, &place.text(0)?)?;
+            }
             self.audit(tx, now, who, "model.delete", &format!("models:/{name}"), &json!({}))
         })
     }
@@ -185,20 +194,32 @@ impl Tracking {
     ///
     /// # Errors
     /// [`TrackingError::RegisteredModelNotFound`]; what tags may not be.
-    pub fn set_model_tag(&self, name: &str, key: &str, value: &str) -> Result<(), TrackingError> {
+    pub fn set_model_tag(&self, name: &str, key: &str, value: &str, who: &str) -> Result<(), TrackingError> {
         check_model_name(name, "name")?;
         self.check_registry_tag(key, value)?;
-        self.change_model(name, |tx, _| set_model_tag(tx, name, key, value))
+        self.change_model(name, |tx, now| {
+            set_model_tag(tx, name, key, value)?;
+            if is_prompt(tx, name)? {
+                let payload = json!({"name": name, "key": key, "value": value});
+                self.tell(tx, now, who, "prompt_tag.set", &format!("models:/{name}"), &payload)?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes a tag of a model; one that is not there is gone already.
     ///
     /// # Errors
     /// [`TrackingError::RegisteredModelNotFound`].
-    pub fn delete_model_tag(&self, name: &str, key: &str) -> Result<(), TrackingError> {
+    pub fn delete_model_tag(&self, name: &str, key: &str, who: &str) -> Result<(), TrackingError> {
+        check_model_name(name, "name")?;
         check_key(key, || "key".into())?;
-        self.change_model(name, |tx, _| {
+        self.change_model(name, |tx, now| {
             tx.execute("DELETE FROM model_tags WHERE model = $1 AND key = $2", &[name.into(), key.into()])?;
+            if is_prompt(tx, name)? {
+                let payload = json!({"name": name, "key": key});
+                self.tell(tx, now, who, "prompt_tag.deleted", &format!("models:/{name}"), &payload)?;
+            }
             Ok(())
         })
     }
@@ -215,10 +236,11 @@ impl Tracking {
     ) -> Result<VersionRecord, TrackingError> {
         check_model_name(name, "name")?;
         for (key, value) in &new.tags {
-            self.check_registry_tag(key, value)?;
+            self.check_version_tag(key, value)?;
         }
-        let prompt = new.tags.iter().any(|(key, value)| key == PROMPT_TAG && value.eq_ignore_ascii_case("true"));
+        let prompt = says_prompt(&new.tags);
         self.change_model(name, |tx, now| {
+            touch(tx, name, now)?;
             let source = if prompt {
                 if !matches!(new.source.as_str(), "prompt-template" | "dummy-source") {
                     return Err(TrackingError::Invalid(format!(
@@ -260,12 +282,22 @@ impl Tracking {
             if let Some(model_id) = &source.model_id {
                 crate::logged_models::note_version(tx, model_id, name, version)?;
             }
-            let tags: serde_json::Map<_, _> = new.tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-            let kind = if prompt { "prompt_version.created" } else { "model_version.created" };
-            let payload = json!({
-                "name": name, "version": version.to_string(), "source": source.uri, "run_id": source.run_id,
-                "tags": tags, "description": new.description,
-            });
+            let tags = shown_tags(&new.tags, prompt);
+            let description = Some(&new.description).filter(|text| !text.is_empty());
+            let (kind, payload) = if prompt {
+                let template = new.tags.iter().rev().find(|(key, _)| key == PROMPT_TEXT_TAG).map(|(_, text)| text);
+                let payload = json!({
+                    "name": name, "version": version.to_string(), "template": template, "tags": tags,
+                    "description": description,
+                });
+                ("prompt_version.created", payload)
+            } else {
+                let payload = json!({
+                    "name": name, "version": version.to_string(), "source": source.uri, "run_id": source.run_id,
+                    "tags": tags, "description": description,
+                });
+                ("model_version.created", payload)
+            };
             self.tell(tx, now, who, kind, &format!("models:/{name}/{version}"), &payload)?;
             read_record(tx, name, version)
         })
@@ -290,9 +322,9 @@ impl Tracking {
         version: u64,
         description: &str,
     ) -> Result<VersionRecord, TrackingError> {
-        self.change_version(name, version, |tx, _| {
-            let sql = "UPDATE versions SET description = $3 WHERE model = $1 AND version = $2";
-            tx.execute(sql, &[name.into(), version.into(), description.into()])?;
+        self.change_version(name, version, |tx, now| {
+            let sql = "UPDATE versions SET description = $3, updated_us = $4 WHERE model = $1 AND version = $2";
+            tx.execute(sql, &[name.into(), version.into(), description.into(), Value::Int(now)])?;
             read_record(tx, name, version)
         })
     }
@@ -303,8 +335,12 @@ impl Tracking {
     /// [`TrackingError::VersionNotFound`].
     pub fn delete_version(&self, name: &str, version: u64, who: &str) -> Result<(), TrackingError> {
         self.change_version(name, version, |tx, now| {
+            touch(tx, name, now)?;
             let key = [name.into(), version.into()];
-            tx.execute("DELETE FROM versions WHERE model = $1 AND version = $2", &key)?;
+            let sql = "DELETE FROM versions WHERE model = $1 AND version = $2 RETURNING storage_location";
+            if let Some(row) = tx.query_one(sql, &key)? {
+                forget_files(tx, &row.text(0)?)?;
+            }
             self.audit(tx, now, who, "model-version.delete", &format!("models:/{name}/{version}"), &json!({}))
         })
     }
@@ -330,6 +366,7 @@ impl Tracking {
             )));
         }
         self.change_version(name, version, |tx, now| {
+            touch(tx, name, now)?;
             let at = [name.into(), version.into(), to.into(), Value::Int(now)];
             if archive {
                 tx.execute(
@@ -353,8 +390,13 @@ impl Tracking {
     pub fn latest_versions(&self, name: &str, stages: &[String]) -> Result<Vec<VersionRecord>, TrackingError> {
         check_model_name(name, "name")?;
         let wanted = stages.iter().map(|stage| canonical_stage(stage)).collect::<Result<Vec<_>, _>>()?;
-        let latest = self.registered_model(name)?.latest;
-        Ok(latest.into_iter().filter(|version| wanted.is_empty() || wanted.contains(&version.stage.as_str())).collect())
+        let mut model = self.registered_model(name)?;
+        model.latest.retain(|version| wanted.is_empty() || wanted.contains(&version.stage.as_str()));
+        for version in &mut model.latest {
+            let own = model.aliases.iter().filter(|alias| alias.version == version.version);
+            version.aliases = own.map(|alias| alias.alias.clone()).collect();
+        }
+        Ok(model.latest)
     }
 
     /// Where a version's files are.
@@ -384,7 +426,8 @@ impl Tracking {
         value: &str,
         who: &str,
     ) -> Result<(), TrackingError> {
-        self.check_registry_tag(key, value)?;
+        check_model_name(name, "name")?;
+        self.check_version_tag(key, value)?;
         self.change_version(name, version, |tx, now| {
             set_version_tag(tx, name, version, key, value)?;
             let kind = if is_prompt(tx, name)? { "prompt_version_tag.set" } else { "model_version_tag.set" };
@@ -398,6 +441,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::VersionNotFound`].
     pub fn delete_version_tag(&self, name: &str, version: u64, key: &str, who: &str) -> Result<(), TrackingError> {
+        check_model_name(name, "name")?;
         check_key(key, || "key".into())?;
         self.change_version(name, version, |tx, now| {
             let sql = "DELETE FROM version_tags WHERE model = $1 AND version = $2 AND key = $3";
@@ -413,6 +457,7 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::RegisteredModelNotFound`].
     pub fn delete_alias(&self, name: &str, alias: &str, who: &str) -> Result<(), TrackingError> {
+        check_model_name(name, "name")?;
         check_alias(alias, self.limits.alias_chars_max)?;
         self.change_model(name, |tx, now| {
             tx.execute("DELETE FROM aliases WHERE model = $1 AND alias = $2", &[name.into(), alias.into()])?;
@@ -425,13 +470,15 @@ impl Tracking {
     /// The version that an alias points at; `latest` is the newest of all.
     ///
     /// # Errors
-    /// [`TrackingError::RegisteredModelNotFound`], [`TrackingError::Invalid`] if there is no such alias.
+    /// [`TrackingError::RegisteredModelNotFound`], [`TrackingError::Invalid`] if there is no such alias,
+    /// [`TrackingError::Missing`] if there is no version at all.
     pub fn version_by_alias(&self, name: &str, alias: &str) -> Result<VersionRecord, TrackingError> {
         check_model_name(name, "name")?;
         check_alias(alias, self.limits.alias_chars_max)?;
         self.store.catalog().read(|tx| {
             must_exist(tx, name)?;
-            let row = if alias.eq_ignore_ascii_case("latest") {
+            let newest = alias.eq_ignore_ascii_case("latest");
+            let row = if newest {
                 tx.query_one("SELECT MAX(version) FROM versions WHERE model = $1", &[name.into()])?
             } else {
                 let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
@@ -439,6 +486,9 @@ impl Tracking {
             };
             match row.map(|row| row.opt_int(0)).transpose()?.flatten() {
                 Some(version) => read_record(tx, name, version as u64),
+                None if newest => {
+                    Err(TrackingError::Missing(format!("Latest version not found for model {}.", cut(name))))
+                }
                 None => Err(TrackingError::Invalid(format!("Registered model alias {} not found.", cut(alias)))),
             }
         })
@@ -468,9 +518,7 @@ impl Tracking {
         check_model_name(name, "name")?;
         self.store.catalog().write(|tx| {
             must_exist(tx, name)?;
-            let now = self.clock.now();
-            tx.execute("UPDATE models SET updated_us = $2 WHERE name = $1", &[name.into(), Value::Int(now)])?;
-            change(tx, now)
+            change(tx, self.clock.now())
         })
     }
 
@@ -482,13 +530,11 @@ impl Tracking {
     ) -> Result<T, TrackingError> {
         check_model_name(name, "name")?;
         self.store.catalog().write(|tx| {
-            let now = self.clock.now();
-            let sql = "UPDATE versions SET updated_us = $3 WHERE model = $1 AND version = $2";
-            if tx.execute(sql, &[name.into(), version.into(), Value::Int(now)])? == 0 {
+            let sql = "SELECT 1 FROM versions WHERE model = $1 AND version = $2";
+            if tx.query_one(sql, &[name.into(), version.into()])?.is_none() {
                 return Err(not_found(name, version));
             }
-            tx.execute("UPDATE models SET updated_us = $2 WHERE name = $1", &[name.into(), Value::Int(now)])?;
-            change(tx, now)
+            change(tx, self.clock.now())
         })
     }
 
@@ -496,6 +542,14 @@ impl Tracking {
         check_key(key, || "key".into())?;
         check_length(key, self.limits.key_chars_max, || "key".into())?;
         check_length(value, self.limits.registry_tag_value_chars_max, || "value".into())
+    }
+
+    fn check_version_tag(&self, key: &str, value: &str) -> Result<(), TrackingError> {
+        let most = self.limits.registry_tag_value_chars_max;
+        if key == PROMPT_TEXT_TAG && check_length(value, most, String::new).is_err() {
+            return Err(TrackingError::Invalid(format!("Prompt text exceeds max length of {most} characters.")));
+        }
+        self.check_registry_tag(key, value)
     }
 
     /// An event, and an audit record of the same.
@@ -534,6 +588,24 @@ impl Tracking {
 
 /// Who changes something where nobody has to say who they are.
 pub const ANONYMOUS: &str = "anonymous";
+
+/// Notes that a model, or what belongs to it, changed. Tags and aliases are no change to MLflow.
+fn touch(tx: &mut dyn Tx, name: &str, now: Micros) -> Result<(), TrackingError> {
+    tx.execute("UPDATE models SET updated_us = $2 WHERE name = $1", &[name.into(), Value::Int(now)])?;
+    Ok(())
+}
+
+/// Whether tags make what carries them a prompt; of tags with the same key the last counts.
+fn says_prompt(tags: &[(String, String)]) -> bool {
+    let tag = tags.iter().rev().find(|(key, _)| key == PROMPT_TAG);
+    tag.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"))
+}
+
+/// Tags as an event shows them: of a prompt without those that make it one.
+fn shown_tags(tags: &[(String, String)], prompt: bool) -> serde_json::Map<String, serde_json::Value> {
+    let inner = |key: &str| prompt && matches!(key, PROMPT_TAG | PROMPT_TEXT_TAG | PROMPT_TYPE_TAG);
+    tags.iter().filter(|(key, _)| !inner(key)).map(|(key, value)| (key.clone(), json!(value))).collect()
+}
 
 /// The next free number of a model's versions, taken.
 pub(crate) fn next_version(tx: &mut dyn Tx, name: &str) -> Result<u64, TrackingError> {
@@ -576,7 +648,7 @@ fn set_version_tag(tx: &mut dyn Tx, name: &str, version: u64, key: &str, value: 
 }
 
 /// A stage as it is written, however it was spelled.
-fn canonical_stage(stage: &str) -> Result<&'static str, TrackingError> {
+pub(crate) fn canonical_stage(stage: &str) -> Result<&'static str, TrackingError> {
     STAGES.into_iter().find(|known| known.eq_ignore_ascii_case(stage)).ok_or_else(|| {
         let known = STAGES.join(", ");
         TrackingError::Invalid(format!("Invalid Model Version stage: {}. Value must be one of {known}.", cut(stage)))
@@ -617,11 +689,11 @@ pub(crate) fn read_model(tx: &mut dyn Tx, name: &str) -> Result<RegisteredModel,
     let aliases = tx.query("SELECT alias, version FROM aliases WHERE model = $1 ORDER BY alias", &key)?;
     let sql = format!(
         "SELECT {VERSION_COLUMNS} FROM versions v JOIN
-            (SELECT MAX(version) AS version FROM versions WHERE model = $1 GROUP BY stage) newest
-         ON newest.version = v.version WHERE v.model = $1 ORDER BY v.stage"
+            (SELECT MIN(version) AS first, MAX(version) AS version FROM versions WHERE model = $1 GROUP BY stage) newest
+         ON newest.version = v.version WHERE v.model = $1 ORDER BY newest.first"
     );
     let latest = tx.query(&sql, &key)?;
-    let latest = latest.iter().map(|row| record(tx, row)).collect::<Result<_, TrackingError>>()?;
+    let latest = latest.iter().map(|row| tagged(tx, row)).collect::<Result<_, TrackingError>>()?;
     Ok(RegisteredModel {
         name: name.to_owned(),
         description: row.text(0)?,
@@ -639,23 +711,24 @@ pub(crate) fn read_model(tx: &mut dyn Tx, name: &str) -> Result<RegisteredModel,
 fn read_record(tx: &mut dyn Tx, name: &str, version: u64) -> Result<VersionRecord, TrackingError> {
     let sql = format!("SELECT {VERSION_COLUMNS} FROM versions v WHERE v.model = $1 AND v.version = $2");
     let row = tx.query_one(&sql, &[name.into(), version.into()])?.ok_or_else(|| not_found(name, version))?;
-    record(tx, &row)
+    let mut record = tagged(tx, &row)?;
+    let sql = "SELECT alias FROM aliases WHERE model = $1 AND version = $2 ORDER BY alias";
+    let aliases = tx.query(sql, &[name.into(), version.into()])?;
+    record.aliases = aliases.iter().map(|row| Ok(row.text(0)?)).collect::<Result<_, TrackingError>>()?;
+    Ok(record)
 }
 
-/// A version from its row of [`VERSION_COLUMNS`], with its tags and aliases.
-pub(crate) fn record(tx: &mut dyn Tx, row: &Row) -> Result<VersionRecord, TrackingError> {
+/// A version from its row of [`VERSION_COLUMNS`], with its tags. Its aliases stand with the model wherever MLflow shows
+/// several versions.
+pub(crate) fn tagged(tx: &mut dyn Tx, row: &Row) -> Result<VersionRecord, TrackingError> {
     let (model, version) = (row.text(0)?, row.int(1)?);
     let key = [Value::from(&model), Value::Int(version)];
     let tags = tx.query("SELECT key, value FROM version_tags WHERE model = $1 AND version = $2 ORDER BY key", &key)?;
-    let aliases = tx.query("SELECT alias FROM aliases WHERE model = $1 AND version = $2 ORDER BY alias", &key)?;
     Ok(VersionRecord {
         version: version as u64,
         description: row.text(2)?,
         user: row.text(3)?,
-        source: match row.text(4)? {
-            source if source.is_empty() => format!("mlflow-artifacts:/{}", version_root(&model, version as u64)),
-            source => source,
-        },
+        source: row.text(4)?,
         run_id: row.opt_text(5)?,
         run_link: row.text(6)?,
         model_id: row.opt_text(7)?,
@@ -665,12 +738,23 @@ pub(crate) fn record(tx: &mut dyn Tx, row: &Row) -> Result<VersionRecord, Tracki
         created: row.int(11)?,
         updated: row.int(12)?,
         tags: tags.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, TrackingError>>()?,
-        aliases: aliases.iter().map(|row| Ok(row.text(0)?)).collect::<Result<_, TrackingError>>()?,
+        aliases: Vec::new(),
         model,
     })
 }
 
-/// Where the files of a version that a pipeline registered are, below the artifact root.
-pub(crate) fn version_root(model: &str, version: u64) -> String {
-    format!("models/{model}/{version}")
+/// Where the registry's own files are, below the artifact root.
+pub(crate) const FILES_ROOT: &str = "models";
+
+/// Forgets the files of a version that is gone, if they are the registry's own and no other version, such as a copy,
+/// has them.
+fn forget_files(tx: &mut dyn Tx, storage: &str) -> Result<(), TrackingError> {
+    let Some(root) = storage.strip_prefix("mlflow-artifacts:/") else { return Ok(()) };
+    let own = root.strip_prefix(FILES_ROOT).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1);
+    let sql = "SELECT 1 FROM versions WHERE storage_location = $1 LIMIT 1";
+    if own && tx.query_one(sql, &[storage.into()])?.is_none() {
+        let sql = "DELETE FROM files WHERE path >= $1 AND path < $2";
+        tx.execute(sql, &[format!("{root}/").into(), format!("{root}0").into()])?;
+    }
+    Ok(())
 }

@@ -1,10 +1,14 @@
 //! Where a model version may come from. A source that named the server's own files, or a place that another run owns,
 //! would let one user read what another wrote; so each is checked before it is recorded.
 
-use plinth_core::refs::ModelRef;
 use plinth_store::{Tx, Value};
 
-use crate::{TrackingError, names::cut};
+use crate::{
+    LoggedModel, TrackingError, logged_models,
+    names::cut,
+    registry::{canonical_stage, is_prompt},
+    runs,
+};
 
 /// A source that may be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,65 +29,77 @@ pub(crate) struct Claimed<'a> {
 }
 
 /// Places that clients reach by themselves, and that name no host for the server to connect to.
-const REMOTE: [&str; 14] =
-    ["s3", "s3a", "s3n", "gs", "wasb", "wasbs", "abfs", "abfss", "dbfs", "r2", "b2", "oss", "uc", "azureml"];
+const REMOTE: [&str; 10] = ["s3", "s3a", "s3n", "gs", "wasb", "wasbs", "dbfs", "oss", "uc", "azureml"];
 /// Schemes that name a host.
-const HOSTED: [&str; 8] = ["http", "https", "ftp", "sftp", "hdfs", "viewfs", "ssh", "scp"];
+const HOSTED: [&str; 12] =
+    ["http", "https", "ftp", "sftp", "hdfs", "viewfs", "ssh", "scp", "r2", "b2", "abfs", "abfss"];
 
 /// Checks a source and finds out where its files are.
 pub(crate) fn resolve(tx: &mut dyn Tx, given: &str, claimed: Claimed<'_>) -> Result<Source, TrackingError> {
+    let mut source = place(tx, given, claimed)?;
+    if let Some(model_id) = &source.model_id {
+        let made_by = logged_model(tx, model_id)?.source_run_id;
+        source.run_id = source.run_id.or(Some(made_by)).filter(|id| !id.is_empty());
+    }
+    Ok(source)
+}
+
+fn place(tx: &mut dyn Tx, given: &str, claimed: Claimed<'_>) -> Result<Source, TrackingError> {
     let run_id = claimed.run_id.filter(|id| !id.is_empty());
     let model_id = claimed.model_id.filter(|id| !id.is_empty());
-    let plain = |storage: &str| Source {
+    let owner = if model_id.is_some() { "model_id" } else { "run_id" };
+    let plain = || Source {
         uri: given.to_owned(),
-        storage: storage.to_owned(),
+        storage: given.to_owned(),
         run_id: run_id.map(str::to_owned),
         model_id: model_id.map(str::to_owned),
     };
-    let Some((scheme, rest)) = split(given) else { return Err(local(given)) };
+    let Some((scheme, rest)) = split(given) else { return Err(local(given, owner)) };
     if HOSTED.contains(&scheme.as_str()) {
-        return Err(TrackingError::Invalid(format!(
-            "'source' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than the tracking \
-             server's configured artifact storage"
-        )));
+        return Err(TrackingError::Invalid(hosted("source", &scheme)));
     }
     if scheme == "file" {
-        return Err(local(given));
+        return Err(local(given, owner));
     }
     let rest = unescaped(rest);
     must_stay(given, &rest)?;
     match scheme.as_str() {
         "mlflow-artifacts" => {
-            if rest.starts_with("//") && !rest.starts_with("///") {
-                return Err(TrackingError::Invalid(format!(
-                    "'source' cannot use the 'mlflow-artifacts' scheme with a host: '{}'",
-                    cut(given)
-                )));
+            if names_host(&rest) {
+                return Err(TrackingError::Invalid(hosted("source", &scheme)));
             }
-            let path = rest.trim_start_matches('/');
-            let (root, owner) = match (model_id, run_id) {
-                (Some(id), _) => (logged_model_root(tx, id, given)?, "model_id"),
-                (None, Some(id)) => (run_root(tx, id, given)?, "run_id"),
-                (None, None) => return Err(unowned(given, "run_id")),
+            let root = match (model_id, run_id) {
+                (Some(id), _) => {
+                    let model = logged_models::find(tx, id, false).map_err(|_| unowned(given, owner))?;
+                    logged_models::artifact_uri(&model)
+                }
+                (None, Some(id)) => {
+                    let run = runs::find(tx, id).map_err(|_| unowned(given, owner))?.1;
+                    match run.artifact_location.as_str() {
+                        "" => format!("mlflow-artifacts:/{}/{id}/artifacts", run.experiment_id),
+                        root => root.to_owned(),
+                    }
+                }
+                (None, None) => return Err(unowned(given, owner)),
             };
-            let inside = path.strip_prefix(root.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            if inside { Ok(plain(given)) } else { Err(unowned(given, owner)) }
+            let root = root.strip_prefix("mlflow-artifacts:").map(|root| root.trim_start_matches('/'));
+            let path = rest.trim_start_matches('/');
+            let below = root.filter(|root| !root.is_empty()).and_then(|root| path.strip_prefix(root));
+            let inside = below.is_some_and(|below| below.is_empty() || below.starts_with('/'));
+            if inside && !path.contains(['?', '#']) { Ok(plain()) } else { Err(unowned(given, owner)) }
         }
         "runs" => {
-            let path = rest.trim_start_matches('/');
-            let source_run = path.split('/').next().unwrap_or_default();
-            if rest.starts_with("//") || model_id.is_some() {
-                return Err(unowned(given, if model_id.is_some() { "model_id" } else { "run_id" }));
-            }
-            if run_id == Some(source_run) { Ok(plain(given)) } else { Err(unowned(given, "run_id")) }
+            let source_run = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+            let own = model_id.is_none() && run_id == Some(source_run) && !rest.contains(['?', '#']);
+            if own && !rest.starts_with("//") { Ok(plain()) } else { Err(unowned(given, owner)) }
         }
         "models" => of_model(tx, given, &rest, claimed),
-        _ if REMOTE.contains(&scheme.as_str()) => Ok(plain(given)),
+        _ if REMOTE.contains(&scheme.as_str()) && has_path(&rest) => Ok(plain()),
         _ => Err(relative(given)),
     }
 }
 
-/// `models:/m-ID`, `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `models:/NAME/STAGE` or `models:/NAME/latest`.
+/// `models:/MODEL_ID`, `models:/NAME/VERSION`, `models:/NAME@ALIAS`, `models:/NAME/STAGE` or `models:/NAME/latest`.
 fn of_model(tx: &mut dyn Tx, given: &str, rest: &str, claimed: Claimed<'_>) -> Result<Source, TrackingError> {
     if rest.starts_with("//") {
         return Err(TrackingError::Invalid(format!(
@@ -92,26 +108,20 @@ fn of_model(tx: &mut dyn Tx, given: &str, rest: &str, claimed: Claimed<'_>) -> R
         )));
     }
     let path = rest.trim_start_matches('/');
-    if path.starts_with("m-") && !path.contains('/') && !path.contains('@') {
+    if path.contains(['?', '#']) || path.is_empty() {
+        return Err(unowned(given, "model_id"));
+    }
+    if !path.contains(['/', '@']) {
         if claimed.model_id != Some(path) {
             return Err(unowned(given, "model_id"));
         }
-        let sql = "SELECT artifact_location, source_run_id, experiment_id FROM logged_models
-                   WHERE model_id = $1 AND lifecycle = 'active'";
-        let row = tx.query_one(sql, &[path.into()])?;
-        let row = row.ok_or_else(|| TrackingError::LoggedModelNotFound(cut(path)))?;
-        let location = row.text(0)?;
-        let storage = if location.is_empty() {
-            format!("mlflow-artifacts:/{}/models/{path}/artifacts", row.text(2)?)
-        } else {
-            location
-        };
-        let run_id = claimed.run_id.filter(|id| !id.is_empty()).map(str::to_owned);
-        let run_id = match run_id {
-            Some(id) => Some(id),
-            None => row.opt_text(1)?.filter(|id| !id.is_empty()),
-        };
-        return Ok(Source { uri: given.to_owned(), storage, run_id, model_id: Some(path.to_owned()) });
+        let model = logged_model(tx, path)?;
+        return Ok(Source {
+            uri: given.to_owned(),
+            storage: logged_models::artifact_uri(&model),
+            run_id: claimed.run_id.filter(|id| !id.is_empty()).map(str::to_owned),
+            model_id: Some(path.to_owned()),
+        });
     }
     let (name, version) = version_of(tx, path, given)?;
     let sql = "SELECT run_id, model_id, source, storage_location FROM versions WHERE model = $1 AND version = $2";
@@ -121,7 +131,8 @@ fn of_model(tx: &mut dyn Tx, given: &str, rest: &str, claimed: Claimed<'_>) -> R
     let differs = |claimed: Option<&str>, own: &Option<String>| {
         claimed.is_some_and(|claimed| claimed != own.as_deref().unwrap_or_default())
     };
-    if differs(claimed.run_id, &run_id) || differs(claimed.model_id, &model_id) {
+    // MLflow forgets which logged model a version is, so its clients say nothing of it when they copy one.
+    if differs(claimed.run_id, &run_id) || differs(claimed.model_id.filter(|id| !id.is_empty()), &model_id) {
         return Err(TrackingError::Invalid(format!(
             "Invalid model version source: '{}'. The run_id and model_id request parameters must match the referenced \
              model version.",
@@ -130,49 +141,77 @@ fn of_model(tx: &mut dyn Tx, given: &str, rest: &str, claimed: Claimed<'_>) -> R
     }
     let storage = Some(row.text(3)?).filter(|storage| !storage.is_empty());
     let storage = storage.map_or_else(|| row.text(2), Ok)?;
+    // A logged model that was deleted since takes nothing from a version that was made of it.
+    let model_id = match model_id {
+        Some(id) if logged_models::find(tx, &id, false).is_err() => None,
+        other => other,
+    };
     Ok(Source { uri: format!("models:/{name}/{version}"), storage, run_id, model_id })
 }
 
+fn logged_model(tx: &mut dyn Tx, model_id: &str) -> Result<LoggedModel, TrackingError> {
+    logged_models::find(tx, model_id, false)
+}
+
 fn version_of(tx: &mut dyn Tx, path: &str, given: &str) -> Result<(String, i64), TrackingError> {
-    let bad = || TrackingError::Invalid(format!("Not a proper models:/ URI: {}", cut(given)));
     let exists = |tx: &mut dyn Tx, name: &str| -> Result<(), TrackingError> {
         let found = tx.query_one("SELECT 1 FROM models WHERE name = $1", &[name.into()])?;
-        found.map(drop).ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))
+        found.ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))?;
+        if !is_prompt(tx, name)? {
+            return Ok(());
+        }
+        Err(TrackingError::Invalid(format!(
+            "Invalid model version source: '{}'. Prompt versions cannot be used as model version sources.",
+            cut(given)
+        )))
     };
-    if let Ok(ModelRef::Alias { name, alias }) = format!("models:/{path}").parse() {
-        exists(tx, &name)?;
+    if !path.contains('/') {
+        let (name, alias) = path.rsplit_once('@').unwrap_or((path, ""));
+        if name.is_empty() || alias.trim().is_empty() {
+            return Err(unowned(given, "model_id"));
+        }
+        exists(tx, name)?;
         let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
-        let row = tx.query_one(sql, &[Value::from(&name), Value::from(&alias)])?;
-        let row = row.ok_or_else(|| TrackingError::Invalid(format!("Registered model alias {alias} not found.")))?;
-        return Ok((name, row.int(0)?));
+        let row = tx.query_one(sql, &[name.into(), alias.into()])?;
+        let row =
+            row.ok_or_else(|| TrackingError::Invalid(format!("Registered model alias {} not found.", cut(alias))))?;
+        return Ok((name.to_owned(), row.int(0)?));
     }
-    let (name, which) = path.split_once('/').ok_or_else(bad)?;
-    if which.contains('/') {
-        return Err(bad());
+    let parts: Vec<&str> = path.split('/').collect();
+    let [name, which] = parts[..] else { return Err(unowned(given, "model_id")) };
+    if name.trim().is_empty() || which.trim().is_empty() {
+        return Err(unowned(given, "model_id"));
     }
     exists(tx, name)?;
     if let Ok(version) = which.parse::<i64>() {
         return Ok((name.to_owned(), version));
     }
-    let latest = which.eq_ignore_ascii_case("latest");
-    let sql = "SELECT MAX(version) FROM versions WHERE model = $1 AND ($2 = 1 OR LOWER(stage) = LOWER($3))";
-    let row = tx.query_one(sql, &[name.into(), latest.into(), which.into()])?;
-    let version = row.map(|row| row.opt_int(0)).transpose()?.flatten().ok_or_else(bad)?;
+    let newest = if which.eq_ignore_ascii_case("latest") {
+        tx.query_one("SELECT MAX(version) FROM versions WHERE model = $1", &[name.into()])?
+    } else {
+        let sql = "SELECT MAX(version) FROM versions WHERE model = $1 AND stage = $2";
+        tx.query_one(sql, &[name.into(), canonical_stage(which)?.into()])?
+    };
+    let version = newest.map(|row| row.opt_int(0)).transpose()?.flatten().ok_or_else(|| {
+        let (name, stage) = (cut(name), cut(which));
+        TrackingError::Invalid(format!("No versions of model with name '{name}' and stage '{stage}' found"))
+    })?;
     Ok((name.to_owned(), version))
 }
 
-/// `EXPERIMENT/RUN/artifacts`
-fn run_root(tx: &mut dyn Tx, run_id: &str, given: &str) -> Result<String, TrackingError> {
-    let sql = "SELECT experiment_id FROM runs WHERE run_id = $1";
-    let row = tx.query_one(sql, &[run_id.into()])?.ok_or_else(|| unowned(given, "run_id"))?;
-    Ok(format!("{}/{run_id}/artifacts", row.text(0)?))
+/// Whether what follows a scheme begins with a host.
+fn names_host(rest: &str) -> bool {
+    rest.starts_with("//") && !rest.starts_with("///")
 }
 
-/// `EXPERIMENT/models/MODEL/artifacts`
-fn logged_model_root(tx: &mut dyn Tx, model_id: &str, given: &str) -> Result<String, TrackingError> {
-    let sql = "SELECT experiment_id FROM logged_models WHERE model_id = $1";
-    let row = tx.query_one(sql, &[model_id.into()])?.ok_or_else(|| unowned(given, "model_id"))?;
-    Ok(format!("{}/models/{model_id}/artifacts", row.text(0)?))
+/// Whether there is a path behind the bucket.
+fn has_path(rest: &str) -> bool {
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => rest,
+    };
+    !path.trim_matches('/').is_empty()
 }
 
 /// A URI's scheme in lower case and what follows the colon. A single letter is a drive, not a scheme.
@@ -235,13 +274,20 @@ fn relative(given: &str) -> TrackingError {
     ))
 }
 
-fn local(given: &str) -> TrackingError {
+fn local(given: &str, owner: &str) -> TrackingError {
     TrackingError::Invalid(format!(
-        "Invalid model version source: '{}'. To use a local path as a model version source, the run_id request \
+        "Invalid model version source: '{}'. To use a local path as a model version source, the {owner} request \
          parameter has to be specified and the local path has to be contained within the artifact directory of the \
-         run specified by the run_id.",
+         run specified by the {owner}.",
         cut(given)
     ))
+}
+
+fn hosted(field: &str, scheme: &str) -> String {
+    format!(
+        "'{field}' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than the tracking \
+         server's configured artifact storage, so the server would connect to the host named in the URI."
+    )
 }
 
 fn unowned(given: &str, field: &str) -> TrackingError {
@@ -272,13 +318,10 @@ pub(crate) fn check_location(location: &str) -> Result<(), TrackingError> {
         return check_local(location, head);
     };
     if HOSTED.contains(&scheme.as_str()) {
-        return invalid(format!(
-            "'artifact_location' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than \
-             the tracking server's configured artifact storage"
-        ));
+        return invalid(hosted("artifact_location", &scheme));
     }
-    if scheme == "mlflow-artifacts" && rest.starts_with("//") && !rest.starts_with("///") {
-        return invalid(format!("'artifact_location' cannot name a host: '{}'", cut(location)));
+    if scheme == "mlflow-artifacts" && names_host(rest) {
+        return invalid(hosted("artifact_location", &scheme));
     }
     check_local(location, rest)
 }
@@ -309,6 +352,12 @@ mod tests {
         for rest in ["//bucket/x/y", "/0/run/artifacts", "//b/x?y=1", "//b/x..y", "//b/..x"] {
             assert!(must_stay("", rest).is_ok(), "{rest}");
         }
+    }
+
+    #[test]
+    fn a_bucket_alone_is_no_path() {
+        assert!(!has_path("//bucket") && !has_path("//bucket/") && !has_path("//bucket?x=/y") && !has_path("/"));
+        assert!(has_path("//bucket/x") && has_path("/x/y"));
     }
 
     #[test]

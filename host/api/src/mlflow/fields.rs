@@ -122,14 +122,14 @@ impl Fields {
         float(value).map(Some).ok_or_else(|| wrong_type(name, value))
     }
 
-    /// True or false, if it is there.
+    /// True or false, if it is there; in a query, as a word.
     pub(super) fn flag(&self, name: &str) -> Answer<Option<bool>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(Value::String(text)) => {
+            Some(Value::String(text)) if self.query && text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Value::String(text)) if self.query && text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(Value::String(text)) if self.query => {
                 Err(MlflowError::invalid(format!("Invalid boolean value: {text}, must be 'true' or 'false'.")))
             }
             Some(other) => Err(wrong_type(name, other)),
@@ -159,8 +159,17 @@ impl Fields {
             .collect()
     }
 
-    /// `[{"key": …, "value": …}, …]`
+    /// `[{"key": …, "value": …}, …]`; each has a key.
     pub(super) fn pairs(&self, name: &str) -> Answer<Vec<(String, String)>> {
+        let pairs = self.loose_pairs(name)?;
+        match pairs.iter().position(|(key, _)| key.is_empty()) {
+            Some(at) => Err(missing(&format!("{name}[{at}].key"))),
+            None => Ok(pairs),
+        }
+    }
+
+    /// The same where the domain says what a key may be.
+    pub(super) fn loose_pairs(&self, name: &str) -> Answer<Vec<(String, String)>> {
         self.list(name)?
             .iter()
             .enumerate()
@@ -170,8 +179,7 @@ impl Fields {
                     None | Some(Value::Null) => Ok(String::new()),
                     Some(other) => Err(wrong_type(&format!("{name}[{at}].{part}"), other)),
                 };
-                let (key, value) = (part("key")?, part("value")?);
-                if key.is_empty() { Err(missing(&format!("{name}[{at}].key"))) } else { Ok((key, value)) }
+                Ok((part("key")?, part("value")?))
             })
             .collect()
     }

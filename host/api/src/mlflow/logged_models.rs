@@ -37,8 +37,8 @@ fn create(call: &Call<'_>) -> Outcome {
         name: fields.text("name")?.filter(|name| !name.is_empty()).map(str::to_owned),
         model_type: fields.text_or_empty("model_type")?.to_owned(),
         source_run_id: fields.text_or_empty("source_run_id")?.to_owned(),
-        params: fields.pairs("params")?,
-        tags: fields.pairs("tags")?,
+        params: fields.loose_pairs("params")?,
+        tags: fields.loose_pairs("tags")?,
     };
     answer(&call.tracking.create_logged_model(&new)?)
 }
@@ -108,8 +108,9 @@ fn delete(call: &Call<'_>) -> Outcome {
 }
 
 fn set_tags(call: &Call<'_>) -> Outcome {
-    let tags = call.fields.pairs("tags")?;
-    answer(&call.tracking.set_logged_model_tags(call.fields.required("model_id")?, &tags)?)
+    let tags = call.fields.loose_pairs("tags")?;
+    call.tracking.set_logged_model_tags(call.fields.required("model_id")?, &tags)?;
+    Ok(Answer::empty())
 }
 
 fn delete_tag(call: &Call<'_>) -> Outcome {
@@ -119,13 +120,13 @@ fn delete_tag(call: &Call<'_>) -> Outcome {
 }
 
 fn log_params(call: &Call<'_>) -> Outcome {
-    let params = call.fields.pairs("params")?;
+    let params = call.fields.loose_pairs("params")?;
     call.tracking.log_logged_model_params(call.fields.required("model_id")?, &params)?;
     Ok(Answer::empty())
 }
 
 fn list(call: &Call<'_>) -> Outcome {
-    let model = call.tracking.logged_model(call.fields.required("model_id")?, true)?;
+    let model = call.tracking.logged_model(call.fields.required("model_id")?, false)?;
     let folder = call.fields.text_or_empty("artifact_directory_path")?;
     let files = listed(call.tracking, call.tracking.logged_model_place(&model.model_id)?, folder)?;
     Answer::of(&listing(Some(&artifact_uri(&model)), files))

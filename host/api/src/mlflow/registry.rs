@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
 fn create(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let (name, description) = (fields.required("name")?, fields.text_or_empty("description")?);
-    let model = call.tracking.create_model(name, description, &fields.pairs("tags")?, call.who())?;
+    let model = call.tracking.create_model(name, description, &fields.loose_pairs("tags")?, call.who())?;
     model_answer(&model)
 }
 
@@ -124,12 +124,13 @@ fn delete(call: &Call<'_>) -> Outcome {
 fn set_tag(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let (name, key) = (fields.required("name")?, fields.required("key")?);
-    call.tracking.set_model_tag(name, key, fields.text_or_empty("value")?)?;
+    call.tracking.set_model_tag(name, key, fields.text_or_empty("value")?, call.who())?;
     Ok(Answer::empty())
 }
 
 fn delete_tag(call: &Call<'_>) -> Outcome {
-    call.tracking.delete_model_tag(call.fields.required("name")?, call.fields.required("key")?)?;
+    let (name, key) = (call.fields.required("name")?, call.fields.required("key")?);
+    call.tracking.delete_model_tag(name, key, call.who())?;
     Ok(Answer::empty())
 }
 
@@ -173,7 +174,7 @@ fn create_version(call: &Call<'_>) -> Outcome {
         model_id: fields.text("model_id")?.map(str::to_owned),
         run_link: fields.text_or_empty("run_link")?.to_owned(),
         description: fields.text_or_empty("description")?.to_owned(),
-        tags: fields.pairs("tags")?,
+        tags: fields.loose_pairs("tags")?,
     };
     // Registering something is a way to read it.
     if let Some(run_id) = new.run_id.as_deref().filter(|id| !id.is_empty()) {
@@ -182,7 +183,7 @@ fn create_version(call: &Call<'_>) -> Outcome {
     if let Some(model_id) = new.model_id.as_deref().filter(|id| !id.is_empty()) {
         call.must(Need::Read(Thing::LoggedModel), "model_id", model_id)?;
     }
-    if let Some(other) = new.source.strip_prefix("models:/").filter(|other| !other.starts_with("m-")) {
+    if let Some(other) = new.source.strip_prefix("models:/").filter(|other| other.contains(['/', '@'])) {
         let other = other.trim_start_matches('/').split(['/', '@']).next().unwrap_or_default();
         call.must(Need::Read(Thing::Model), "name", other)?;
     }
@@ -240,7 +241,7 @@ fn named_version(fields: &Fields) -> Result<(&str, u64), MlflowError> {
 /// A version's number; one that no version can have is the number 0.
 fn version(fields: &Fields) -> Result<u64, MlflowError> {
     let text = fields.required("version")?;
-    let number = text.parse::<i64>();
+    let number = text.trim().parse::<i64>();
     let number =
         number.map_err(|_| MlflowError::invalid(format!("Parameter 'version' must be an integer, got '{text}'.")))?;
     Ok(u64::try_from(number).unwrap_or(0))
@@ -299,7 +300,6 @@ pub(super) struct VersionWire<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     user_id: &'a str,
     current_stage: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
     source: &'a str,
     run_id: &'a str,

@@ -29,6 +29,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/runs/log-batch", Need::Edit(Thing::Run), log_batch),
     Route::post("/mlflow/runs/log-inputs", Need::Edit(Thing::Run), log_inputs),
     Route::post("/mlflow/runs/outputs", Need::Edit(Thing::Run), log_outputs),
+    Route::post("/mlflow/runs/log-model", Need::Edit(Thing::Run), log_model),
 ];
 
 fn create(call: &Call<'_>) -> Outcome {
@@ -177,6 +178,31 @@ fn log_inputs(call: &Call<'_>) -> Outcome {
 fn log_outputs(call: &Call<'_>) -> Outcome {
     let models = links(&call.fields, Direction::Output)?;
     call.tracking.log_inputs(call.fields.run_id()?, &[], &models)?;
+    Ok(Answer::empty())
+}
+
+/// MLflow 2's way to say that there is a model among the artifacts.
+fn log_model(call: &Call<'_>) -> Outcome {
+    let (run_id, text) = (call.fields.run_id()?, call.fields.required("model_json")?);
+    let Ok(Value::Object(mut model)) = serde_json::from_str(text) else {
+        let text: String = text.chars().take(1_000).collect();
+        return Err(MlflowError::invalid(format!("Malformed model info. \n {text} \n is not a valid JSON.")));
+    };
+    let needed = ["artifact_path", "flavors", "utc_time_created", "run_id"];
+    let lacking: Vec<String> =
+        needed.iter().filter(|name| !model.contains_key(**name)).map(|name| format!("'{name}'")).collect();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        return Err(MlflowError::invalid(format!("Model json is missing mandatory fields: {{{lacking}}}")));
+    }
+    model.retain(|name, _| needed.contains(&name.as_str()) || name == "model_uuid");
+    // A flavor's own configuration may be long, and says nothing about where the model is.
+    for flavor in model.get_mut("flavors").and_then(Value::as_object_mut).into_iter().flat_map(|all| all.values_mut()) {
+        if let Some(flavor) = flavor.as_object_mut() {
+            flavor.remove("config");
+        }
+    }
+    call.tracking.note_model(run_id, Value::Object(model))?;
     Ok(Answer::empty())
 }
 

@@ -41,9 +41,13 @@ CREATE TABLE versions2 (
     model_id TEXT,
     PRIMARY KEY (model, version)
 );
-INSERT INTO versions2 (model, version, run_id, spec, created_us, updated_us)
-    SELECT model, version, run_id, spec, created_us, created_us FROM versions;
+INSERT INTO versions2 (model, version, run_id, spec, created_us, updated_us, source, storage_location)
+    SELECT model, version, run_id, spec, created_us, created_us, 'mlflow-artifacts:/models/' || model || '/' || version,
+        'mlflow-artifacts:/models/' || model || '/' || version
+    FROM versions;
 CREATE INDEX versions_by_run ON versions2 (run_id);
+-- What shares its files, such as a copy.
+CREATE INDEX versions_by_storage ON versions2 (storage_location);
 
 CREATE TABLE version_tags (
     model TEXT NOT NULL,
@@ -67,6 +71,10 @@ CREATE TABLE version_files2 (
 INSERT INTO version_files2 (model, version, role, path, blob, bytes)
     SELECT model, version, role, path, blob, bytes FROM version_files;
 CREATE INDEX version_files_by_blob ON version_files2 (blob);
+-- The same files where MLflow's clients look for them.
+INSERT INTO files (path, blob, bytes, updated_us)
+    SELECT 'models/' || f.model || '/' || f.version || '/' || f.path, f.blob, f.bytes, v.created_us
+    FROM version_files f JOIN versions v ON v.model = f.model AND v.version = f.version;
 
 CREATE TABLE aliases2 (
     model TEXT NOT NULL REFERENCES models2 (name) ON UPDATE CASCADE ON DELETE CASCADE,

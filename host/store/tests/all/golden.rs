@@ -140,7 +140,7 @@ fn reads() -> Vec<(&'static str, Vec<Value>)> {
         ("SELECT value FROM latest_metrics WHERE key = 'worst'", vec![Value::Real(f64::INFINITY)]),
         ("SELECT key, value FROM run_tags", vec![text("läuft"), text("ja, 100 %")]),
         (
-            "SELECT path, blob, bytes FROM files",
+            "SELECT path, blob, bytes FROM files WHERE path LIKE '1/%'",
             vec![Value::from(format!("1/{RUN}/artifacts/report.html")), blob.clone(), int(26)],
         ),
         (
@@ -150,6 +150,10 @@ fn reads() -> Vec<(&'static str, Vec<Value>)> {
         ("SELECT name, description FROM models", vec![text("churn"), text("who leaves")]),
         ("SELECT version, run_id, spec FROM versions", vec![int(1), text(RUN), text("{\"label\":\"churn\"}")]),
         ("SELECT role, path, blob FROM version_files", vec![text("model"), text("model.onnx"), blob.clone()]),
+        (
+            "SELECT path, blob FROM files WHERE path LIKE 'models/%'",
+            vec![text("models/churn/1/model.onnx"), blob.clone()],
+        ),
         ("SELECT alias, version FROM aliases", vec![text("champion"), int(1)]),
         ("SELECT alias, principal, reason FROM approvals", vec![text("champion"), text("ann"), text("better")]),
         ("SELECT stage, outcome FROM stage_runs", vec![text("train"), text("{\"summary\":\"100 trees\"}")]),
@@ -212,6 +216,10 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
         (
             "INSERT INTO version_files (model, version, role, path, blob, bytes)
              VALUES ('churn', 1, 'model', 'model.onnx', $1, 26)",
+            vec![blob()],
+        ),
+        (
+            "INSERT INTO files (path, blob, bytes, updated_us) VALUES ('models/churn/1/model.onnx', $1, 26, 31)",
             vec![blob()],
         ),
         ("INSERT INTO aliases (model, alias, version, updated_us) VALUES ('churn', 'champion', 1, 32)", vec![]),

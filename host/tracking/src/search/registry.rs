@@ -9,7 +9,7 @@ use super::{
 use crate::{
     RegisteredModel, Tracking, TrackingError, VersionRecord,
     names::check_length,
-    registry::{PROMPT_TAG, VERSION_COLUMNS, read_model, record},
+    registry::{PROMPT_TAG, VERSION_COLUMNS, read_model, tagged},
 };
 
 /// What is looked for, among registered models or among versions.
@@ -102,7 +102,7 @@ impl Tracking {
                 "SELECT {VERSION_COLUMNS} FROM versions v WHERE {condition} ORDER BY {order} LIMIT {most} OFFSET {skip}"
             );
             let page = Page::cut(tx.query(&sql, &query.parameters)?, search.skip, search.most);
-            let items = page.items.iter().map(|row| record(tx, row));
+            let items = page.items.iter().map(|row| tagged(tx, row));
             Ok(Page { items: items.collect::<Result<_, TrackingError>>()?, next: page.next })
         })
     }
