@@ -86,7 +86,7 @@ impl Components {
         source: &Path,
     ) -> Result<(Arc<dyn Loader>, String), StageFailure> {
         let found = plugin.find(&self.settings)?;
-        let loaded = self.load(&found, Some("objects"))?;
+        let loaded = self.load(&found, ExtensionPoint::Loader, Some("objects"))?;
         let read = self.settings.config.plugins.get(&found.name).into_iter().flat_map(|plugin| &plugin.read);
         let granted = read.map(|folder| self.settings.project.join(folder)).chain([source.to_owned()]);
         let loader = loaded.loader(Arc::new(FileObjects::new(granted)))?;
@@ -97,7 +97,7 @@ impl Components {
     /// A gate, which gets the tables of each call.
     pub(crate) fn gate(&self, plugin: &PluginRef, item: Option<&str>) -> Result<(Arc<dyn Gate>, String), StageFailure> {
         let found = plugin.find(&self.settings)?;
-        let gate = self.load(&found, Some("tables"))?.gate()?;
+        let gate = self.load(&found, ExtensionPoint::Gate, Some("tables"))?.gate()?;
         let item = pick(&found.name, gate.items(), item)?;
         Ok((gate, item))
     }
@@ -109,7 +109,7 @@ impl Components {
         item: Option<&str>,
     ) -> Result<(Arc<dyn Transform>, String, Identity), StageFailure> {
         let found = plugin.find(&self.settings)?;
-        let loaded = self.load(&found, None)?;
+        let loaded = self.load(&found, ExtensionPoint::Transform, None)?;
         let transform = loaded.transform()?;
         let item = pick(&found.name, transform.items(), item)?;
         let version = loaded.manifest().version.clone();
@@ -125,7 +125,7 @@ impl Components {
         what: Use,
     ) -> Result<Arc<dyn Transform>, StageFailure> {
         let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected) };
-        let loaded = self.load(&found, None)?;
+        let loaded = self.load(&found, ExtensionPoint::Transform, None)?;
         Ok(match what {
             Use::Batch => loaded.transform()?,
             Use::Online => loaded.online_transform()?,
@@ -135,7 +135,7 @@ impl Components {
     /// A plugin's drift tests.
     pub(crate) fn drift_tests(&self, plugin: &PluginRef) -> Result<Arc<dyn DriftTest>, StageFailure> {
         let found = plugin.find(&self.settings)?;
-        Ok(self.load(&found, None)?.drift_test()?)
+        Ok(self.load(&found, ExtensionPoint::DriftTest, None)?.drift_test()?)
     }
 
     /// What a component offers, asks for and is granted.
@@ -167,7 +167,7 @@ impl Components {
     }
 
     /// Reads a component with what the operator allows it, and what the kind of its stage allows.
-    fn load(&self, found: &Found, by_stage: Option<&str>) -> Result<Plugin, StageFailure> {
+    fn load(&self, found: &Found, wanted: ExtensionPoint, by_stage: Option<&str>) -> Result<Plugin, StageFailure> {
         let mut allowed: Vec<String> =
             self.settings.config.plugins.get(&found.name).map(|plugin| plugin.grant.clone()).unwrap_or_default();
         allowed.extend(by_stage.map(str::to_owned));
@@ -178,7 +178,7 @@ impl Components {
         let plugin = match known {
             Some(plugin) => plugin,
             None => {
-                let plugin = self.read(found, &Grants::of(allowed))?;
+                let plugin = self.read(found, &Grants::of(allowed), wanted)?;
                 self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plugin.clone());
                 plugin
             }
@@ -190,11 +190,16 @@ impl Components {
 
 impl Components {
     /// Reads a component under the name that the user knows it by, which for a path is the path.
-    fn read(&self, found: &Found, grants: &Grants) -> Result<Plugin, plinth_plugin::PluginError> {
+    fn read(
+        &self,
+        found: &Found,
+        grants: &Grants,
+        wanted: ExtensionPoint,
+    ) -> Result<Plugin, plinth_plugin::PluginError> {
         let small = std::fs::metadata(&found.path)
             .is_ok_and(|meta| meta.len() <= self.settings.config.limits.plugin.component_bytes_max);
         match small.then(|| std::fs::read(&found.path)) {
-            Some(Ok(bytes)) => self.host.load(&found.name, bytes, grants),
+            Some(Ok(bytes)) => self.host.load_for(&found.name, bytes, grants, Some(wanted)),
             // It tells what is wrong with the file.
             _ => self.host.load_file(&found.path, grants),
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use plinth_core::{Code, Coded, Limits, closest, codes};
+use plinth_plugin::Grants;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -183,6 +184,16 @@ impl Settings {
             let place = origins.get("log-format").cloned().unwrap_or_default();
             let message = format!("`{}` is not a log format", config.log_format);
             return Err(ConfigError::Invalid { place, message, hint: Some("write text or json".into()) });
+        }
+        for (plugin, PluginConfig { grant, .. }) in &config.plugins {
+            let known = Grants::known();
+            if let Some(unknown) = grant.iter().find(|name| !known.contains(&name.as_str())) {
+                let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+                let message = format!("plugins.{plugin}.grant: there is no capability `{unknown}`");
+                let hint = closest(unknown, known.iter().copied())
+                    .map_or_else(|| format!("known: {}", known.join(", ")), |known| format!("did you mean `{known}`?"));
+                return Err(ConfigError::Invalid { place: file, message, hint: Some(hint) });
+            }
         }
         Ok(Self { config, project, origins, values })
     }
@@ -359,6 +370,15 @@ mod tests {
         let text = told(&error);
         assert!(text.contains("plinth.toml:3:1: unknown field `prot`"), "{text}");
         assert!(text.ends_with("did you mean `port`?"), "{text}");
+    }
+
+    #[test]
+    fn a_grant_that_no_host_knows_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("plinth.toml"), "[plugins.x]\ngrant = [\"object\"]\n").unwrap();
+        let text = told(&Settings::load(&global(), dir.path(), |_| None).unwrap_err());
+        assert!(text.contains("plinth.toml: plugins.x.grant: there is no capability `object`"), "{text}");
+        assert!(text.ends_with("did you mean `objects`?"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
+use plinth_core::codes;
 
 use crate::{
     args::{Cli, Command, ConfigCommand, MonitorCommand},
@@ -47,7 +48,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors; clap knows which stream each belongs on.
             let code = if error.use_stderr() { 2 } else { 0 };
-            let _ = error.print();
+            if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+                Output { json: true, color: false, live: false }.error(&usage(&error));
+            } else {
+                let _ = error.print();
+            }
             return ExitCode::from(code);
         }
     };
@@ -59,6 +64,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.class().exit_code())
         }
     }
+}
+
+/// What clap says about a command line, for those who read JSON.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let said: Vec<&str> = text.split("\n\n").next().unwrap_or_default().lines().map(str::trim).collect();
+    let message = said.join(" ");
+    Failure::new(codes::USAGE, message.strip_prefix("error: ").unwrap_or(&message)).hint("see --help")
 }
 
 fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {

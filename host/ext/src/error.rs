@@ -67,11 +67,12 @@ impl ExtError {
 impl Coded for ExtError {
     fn code(&self) -> Code {
         match self {
-            // Loaders tell the common troubles of data by well-known codes, so that scripts need not know which
-            // loader read the file.
+            // Plugins tell the common troubles of data by well-known codes, so that scripts need not know which
+            // plugin met them.
             Self::Problem { problem, .. } => match problem.code.as_str() {
                 "empty-file" | "empty-input" => codes::EMPTY_INPUT,
                 "bad-value" => codes::BAD_VALUE,
+                "infinite-value" => codes::NOT_FINITE,
                 "unknown-column" => codes::UNKNOWN_COLUMN,
                 "ragged-row" | "duplicate-column" | "invalid-utf8" | "unterminated-quote" | "bad-table" => {
                     codes::BAD_TABLE

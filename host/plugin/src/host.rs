@@ -77,11 +77,29 @@ impl Host {
     /// # Errors
     /// [`PluginError`]: too large, no component, denied, or an import that no host offers.
     pub fn load(&self, name: &str, bytes: Vec<u8>, grants: &Grants) -> Result<Plugin, PluginError> {
+        self.load_for(name, bytes, grants, None)
+    }
+
+    /// The same for one extension point. A component that lacks it is said to lack it, whatever else it wants:
+    /// granting it more would not help.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load), and [`PluginError::WrongWorld`].
+    pub fn load_for(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        grants: &Grants,
+        wanted: Option<ExtensionPoint>,
+    ) -> Result<Plugin, PluginError> {
         let max = self.0.limits.component_bytes_max;
         if bytes.len() as u64 > max {
             return Err(PluginError::TooLarge { plugin: name.to_owned(), bytes: bytes.len() as u64, max });
         }
         let anatomy = Anatomy::read(name, &bytes)?;
+        if let Some(point) = wanted.filter(|point| !anatomy.points.contains(point)) {
+            return Err(anatomy.wrong_world(point));
+        }
         grants.check(&anatomy)?;
         Ok(Plugin(Arc::new(PluginInner {
             host: self.0.clone(),

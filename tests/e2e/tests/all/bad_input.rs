@@ -24,6 +24,8 @@ fn set(mut lines: Vec<String>, row: usize, column: usize, value: &str) -> Vec<St
 
 const LABEL: usize = 22;
 const DAY_MINUTES: usize = 9;
+/// Its type is inferred.
+const EVE_MINUTES: usize = 12;
 
 #[test]
 fn a_missing_file_is_named() {
@@ -59,6 +61,27 @@ fn a_wrong_type_is_named_by_line_column_and_value() {
         "bad-value",
         &["4322", "total_day_minutes", "lots"],
     );
+}
+
+#[test]
+fn a_wrong_value_in_a_column_of_inferred_numbers_is_told() {
+    let done = with_data(|lines| set(lines, 4321, EVE_MINUTES, "lots"));
+    assert!(done.stderr.contains("`total_eve_minutes` is read as text"), "{}", done.stderr);
+    assert!(done.stderr.contains("`lots`") && done.stderr.contains("types: {"), "{}", done.stderr);
+}
+
+#[test]
+fn an_infinite_value_is_told_by_its_column() {
+    with_data(|lines| set(lines, 4000, EVE_MINUTES, "inf")).fails(5, "not-finite", &["total_eve_minutes", "inf"]);
+}
+
+#[test]
+fn a_wrong_command_line_is_json_where_json_was_asked_for() {
+    let done = Project::empty().run(&["monitor", "check", "churn", "--json"]);
+    assert_eq!(done.code, Some(2));
+    let error: serde_json::Value = serde_json::from_str(done.stderr.trim()).expect("one JSON object");
+    assert_eq!(error["error"]["code"], "usage");
+    assert!(error["error"]["message"].as_str().is_some_and(|text| text.contains("--current")), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Components that are not what they should be.
 
-use plinth_e2e::{Project, plugins};
+use plinth_e2e::{Project, plugins, root};
 
 /// The churn example, loading through another component.
 fn with_loader(bytes: &[u8]) -> Project {
@@ -21,6 +21,10 @@ fn a_file_that_is_no_component_is_refused() {
 fn a_component_of_another_world_is_refused() {
     let bytes = std::fs::read(plugins().join("tabular.wasm")).expect("built");
     with_loader(&bytes).run(&["run"]).fails(9, "plugin-wrong-world", &["loader", "transform"]);
+    // It wants objects, too; granting them would not make a transform of it.
+    let project = Project::churn();
+    project.edit("plinth.yaml", "plugin: tabular", "plugin: load-csv");
+    project.run(&["run"]).fails(9, "plugin-wrong-world", &["load-csv", "transform", "loader"]);
 }
 
 #[test]
@@ -28,6 +32,19 @@ fn a_missing_plugin_gets_a_suggestion() {
     let project = Project::churn();
     project.edit("plinth.yaml", "plugin: load-csv", "plugin: load-cvs");
     project.run(&["run"]).fails(6, "plugin-not-found", &["load-cvs", "load-csv"]);
+}
+
+#[test]
+fn the_plugin_of_the_readme_runs_in_the_stage_of_the_readme() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let stage = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of YAML");
+    let project = Project::churn();
+    let pipeline = std::fs::read_to_string(project.path("plinth.yaml")).expect("the example");
+    let (before, rest) = pipeline.split_once("  features:\n").expect("a stage of features");
+    let (_, after) = rest.split_once("\n\n").expect("a stage behind it");
+    project.write("plinth.yaml", format!("{before}{stage}\n{after}"));
+    // Without the columns of text the model is worse than the gate allows, which the README says.
+    project.run(&["run"]).fails(3, "gate-failed", &["f1"]);
 }
 
 /// A pipeline whose only transform is an evil one.
@@ -66,9 +83,9 @@ fn evil_guests_end_with_their_own_code_and_nothing_else() {
 #[test]
 fn a_capability_that_was_not_granted_is_denied_with_the_line_that_would_allow_it() {
     let project = Project::churn();
-    // A transform has no business with files, so a component that wants them is not even started.
-    project.edit("plinth.yaml", "plugin: tabular\n    item: chain", "plugin: load-csv");
-    project.run(&["run"]).fails(8, "plugin-denied", &["load-csv", "objects", "[plugins.\"load-csv\"]", "grant ="]);
+    // A transform has no business with files, so one that wants them is not even started.
+    project.edit("plinth.yaml", "plugin: tabular\n    item: chain", "plugin: evil\n    item: good");
+    project.run(&["run"]).fails(8, "plugin-denied", &["evil", "objects", "[plugins.\"evil\"]", "grant ="]);
 }
 
 #[test]
