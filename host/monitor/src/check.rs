@@ -161,7 +161,9 @@ fn column(reference: &Batch, current: &Batch, suite: &Suite, config: &Config) ->
             }
         });
     }
-    let nulls_rose = rise > config.null_share_rise_max;
+    // A null among a handful of rows is a large share of them and says nothing.
+    let rows = reference.num_rows().min(current.num_rows()) as u64;
+    let nulls_rose = rise > config.null_share_rise_max && rows >= config.rows_min;
     let verdict = Verdict::Inconclusive;
     Ok(ColumnReport { name: field.name, class, verdict, p_adjusted: None, tests, summary, nulls_rose, notes })
 }
@@ -363,6 +365,8 @@ mod tests {
         let lost = check(&table(&[("a", 0.0)], 70), &current, &Means::suite(), &config("means")).unwrap();
         assert_eq!(lost.verdict, Verdict::Drift);
         assert!(lost.columns[0].notes[0].contains("nulls rose"), "{:?}", lost.columns[0].notes);
+        let few = check(&table(&[("a", 0.0)], 70), &current.slice(0, 8), &Means::suite(), &config("means")).unwrap();
+        assert_eq!(few.verdict, Verdict::Inconclusive);
     }
 
     #[test]
