@@ -168,7 +168,7 @@ pub(crate) struct UpArgs {
     /// A name that clients may call the server by, beside those of this machine; * for any
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<String>,
-    /// A site whose pages may call the server, such as https://example.org; * for any
+    /// A site whose pages may call the server, such as `https://example.org`; * for any
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
 }

@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod aliases;
 mod assessments;
 mod error;
 mod evaluation;
@@ -31,6 +32,7 @@ mod search;
 mod sources;
 mod spans;
 mod traces;
+mod trail;
 mod uploads;
 mod watch;
 
@@ -50,7 +52,7 @@ pub use json::{ascii as ascii_json, spaced as spaced_json};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
-pub use registry::{ANONYMOUS, NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
+pub use registry::{NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
 pub use retention::Retired;
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
 pub use search::{
@@ -59,6 +61,7 @@ pub use search::{
 };
 pub use spans::{Span, SpansTold};
 pub use traces::{TRACE_STATES, TraceInfo};
+pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
 

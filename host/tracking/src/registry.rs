@@ -2,7 +2,7 @@
 //! stages. What a version *is*, for those who run it, stands in `models.rs`; the rows are the same.
 
 use plinth_core::Micros;
-use plinth_store::{AuditEntry, Row, Tx, Value, append_audit, emit};
+use plinth_store::{Row, Tx, Value};
 use serde_json::json;
 
 use crate::{
@@ -269,7 +269,7 @@ impl Tracking {
                     source.run_id.clone().filter(|id| !id.is_empty()).into(),
                     Value::Int(now),
                     Value::from(&new.description),
-                    if who == ANONYMOUS { "".into() } else { who.into() },
+                    if who == crate::ANONYMOUS { "".into() } else { who.into() },
                     Value::from(&source.uri),
                     Value::from(&source.storage),
                     Value::from(&new.run_link),
@@ -452,65 +452,7 @@ impl Tracking {
         })
     }
 
-    /// Removes an alias; one that is not there is gone already.
-    ///
-    /// # Errors
-    /// [`TrackingError::RegisteredModelNotFound`].
-    pub fn delete_alias(&self, name: &str, alias: &str, who: &str) -> Result<(), TrackingError> {
-        check_model_name(name, "name")?;
-        check_alias(alias, self.limits.alias_chars_max)?;
-        self.change_model(name, |tx, now| {
-            tx.execute("DELETE FROM aliases WHERE model = $1 AND alias = $2", &[name.into(), alias.into()])?;
-            let kind = if is_prompt(tx, name)? { "prompt_alias.deleted" } else { "model_version_alias.deleted" };
-            let payload = json!({"name": name, "alias": alias});
-            self.tell(tx, now, who, kind, &format!("models:/{name}@{alias}"), &payload)
-        })
-    }
-
-    /// The version that an alias points at; `latest` is the newest of all.
-    ///
-    /// # Errors
-    /// [`TrackingError::RegisteredModelNotFound`], [`TrackingError::Invalid`] if there is no such alias,
-    /// [`TrackingError::Missing`] if there is no version at all.
-    pub fn version_by_alias(&self, name: &str, alias: &str) -> Result<VersionRecord, TrackingError> {
-        check_model_name(name, "name")?;
-        check_alias(alias, self.limits.alias_chars_max)?;
-        self.store.catalog().read(|tx| {
-            must_exist(tx, name)?;
-            let newest = alias.eq_ignore_ascii_case("latest");
-            let row = if newest {
-                tx.query_one("SELECT MAX(version) FROM versions WHERE model = $1", &[name.into()])?
-            } else {
-                let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
-                tx.query_one(sql, &[name.into(), alias.into()])?
-            };
-            match row.map(|row| row.opt_int(0)).transpose()?.flatten() {
-                Some(version) => read_record(tx, name, version as u64),
-                None if newest => {
-                    Err(TrackingError::Missing(format!("Latest version not found for model {}.", cut(name))))
-                }
-                None => Err(TrackingError::Invalid(format!("Registered model alias {} not found.", cut(alias)))),
-            }
-        })
-    }
-
-    /// Checks an alias that is to be set: some words mean something already.
-    ///
-    /// # Errors
-    /// [`TrackingError::Invalid`], [`TrackingError::TooLong`].
-    pub fn check_new_alias(&self, alias: &str) -> Result<(), TrackingError> {
-        check_alias(alias, self.limits.alias_chars_max)?;
-        if alias.eq_ignore_ascii_case("latest") {
-            return Err(TrackingError::Invalid("'latest' alias name (case insensitive) is reserved.".into()));
-        }
-        let number = alias.strip_prefix(['v', 'V']).unwrap_or_default();
-        if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(TrackingError::Invalid(format!("Version alias name '{alias}' is reserved.")));
-        }
-        Ok(())
-    }
-
-    fn change_model<T>(
+    pub(crate) fn change_model<T>(
         &self,
         name: &str,
         change: impl FnOnce(&mut dyn Tx, Micros) -> Result<T, TrackingError>,
@@ -551,43 +493,7 @@ impl Tracking {
         }
         self.check_registry_tag(key, value)
     }
-
-    /// An event, and an audit record of the same.
-    pub(crate) fn tell(
-        &self,
-        tx: &mut dyn Tx,
-        now: Micros,
-        who: &str,
-        kind: &str,
-        subject: &str,
-        payload: &serde_json::Value,
-    ) -> Result<(), TrackingError> {
-        emit(tx, now, kind, &payload.to_string())?;
-        self.audit(tx, now, who, kind, subject, payload)
-    }
-
-    pub(crate) fn audit(
-        &self,
-        tx: &mut dyn Tx,
-        now: Micros,
-        who: &str,
-        action: &str,
-        subject: &str,
-        detail: &serde_json::Value,
-    ) -> Result<(), TrackingError> {
-        let entry = AuditEntry {
-            time: now,
-            principal: who.to_owned(),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            detail: detail.to_string(),
-        };
-        Ok(append_audit(tx, &entry)?)
-    }
 }
-
-/// Who changes something where nobody has to say who they are.
-pub const ANONYMOUS: &str = "anonymous";
 
 /// Notes that a model, or what belongs to it, changed. Tags and aliases are no change to MLflow.
 fn touch(tx: &mut dyn Tx, name: &str, now: Micros) -> Result<(), TrackingError> {
@@ -615,7 +521,7 @@ pub(crate) fn next_version(tx: &mut dyn Tx, name: &str) -> Result<u64, TrackingE
     Ok(row.int(0)? as u64)
 }
 
-fn must_exist(tx: &mut dyn Tx, name: &str) -> Result<(), TrackingError> {
+pub(crate) fn must_exist(tx: &mut dyn Tx, name: &str) -> Result<(), TrackingError> {
     let found = tx.query_one("SELECT 1 FROM models WHERE name = $1", &[name.into()])?;
     found.map(drop).ok_or_else(|| TrackingError::RegisteredModelNotFound(cut(name)))
 }
@@ -655,7 +561,7 @@ pub(crate) fn canonical_stage(stage: &str) -> Result<&'static str, TrackingError
     })
 }
 
-fn check_model_name(name: &str, field: &str) -> Result<(), TrackingError> {
+pub(crate) fn check_model_name(name: &str, field: &str) -> Result<(), TrackingError> {
     if name.trim().is_empty() {
         return Err(TrackingError::Invalid(format!("Missing value for required parameter '{field}'.")));
     }
@@ -666,19 +572,6 @@ fn check_model_name(name: &str, field: &str) -> Result<(), TrackingError> {
     resolved_name(name, || "name".into())?;
     // The column of MLflow's databases is that wide; a name is in every key of the registry.
     check_length(name, 256, || "name".into())
-}
-
-fn check_alias(alias: &str, limit: u32) -> Result<(), TrackingError> {
-    if alias.is_empty() {
-        return Err(TrackingError::Invalid("Registered model alias name cannot be empty.".into()));
-    }
-    if !alias.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
-        return Err(TrackingError::Invalid(format!(
-            "Invalid alias name: '{}'. Names may only contain alphanumerics, underscores (_), and dashes (-).",
-            cut(alias)
-        )));
-    }
-    check_length(alias, limit, || "Registered model alias name".into())
 }
 
 pub(crate) fn read_model(tx: &mut dyn Tx, name: &str) -> Result<RegisteredModel, TrackingError> {
@@ -708,7 +601,7 @@ pub(crate) fn read_model(tx: &mut dyn Tx, name: &str) -> Result<RegisteredModel,
     })
 }
 
-fn read_record(tx: &mut dyn Tx, name: &str, version: u64) -> Result<VersionRecord, TrackingError> {
+pub(crate) fn read_record(tx: &mut dyn Tx, name: &str, version: u64) -> Result<VersionRecord, TrackingError> {
     let sql = format!("SELECT {VERSION_COLUMNS} FROM versions v WHERE v.model = $1 AND v.version = $2");
     let row = tx.query_one(&sql, &[name.into(), version.into()])?.ok_or_else(|| not_found(name, version))?;
     let mut record = tagged(tx, &row)?;
