@@ -31,6 +31,19 @@ pub struct DatasetInput {
 /// The tag of a data set's use that says what for: `training`, `eval`.
 pub const CONTEXT_TAG: &str = "mlflow.data.context";
 
+/// A data set and what it was read for, somewhere in an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DatasetSummary {
+    /// The experiment.
+    pub experiment_id: String,
+    /// Such as `events`.
+    pub name: String,
+    /// Identity of its content.
+    pub digest: String,
+    /// What for, such as `training`; empty if nobody said.
+    pub context: String,
+}
+
 /// A logged model that a run read or made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelLink {
@@ -95,6 +108,37 @@ impl Tracking {
             }
             Ok(())
         })
+    }
+
+    /// The data sets that active runs of some experiments read, each context by itself; at most `most`.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`].
+    pub fn dataset_summaries(
+        &self,
+        experiment_ids: &[String],
+        most: u32,
+    ) -> Result<Vec<DatasetSummary>, TrackingError> {
+        if experiment_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut parameters: Vec<Value> = experiment_ids.iter().map(Value::from).collect();
+        parameters.push(most.into());
+        let sql = format!(
+            "SELECT DISTINCT d.experiment_id, d.name, d.digest, u.context
+             FROM datasets d JOIN run_datasets u ON u.dataset_id = d.dataset_id JOIN runs r ON r.rid = u.rid
+             WHERE d.experiment_id IN {} AND r.lifecycle = 'active'
+             ORDER BY d.experiment_id, d.name, d.digest, u.context LIMIT ${}",
+            among(experiment_ids.len()),
+            parameters.len()
+        );
+        let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(&sql, &parameters)?))?;
+        rows.iter()
+            .map(|row| {
+                let (experiment_id, name) = (row.text(0)?, row.text(1)?);
+                Ok(DatasetSummary { experiment_id, name, digest: row.text(2)?, context: row.text(3)? })
+            })
+            .collect()
     }
 
     fn dataset_id(

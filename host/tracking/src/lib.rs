@@ -47,7 +47,7 @@ pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
 pub use files::{Entry, Place, StoredFile};
-pub use inputs::{CONTEXT_TAG, DatasetInput, Direction, ModelLink};
+pub use inputs::{CONTEXT_TAG, DatasetInput, DatasetSummary, Direction, ModelLink};
 pub use json::{ascii as ascii_json, spaced as spaced_json};
 pub use log::{Batch, ChangedParam, History, MeasuredModel, Metric};
 pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};

@@ -13,6 +13,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/mlflow/experiments/get-by-name", Need::Read(Thing::ExperimentName), get_by_name),
     Route::get("/mlflow/experiments/search", Need::Narrow, search),
     Route::post("/mlflow/experiments/search", Need::Narrow, search),
+    Route::post("/mlflow/experiments/search-datasets", Need::Narrow, search_datasets),
     Route::post("/mlflow/experiments/delete", Need::Edit(Thing::Experiment), delete),
     Route::post("/mlflow/experiments/restore", Need::Edit(Thing::Experiment), restore),
     Route::post("/mlflow/experiments/update", Need::Edit(Thing::Experiment), update),
@@ -56,6 +57,27 @@ fn search(call: &Call<'_>) -> Outcome {
     })?;
     let experiments: Vec<_> = found.items.iter().map(ExperimentWire::of).collect();
     page::answer("experiments", &experiments, found.next)
+}
+
+/// Experiments that one request may ask for the data sets of.
+const DATASET_EXPERIMENTS_MAX: usize = 20;
+/// Data sets of one answer.
+const DATASETS_MAX: u32 = 1_000;
+
+fn search_datasets(call: &Call<'_>) -> Outcome {
+    let ids = call.fields.texts("experiment_ids")?;
+    if ids.is_empty() {
+        return Err(MlflowError::invalid("SearchDatasets request must specify at least one experiment_id."));
+    }
+    if ids.len() > DATASET_EXPERIMENTS_MAX {
+        return Err(MlflowError::invalid(format!(
+            "SearchDatasets request cannot specify more than {DATASET_EXPERIMENTS_MAX} experiment_ids. Received {} \
+             experiment_ids.",
+            ids.len()
+        )));
+    }
+    let found = call.tracking.dataset_summaries(&call.visible(ids), DATASETS_MAX)?;
+    Answer::of(&json!({"dataset_summaries": found}))
 }
 
 fn delete(call: &Call<'_>) -> Outcome {

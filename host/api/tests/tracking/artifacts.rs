@@ -32,13 +32,16 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are and reads the answer to its end; an answer that breaks off is as long as it is.
+/// Sends bytes as they are and reads the answer to its end; an answer that breaks off is as long as it is, and one that
+/// breaks off before its head was sent has the status 0.
 fn raw(server: &Server, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(server.host()).unwrap();
     stream.write_all(request).unwrap();
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
-    let at = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
+    let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Answer { status: 0, head: String::new(), body: Vec::new() };
+    };
     let head = String::from_utf8_lossy(&bytes[..at]).to_ascii_lowercase();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head, body: bytes.split_off(at + 4) }
@@ -362,7 +365,8 @@ fn a_file_that_rotted_on_disk_is_cut_off_and_a_link_in_its_place_is_not_followed
     std::fs::write(&blob, &rotten).unwrap();
     let target = format!("{PROXY}/artifacts/0/x");
     let answer = send(&server, "GET", &target, "", b"");
-    assert!(answer.status == 200 && answer.body.len() < bytes.len(), "{}", answer.body.len());
+    // Cut off at its end, or even before its head has left the server.
+    assert!(matches!(answer.status, 0 | 200) && answer.body.len() < bytes.len(), "{}", answer.body.len());
     assert!(send(&server, "GET", &target, "Range: bytes=0-9\r\n", b"").status >= 500);
     // Somebody with access to the disk puts a link to a secret there.
     let secret = server.dir().join("secret");

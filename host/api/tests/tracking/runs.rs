@@ -152,3 +152,33 @@ fn runs_are_searched_filtered_and_ordered() {
     assert_eq!(second["runs"][0]["info"]["run_name"], "d");
     assert_eq!(second.get("next_page_token"), None);
 }
+
+#[test]
+fn data_sets_that_runs_read_are_found_by_experiment() {
+    let server = Server::start();
+    let (run, gone) = (server.run("0"), server.run("0"));
+    let dataset = |name: &str, context: &str| {
+        json!({
+            "dataset": {"name": name, "digest": "d", "source_type": "local", "source": "{}"},
+            "tags": [{"key": "mlflow.data.context", "value": context}],
+        })
+    };
+    server.post(
+        "runs/log-inputs",
+        &json!({"run_id": run, "datasets": [dataset("events", "training"), dataset("more", "eval")]}),
+    );
+    server.post("runs/log-inputs", &json!({"run_id": gone, "datasets": [dataset("hidden", "training")]}));
+    server.post("runs/delete", &json!({"run_id": gone}));
+    let found = server.post("experiments/search-datasets", &json!({"experiment_ids": ["0", "7"]}));
+    let names: Vec<_> = found["dataset_summaries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| (d["name"].clone(), d["context"].clone()))
+        .collect();
+    assert_eq!(names, [(json!("events"), json!("training")), (json!("more"), json!("eval"))]);
+    let inputs = &server.get(&format!("runs/get?run_id={run}"))["run"]["inputs"]["dataset_inputs"];
+    assert_eq!(inputs.as_array().unwrap().len(), 2);
+    let (status, code, _) = server.refused("POST", "experiments/search-datasets", &json!({}));
+    assert_eq!((status, code.as_str()), (400, "INVALID_PARAMETER_VALUE"));
+}
