@@ -122,9 +122,17 @@ impl Project {
 
     /// Starts a server with more arguments and waits until it says where it listens.
     pub fn serve_with(&self, model: &str, more: &[&str]) -> Server {
-        let arguments = [&["serve", model, "--port", "0"], more].concat();
+        self.listening(&[&["serve", model, "--port", "0"], more].concat())
+    }
+
+    /// Starts the tracking server and waits until it says where it listens.
+    pub fn up(&self) -> Server {
+        self.listening(&["up", "--port", "0"])
+    }
+
+    fn listening(&self, arguments: &[&str]) -> Server {
         let mut child =
-            self.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("stderr is piped");
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -193,6 +201,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Ends it at once, as the system does when there is no memory left, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the server is ours");
+        self.child.wait().expect("the server is ours");
+    }
+
     /// Waits for a line on its stderr that contains `words`.
     pub fn wait_for(&mut self, words: &str) -> String {
         loop {
@@ -235,6 +249,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A POST of JSON to a server that may be killed meanwhile: its answer, if it came whole.
+pub fn try_post(url: &str, body: &Value) -> Option<(u16, String)> {
+    let sent = agent().post(url).header("content-type", "application/json").send(body.to_string());
+    let mut response = sent.ok()?;
+    Some((response.status().as_u16(), response.body_mut().read_to_string().ok()?))
 }
 
 /// Sends a signal by name to one process.
