@@ -145,8 +145,8 @@ impl Tracking {
                 found => found?,
             };
             if let Some(replaced) = &assessment.overrides {
-                let sql = "UPDATE assessments SET valid = 1 WHERE assessment_id = $1";
-                tx.execute(sql, &[replaced.into()])?;
+                let sql = "UPDATE assessments SET valid = 1 WHERE assessment_id = $1 AND trace_id = $2";
+                tx.execute(sql, &[replaced.into(), trace_id.into()])?;
             }
             tx.execute("DELETE FROM assessments WHERE assessment_id = $1", &[assessment_id.into()])?;
             Ok(())

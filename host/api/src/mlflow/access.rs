@@ -108,6 +108,23 @@ pub(super) fn authorize(
     Err(MlflowError::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message))
 }
 
+/// Refuses to write to a trace that is there already, in an experiment that the principal may not change. Traces are
+/// known by ids that clients make, and come with the name of an experiment that need not be theirs.
+pub(super) fn may_change_trace(tracking: &Tracking, principal: &Principal, trace_id: &str) -> Result<(), MlflowError> {
+    if principal.role >= Role::Editor {
+        return Ok(());
+    }
+    match tracking.trace(trace_id) {
+        Err(TrackingError::TraceNotFound(_)) => Ok(()),
+        Err(other) => Err(other.into()),
+        Ok(trace) => {
+            let mut fields = Fields::default();
+            fields.set("experiment_id", &trace.experiment_id);
+            authorize(tracking, principal, Need::Edit(Thing::Experiment), &fields)
+        }
+    }
+}
+
 /// The experiment or the model that a request is about; nothing for what is about neither, or is not there.
 fn resource(tracking: &Tracking, thing: Thing, fields: &Fields) -> Result<Option<Resource>, MlflowError> {
     let experiment = |found: Result<String, TrackingError>| match found {
@@ -176,6 +193,10 @@ pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &Heade
         Thing::LoggedModel
     } else if path.ends_with("/model-versions/get-artifact") {
         Thing::Model
+    } else if path.ends_with("/get-trace-artifact") {
+        let id = fields.text("request_id").ok().flatten().unwrap_or_default().to_owned();
+        fields.set("trace_id", &id);
+        Thing::Trace
     } else if fields.has("run_id") || fields.has("run_uuid") {
         Thing::Run
     } else if fields.has("trace_id") || fields.has("request_id") {
@@ -227,6 +248,14 @@ mod tests {
         let files = "/ajax-api/2.0/mlflow/logged-models/m-1/artifacts/files";
         assert_eq!(about(&Method::GET, files, "run_id=r").0, Need::Read(Thing::LoggedModel));
         assert_eq!(about(&Method::GET, "/model-versions/get-artifact", "name=m&run_id=r").0, Need::Read(Thing::Model));
+        let (need, fields) = inferred(
+            &Method::GET,
+            "/ajax-api/3.0/mlflow/get-trace-artifact",
+            "run_id=r&trace_id=tr-1&request_id=tr-2",
+            &HeaderMap::new(),
+        )
+        .unwrap();
+        assert_eq!((need, fields.trace_id().unwrap()), (Need::Read(Thing::Trace), "tr-2"));
         assert!(inferred(&Method::GET, "/health", "", &HeaderMap::new()).is_none());
     }
 }

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, io::Read};
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -12,7 +13,7 @@ use axum::{
 use plinth_tracking::{Span, SpansTold};
 use prost::Message;
 
-use super::{MlflowError, Tracker, blocking, otlp_json, read, spans};
+use super::{MlflowError, Tracker, access::may_change_trace, blocking, guard::Caller, otlp_json, read, spans};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ExportRequest {
@@ -144,6 +145,7 @@ const RUN: &str = "x-mlflow-run-id";
 /// `POST /v1/traces`
 pub(super) async fn export(
     State(tracker): State<Tracker>,
+    Extension(Caller(principal)): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, MlflowError> {
@@ -176,6 +178,9 @@ pub(super) async fn export(
         let (spans, told) = converted(&request)?;
         if spans.is_empty() {
             return Ok(());
+        }
+        for trace in &told {
+            may_change_trace(&tracker.tracking, &principal, &trace.trace_id)?;
         }
         tracker.tracking.put_spans(&experiment_id, &spans, &told)?;
         if !run_id.is_empty() {

@@ -12,7 +12,9 @@ use plinth_tracking::{TRACE_STATES, TraceInfo, TraceSearch};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Call, MlflowError, Need, Route, Thing, assessments,
+    Answer, Call, MlflowError, Need, Route, Thing,
+    access::may_change_trace,
+    assessments,
     fields::{Fields, int, missing, wrong_type},
     page, spans,
     wire::millis,
@@ -27,13 +29,13 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/traces", Need::Narrow, start),
     Route::get("/mlflow/traces", Need::Narrow, search_v2),
     Route::post("/mlflow/traces/search", Need::Narrow, search),
-    Route::get("/mlflow/traces/batchGet", Need::Read(Thing::All), batch_get),
-    Route::post("/mlflow/traces/batchGetInfos", Need::Read(Thing::All), batch_get_infos),
+    Route::get("/mlflow/traces/batchGet", Need::Narrow, batch_get),
+    Route::post("/mlflow/traces/batchGetInfos", Need::Narrow, batch_get_infos),
     Route::get("/mlflow/traces/get", READ, get_whole),
     Route::post("/mlflow/traces/delete-traces", Need::Edit(Thing::Experiment), delete),
     Route::post("/mlflow/traces/link-to-run", Need::Edit(Thing::Run), link_to_run),
     Route::post("/mlflow/traces/link-prompts", EDIT, link_prompts),
-    Route::post("/mlflow/traces/calculate-filter-correlation", Need::Read(Thing::All), correlation),
+    Route::post("/mlflow/traces/calculate-filter-correlation", Need::Narrow, correlation),
     Route::get("/mlflow/traces/{trace_id}", READ, get),
     Route::new(Method::PATCH, "/mlflow/traces/{trace_id}", EDIT, end),
     Route::get("/mlflow/traces/{trace_id}/info", READ, get_info),
@@ -55,6 +57,7 @@ fn start(call: &Call<'_>) -> Outcome {
     let info = trace.object("trace_info")?.ok_or_else(|| missing("trace.trace_info"))?;
     let info = read_info(&info)?;
     call.must(Need::Edit(Thing::Experiment), "experiment_id", &info.experiment_id)?;
+    may_change_trace(call.tracking, call.principal, &info.trace_id)?;
     let stored = call.tracking.put_trace(&info)?;
     Answer::of(&json!({"trace": {"trace_info": info_wire(&stored)}}))
 }
@@ -154,6 +157,9 @@ fn batch(call: &Call<'_>) -> Result<Vec<TraceInfo>, MlflowError> {
         let experiments = call.fields.texts("experiment_ids")?;
         found.retain(|info| experiments.contains(&info.experiment_id));
     }
+    let experiments = found.iter().map(|info| info.experiment_id.clone()).collect();
+    let visible: HashSet<String> = call.visible(experiments).into_iter().collect();
+    found.retain(|info| visible.contains(&info.experiment_id));
     Ok(found)
 }
 
@@ -251,7 +257,11 @@ fn delete(call: &Call<'_>) -> Outcome {
 }
 
 fn link_to_run(call: &Call<'_>) -> Outcome {
-    call.tracking.link_traces(&trace_ids(call)?, call.fields.run_id()?)?;
+    let ids = trace_ids(call)?;
+    for id in ids.iter().take(call.tracking.limits().trace_links_max as usize) {
+        may_change_trace(call.tracking, call.principal, id)?;
+    }
+    call.tracking.link_traces(&ids, call.fields.run_id()?)?;
     Ok(Answer::empty())
 }
 
@@ -278,6 +288,7 @@ fn correlation(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
+    let experiment_ids = call.visible(experiment_ids);
     let base = fields.text_or_empty("base_filter")?;
     let (one, two) = (fields.required("filter_string1")?, fields.required("filter_string2")?);
     let count = |filters: &[&str]| call.tracking.count_traces(&experiment_ids, filters);

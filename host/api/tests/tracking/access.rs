@@ -103,6 +103,31 @@ fn what_another_did_is_neither_seen_nor_touched_without_a_role() {
     for (at, (status, answer)) in denied.iter().enumerate() {
         assert_eq!((*status, answer["error_code"].as_str()), (403, Some("PERMISSION_DENIED")), "{at}: {answer}");
     }
+    // A trace of another experiment is neither read, nor moved, nor written to, whatever the request names besides.
+    let traced = |id: &str, experiment: &str| {
+        json!({"trace": {"trace_info": {
+            "trace_id": id, "state": "OK", "request_time": "2026-01-01T00:00:00Z",
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
+        }}})
+    };
+    let (theirs, mine) = (format!("tr-{}", "01".repeat(16)), format!("tr-{}", "02".repeat(16)));
+    assert_eq!(post(&root, "traces", traced(&theirs, "2")).0, 200);
+    assert_eq!(post(&bob, "traces", traced(&mine, "1")).0, 200);
+    assert_eq!(post(&bob, "traces", traced(&theirs, "1")).0, 403);
+    let artifact = format!("/ajax-api/3.0/mlflow/get-trace-artifact?run_id={open}&trace_id={mine}&request_id={theirs}");
+    assert_eq!(send(&bob, "GET", &artifact, json!({})).0, 403);
+    let spans = |id: &str| {
+        let span = json!({"traceId": id, "spanId": "0202020202020202", "name": "x"});
+        let export = json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]});
+        let headers =
+            [("authorization", bob.as_str()), ("x-mlflow-experiment-id", "1"), ("content-type", "application/json")];
+        server.send_with("POST", "/v1/traces", Some(&export.to_string()), &headers).0
+    };
+    assert_eq!((spans(&"01".repeat(16)), spans(&"02".repeat(16))), (403, 200));
+    let (_, found) = post(&bob, "traces/batchGetInfos", json!({"trace_ids": [theirs, mine]}));
+    assert_eq!(found["trace_infos"].as_array().unwrap().len(), 1);
+    assert_eq!(post(&bob, "traces/link-to-run", json!({"trace_ids": [theirs], "run_id": open})).0, 403);
+
     let (_, found) = post(&bob, "runs/search", json!({"experiment_ids": ["1", "2"]}));
     assert_eq!(found["runs"].as_array().unwrap().len(), 1);
     let (_, found) = post(&bob, "experiments/search", json!({"max_results": 10}));
