@@ -4,6 +4,9 @@ use plinth_core::{ContentHash, Micros};
 
 use crate::{StoreError, Tx, Value};
 
+/// The fact that says which record is the last, and its hash: without it, a log whose end is cut off looks whole.
+const HEAD: &str = "audit.head";
+
 /// A change worth an audit record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
@@ -38,6 +41,7 @@ pub fn append_audit(tx: &mut dyn Tx, entry: &AuditEntry) -> Result<(), StoreErro
         None => (1, String::new()),
     };
     let hash = entry.hash(seq, &previous);
+    let head = format!("{seq} {hash}");
     tx.execute(
         "INSERT INTO audit (seq, time_us, principal, action, subject, detail, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         &[
@@ -49,6 +53,10 @@ pub fn append_audit(tx: &mut dyn Tx, entry: &AuditEntry) -> Result<(), StoreErro
             Value::from(&entry.detail),
             Value::from(hash),
         ],
+    )?;
+    tx.execute(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        &[Value::from(HEAD), Value::from(head)],
     )?;
     Ok(())
 }
@@ -79,6 +87,14 @@ pub fn verify_audit(tx: &mut dyn Tx) -> Result<u64, StoreError> {
         }
         previous = hash;
     }
+    // A log that is older than its head has none until its next record.
+    let head = tx.query_one("SELECT value FROM facts WHERE name = $1", &[Value::from(HEAD)])?;
+    if let Some(head) = head
+        && head.text(0)? != format!("{} {previous}", rows.len())
+    {
+        let seq = rows.len() as i64 + 1;
+        return Err(StoreError::Audit { seq, reason: "the log does not end where its head says".into() });
+    }
     Ok(rows.len() as u64)
 }
 
@@ -104,6 +120,8 @@ mod tests {
         write("UPDATE audit SET principal = 'eve' WHERE seq = 2");
         assert!(matches!(catalog.read(verify_audit), Err(StoreError::Audit { seq: 2, .. })));
         write("UPDATE audit SET principal = 'ann' WHERE seq = 2");
+        write("DELETE FROM audit WHERE seq = 3");
+        assert!(matches!(catalog.read(verify_audit), Err(StoreError::Audit { seq: 3, .. })));
         write("DELETE FROM audit WHERE seq = 1");
         assert!(matches!(catalog.read(verify_audit), Err(StoreError::Audit { seq: 1, .. })));
     }

@@ -2,11 +2,14 @@
 //!
 //! A role holds for everything, or, by a grant, for one experiment or one registered model; the larger counts.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use argon2::{
-    Argon2, PasswordHash, PasswordHasher, PasswordVerifier,
-    password_hash::{SaltString, rand_core::OsRng},
+    Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher, Version,
+    password_hash::{Output, SaltString, rand_core::OsRng},
 };
 use plinth_core::{ContentHash, Micros};
 use plinth_store::{Tx, Value};
@@ -383,9 +386,26 @@ impl Tracking {
     }
 }
 
+/// Where passwords are hashed, one at a time: it takes much memory on purpose, and anyone may send one.
+static ROOM: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
 /// Whether a password has a stored hash. Slow on purpose.
 pub fn verify_password(hash: &str, password: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| rehashed(&hash, password).is_some_and(|output| hash.hash == Some(output)))
+}
+
+/// What a password is hashed to in the way of a stored hash.
+fn rehashed(hash: &PasswordHash<'_>, password: &str) -> Option<Output> {
+    let params = Params::try_from(hash).ok()?;
+    let version = hash.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
+    let argon = Argon2::new(Algorithm::try_from(hash.algorithm).ok()?, version, params);
+    let mut salt = [0; 64];
+    let salt = hash.salt?.decode_b64(&mut salt).ok()?;
+    let mut room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    room.resize(argon.params().block_count(), Block::default());
+    let mut out = vec![0; hash.hash?.len()];
+    argon.hash_password_into_with_memory(password.as_bytes(), salt, &mut out, room.as_mut_slice()).ok()?;
+    Output::new(&out).ok()
 }
 
 fn principal(tx: &mut dyn Tx, name: &str) -> Result<Option<Principal>, TrackingError> {

@@ -59,6 +59,7 @@ pub use search::{
     EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch,
     TraceSearch,
 };
+pub use sources::model_of_source;
 pub use spans::{Span, SpansTold};
 pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;

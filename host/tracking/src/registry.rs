@@ -156,6 +156,7 @@ impl Tracking {
             tx.execute("UPDATE versions SET updated_us = $2 WHERE model = $1", &[new.into(), Value::Int(now)])?;
             tx.execute("UPDATE captures SET model = $2 WHERE model = $1", &both)?;
             tx.execute("UPDATE checks SET model = $2 WHERE model = $1", &both)?;
+            tx.execute("UPDATE grants SET resource = $2 WHERE kind = 'model' AND resource = $1", &both)?;
             self.audit(tx, now, who, "model.rename", &format!("models:/{name}"), &json!({"new_name": new}))?;
             read_model(tx, new)
         })
@@ -183,6 +184,8 @@ impl Tracking {
             let sql = "SELECT DISTINCT storage_location FROM versions WHERE model = $1";
             let places = tx.query(sql, &[name.into()])?;
             tx.execute("DELETE FROM models WHERE name = $1", &[name.into()])?;
+            // Another model of this name is not theirs.
+            tx.execute("DELETE FROM grants WHERE kind = 'model' AND resource = $1", &[name.into()])?;
             for place in &places {
                 forget_files(tx, &place.text(0)?)?;
             }

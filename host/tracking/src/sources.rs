@@ -149,6 +149,18 @@ fn of_model(tx: &mut dyn Tx, given: &str, rest: &str, claimed: Claimed<'_>) -> R
     Ok(Source { uri: format!("models:/{name}/{version}"), storage, run_id, model_id })
 }
 
+/// The registered model that a source names, read as it is when the source is recorded.
+pub fn model_of_source(given: &str) -> Option<String> {
+    let (_, rest) = split(given).filter(|(scheme, _)| scheme == "models")?;
+    let rest = unescaped(rest);
+    let path = rest.trim_start_matches('/');
+    let name = match path.split_once('/') {
+        Some((name, _)) => name,
+        None => path.rsplit_once('@')?.0,
+    };
+    Some(name.to_owned())
+}
+
 fn logged_model(tx: &mut dyn Tx, model_id: &str) -> Result<LoggedModel, TrackingError> {
     logged_models::find(tx, model_id, false)
 }

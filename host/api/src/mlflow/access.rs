@@ -193,6 +193,11 @@ pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &Heade
         Thing::LoggedModel
     } else if path.ends_with("/model-versions/get-artifact") {
         Thing::Model
+    } else if path.ends_with("/mlflow/upload-artifact") {
+        // The one field that is read there decides, whatever else the query names.
+        let id = fields.text("run_uuid").ok().flatten().unwrap_or_default().to_owned();
+        fields.set("run_id", &id);
+        Thing::Run
     } else if path.ends_with("/get-trace-artifact") {
         let id = fields.text("request_id").ok().flatten().unwrap_or_default().to_owned();
         fields.set("trace_id", &id);
@@ -256,6 +261,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!((need, fields.trace_id().unwrap()), (Need::Read(Thing::Trace), "tr-2"));
+        let upload = "/ajax-api/2.0/mlflow/upload-artifact";
+        let (need, fields) = inferred(&Method::POST, upload, "run_id=mine&run_uuid=r", &HeaderMap::new()).unwrap();
+        assert_eq!((need, fields.run_id().unwrap()), (Need::Edit(Thing::Run), "r"));
         assert!(inferred(&Method::GET, "/health", "", &HeaderMap::new()).is_none());
     }
 }

@@ -54,9 +54,11 @@ fn same_site(tracker: &Tracker, request: &Request) -> Result<(), Response> {
         return Err(plain("Invalid Host header - possible DNS rebinding attack detected"));
     }
     let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-    if let Some(origin) = text(header::ORIGIN).filter(|_| changes)
-        && !allowed_origin(&config.cors_origins, origin)
-    {
+    // One that is no text is foreign, and so is the second of two.
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    let allowed =
+        |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed_origin(&config.cors_origins, origin));
+    if changes && !origins.all(allowed) {
         return Err(plain("Cross-origin request blocked"));
     }
     Ok(())

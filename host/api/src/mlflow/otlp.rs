@@ -13,7 +13,14 @@ use axum::{
 use plinth_tracking::{Span, SpansTold};
 use prost::Message;
 
-use super::{MlflowError, Tracker, access::may_change_trace, blocking, guard::Caller, otlp_json, read, spans};
+use super::{
+    MlflowError, Need, Thing, Tracker,
+    access::{authorize, may_change_trace},
+    blocking,
+    fields::Fields,
+    guard::Caller,
+    otlp_json, read, spans,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ExportRequest {
@@ -178,6 +185,11 @@ pub(super) async fn export(
         let (spans, told) = converted(&request)?;
         if spans.is_empty() {
             return Ok(());
+        }
+        if !run_id.is_empty() {
+            let mut fields = Fields::default();
+            fields.set("run_id", &run_id);
+            authorize(&tracker.tracking, &principal, Need::Edit(Thing::Run), &fields)?;
         }
         for trace in &told {
             may_change_trace(&tracker.tracking, &principal, &trace.trace_id)?;

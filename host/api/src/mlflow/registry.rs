@@ -1,7 +1,7 @@
 //! Registered models, their versions and aliases.
 
 use axum::http::Method;
-use plinth_tracking::{AliasMove, NewVersionRecord, RegisteredModel, RegistrySearch, VersionRecord};
+use plinth_tracking::{AliasMove, NewVersionRecord, RegisteredModel, RegistrySearch, VersionRecord, model_of_source};
 use serde::Serialize;
 use serde_json::json;
 
@@ -183,9 +183,8 @@ fn create_version(call: &Call<'_>) -> Outcome {
     if let Some(model_id) = new.model_id.as_deref().filter(|id| !id.is_empty()) {
         call.must(Need::Read(Thing::LoggedModel), "model_id", model_id)?;
     }
-    if let Some(other) = new.source.strip_prefix("models:/").filter(|other| other.contains(['/', '@'])) {
-        let other = other.trim_start_matches('/').split(['/', '@']).next().unwrap_or_default();
-        call.must(Need::Read(Thing::Model), "name", other)?;
+    if let Some(other) = model_of_source(&new.source) {
+        call.must(Need::Read(Thing::Model), "name", &other)?;
     }
     version_answer(&call.tracking.create_version(name, &new, call.who())?)
 }

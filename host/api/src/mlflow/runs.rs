@@ -1,5 +1,7 @@
 //! Runs: their life cycle, and what they log.
 
+use std::collections::BTreeSet;
+
 use plinth_core::Micros;
 use plinth_tracking::{
     Batch, DatasetInput, Direction, MeasuredModel, Metric, ModelLink, NewRun, RunSearch, RunUpdate, Status,
@@ -115,6 +117,7 @@ fn log_metric(call: &Call<'_>) -> Outcome {
         step: fields.int("step")?.unwrap_or(0),
         model: text("model_id")?.map(|model_id| MeasuredModel { model_id, dataset }),
     };
+    measured(call, std::slice::from_ref(&metric))?;
     call.tracking.log(run_id, &Batch { metrics: vec![metric], ..Batch::default() })?;
     Ok(Answer::empty())
 }
@@ -140,8 +143,15 @@ fn log_batch(call: &Call<'_>) -> Outcome {
         params: fields.pairs("params")?,
         tags: fields.pairs("tags")?,
     };
+    measured(call, &batch.metrics)?;
     call.tracking.log(run_id, &batch)?;
     Ok(Answer::empty())
+}
+
+/// A metric of a logged model changes the model too.
+fn measured(call: &Call<'_>, metrics: &[Metric]) -> Result<(), MlflowError> {
+    let models: BTreeSet<&str> = metrics.iter().filter_map(|m| Some(m.model.as_ref()?.model_id.as_str())).collect();
+    models.into_iter().try_for_each(|id| call.must(Need::Edit(Thing::LoggedModel), "model_id", id))
 }
 
 fn batch_metric(at: usize, item: &Value) -> Result<Metric, MlflowError> {

@@ -26,11 +26,13 @@ fn create(call: &Call<'_>) -> Outcome {
 }
 
 fn get(call: &Call<'_>) -> Outcome {
+    Answer::of(&json!({"user": wire(&found(call)?)}))
+}
+
+fn found(call: &Call<'_>) -> Result<User, MlflowError> {
     let name = call.fields.required("username")?;
-    let users = call.tracking.users()?;
-    let user = users.iter().find(|user| user.name == name);
-    let user = user.ok_or_else(|| MlflowError::not_found(format!("User with username={name} not found")))?;
-    Answer::of(&json!({"user": wire(user)}))
+    let user = call.tracking.users()?.into_iter().find(|user| user.name == name);
+    user.ok_or_else(|| MlflowError::not_found(format!("User with username={name} not found")))
 }
 
 fn list(call: &Call<'_>) -> Outcome {
@@ -54,8 +56,14 @@ fn update_password(call: &Call<'_>) -> Outcome {
 
 fn update_admin(call: &Call<'_>) -> Outcome {
     let admin = call.fields.flag("is_admin")?.ok_or_else(|| missing("is_admin"))?;
-    let role = if admin { Role::Admin } else { Role::Reader };
-    call.tracking.set_role(call.fields.required("username")?, role, call.who())?;
+    let user = found(call)?;
+    let role = match (admin, user.role) {
+        (true, _) => Role::Admin,
+        (false, Role::Admin) => Role::Reader,
+        // Who is no admin keeps what they have.
+        (false, other) => other,
+    };
+    call.tracking.set_role(&user.name, role, call.who())?;
     Ok(Answer::empty())
 }
 

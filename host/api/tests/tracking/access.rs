@@ -154,3 +154,70 @@ fn browsers_that_were_talked_into_it_are_refused() {
     assert_eq!(create(&[("host", "localhost:5000")], "b"), 200);
     assert_eq!(server.send_with("GET", "/health", None, &[("host", "evil.example")]).0, 200);
 }
+
+#[test]
+fn no_other_name_opens_what_another_did() {
+    let server = Server::start_with(|config| config.access = true);
+    server.tracking.add_user("root", "correct horse", Role::Admin, "test").unwrap();
+    server.tracking.add_user("bob", "correct horse", Role::None, "test").unwrap();
+    let token = |name: &str| format!("Bearer {}", server.tracking.add_token(name, "", None, "test").unwrap().1);
+    let (root, bob) = (token("root"), token("bob"));
+    let send = |who: &str, method: &str, path: &str, body: serde_json::Value| {
+        server.send_with(method, path, Some(&body.to_string()), &[("authorization", who)])
+    };
+    let post =
+        |who: &str, path: &str, body: serde_json::Value| send(who, "POST", &format!("/api/2.0/mlflow/{path}"), body);
+    for name in ["open", "closed"] {
+        post(&root, "experiments/create", json!({"name": name}));
+    }
+    let run = |experiment: &str| {
+        let (_, made) = post(&root, "runs/create", json!({"experiment_id": experiment}));
+        made["run"]["info"]["run_id"].as_str().unwrap().to_owned()
+    };
+    let (open, closed) = (run("1"), run("2"));
+    let (_, model) = post(&root, "logged-models", json!({"experiment_id": "2", "name": "m"}));
+    let model = model["model"]["info"]["model_id"].as_str().unwrap();
+    for name in ["mine", "theirs"] {
+        assert_eq!(post(&root, "registered-models/create", json!({"name": name})).0, 200);
+    }
+    let source = format!("mlflow-artifacts:/2/{closed}/artifacts");
+    let version = json!({"name": "theirs", "source": source, "run_id": closed});
+    assert_eq!(post(&root, "model-versions/create", version).0, 200);
+    server.tracking.grant("bob", &Resource::Experiment("1".into()), Role::Editor, "test").unwrap();
+    server.tracking.grant("bob", &Resource::Model("mine".into()), Role::Editor, "test").unwrap();
+
+    let upload = |run: &str, uuid: &str| {
+        let path = format!("/ajax-api/2.0/mlflow/upload-artifact?run_id={run}&run_uuid={uuid}&path=x");
+        send(&bob, "POST", &path, json!("evil"))
+    };
+    assert_eq!(upload(&closed, &open).0, 200, "what is read there decides");
+    let metric = json!({"key": "a", "value": 1, "timestamp": 1, "model_id": model});
+    let mut logged = metric.clone();
+    logged["run_id"] = open.as_str().into();
+    let mut denied = vec![
+        upload(&open, &closed),
+        post(&bob, "runs/log-metric", logged),
+        post(&bob, "runs/log-batch", json!({"run_id": open, "metrics": [metric]})),
+    ];
+    for source in
+        ["models:/theirs/1", "models:/theirs%2F1", "MODELS:/theirs/1", "models:/th%65irs/1", "models:/theirs@x"]
+    {
+        denied.push(post(&bob, "model-versions/create", json!({"name": "mine", "source": source})));
+    }
+    for (at, (status, answer)) in denied.iter().enumerate() {
+        assert_eq!((*status, answer["error_code"].as_str()), (403, Some("PERMISSION_DENIED")), "{at}: {answer}");
+    }
+
+    // A grant is for a model, not for whatever has its name later.
+    assert_eq!(post(&bob, "registered-models/rename", json!({"name": "mine", "new_name": "other"})).0, 200);
+    let tag = |name: &str| post(&bob, "registered-models/set-tag", json!({"name": name, "key": "a", "value": "b"})).0;
+    assert_eq!(tag("other"), 200);
+    assert_eq!(send(&root, "DELETE", "/api/2.0/mlflow/registered-models/delete", json!({"name": "other"})).0, 200);
+    assert_eq!(post(&root, "registered-models/create", json!({"name": "other"})).0, 200);
+    assert_eq!(tag("other"), 403);
+
+    // Who is no admin gains nothing when that is taken away.
+    let admin = json!({"username": "bob", "is_admin": false});
+    assert_eq!(send(&root, "PATCH", "/api/2.0/mlflow/users/update-admin", admin).0, 200);
+    assert_eq!(send(&bob, "GET", &format!("/api/2.0/mlflow/runs/get?run_id={closed}"), json!({})).0, 403);
+}
