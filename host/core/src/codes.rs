@@ -194,6 +194,10 @@ codes! {
     INVALID_STATE "invalid-state" Conflict "The thing is in a state that does not allow the change, such as deleted.";
     UNAUTHENTICATED "unauthenticated" Denied "The request carries no valid name, password or token.";
     PERMISSION_DENIED "permission-denied" Denied "The principal's role does not allow the request.";
+    NOT_A_STORE "not-a-store" BadInput "The file or folder is no store of that kind.";
+    STORE_REVISION "store-revision" BadInput "The store has a schema that this plinth does not know.";
+    SOURCE_IN_USE "source-in-use" Busy "Another process keeps the store that is to be read locked.";
+    SOURCE_CORRUPT "source-corrupt" Corrupt "The store that is to be read is damaged.";
 }
 
 #[cfg(test)]

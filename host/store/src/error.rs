@@ -81,6 +81,20 @@ pub enum StoreError {
         /// As SQLite said it.
         source: rusqlite::Error,
     },
+    /// A file that should be a database is none.
+    #[error("{} is no SQLite database", path.display())]
+    NotADatabase {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A database that is not ours refused.
+    #[error("the database {} failed: {source}", path.display())]
+    Foreign {
+        /// Its file.
+        path: PathBuf,
+        /// As SQLite said it.
+        source: rusqlite::Error,
+    },
     /// A row is not of the shape its query promises.
     #[error("a catalog row has {found} in column {column} where {expected} was expected")]
     Row {
@@ -150,6 +164,15 @@ impl Coded for StoreError {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => codes::BLOB_CORRUPT,
                 _ => codes::CATALOG,
             },
+            Self::NotADatabase { .. } => codes::NOT_A_STORE,
+            Self::Foreign { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => codes::DISK_FULL,
+                Some(rusqlite::ErrorCode::SystemIoFailure) => codes::IO,
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => codes::SOURCE_IN_USE,
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => codes::SOURCE_CORRUPT,
+                Some(rusqlite::ErrorCode::CannotOpen) => codes::FILE_UNREADABLE,
+                _ => codes::NOT_A_STORE,
+            },
             Self::Row { .. } | Self::MigrationChanged { .. } => codes::CATALOG,
         }
     }
@@ -167,6 +190,12 @@ impl Coded for StoreError {
             Self::Catalog { .. } if self.code() == codes::STATE_IN_USE => Some("try again in a moment".into()),
             Self::Catalog { .. } if self.code() == codes::BLOB_CORRUPT => {
                 Some("restore the catalog from a backup; `plinth doctor` shows what is wrong with it".into())
+            }
+            Self::Foreign { .. } if self.code() == codes::SOURCE_IN_USE => {
+                Some("stop what writes to it, or try again in a moment".into())
+            }
+            Self::Foreign { .. } if self.code() == codes::SOURCE_CORRUPT => {
+                Some("repair it, such as with SQLite's .recover; what was taken over so far is kept".into())
             }
             Self::Audit { .. } => Some("restore the catalog from a backup; `plinth doctor` shows what else is wrong".into()),
             _ => None,

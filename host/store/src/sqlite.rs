@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, functions::FunctionFlags, types::ValueRef}
 use crate::{Row, StoreError, Tx, Value, migrate};
 
 /// How long a process waits for another's transaction. Transactions here take milliseconds.
-const BUSY_MS_MAX: u64 = 5_000;
+pub(crate) const BUSY_MS_MAX: u64 = 5_000;
 /// Reading connections that are kept open.
 const READERS_KEPT_MAX: usize = 4;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
@@ -262,13 +262,35 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct SqliteTx<'a> {
-    connection: &'a Connection,
-    path: &'a Path,
+pub(crate) struct SqliteTx<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) path: &'a Path,
 }
 
 impl SqliteTx<'_> {
-    fn rows(&self, sql: &str, parameters: &[Value]) -> rusqlite::Result<Vec<Row>> {
+    /// Rows of a query, one by one.
+    pub(crate) fn each<E>(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        refused: impl Fn(rusqlite::Error) -> StoreError,
+        mut each: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        E: From<StoreError>,
+    {
+        let mut statement = self.connection.prepare_cached(&numbered(sql)).map_err(&refused)?;
+        let columns = statement.column_count();
+        let parameters = rusqlite::params_from_iter(parameters.iter().map(Parameter));
+        let mut rows = statement.query(parameters).map_err(&refused)?;
+        while let Some(row) = rows.next().map_err(&refused)? {
+            let cells = (0..columns).map(|i| row.get_ref(i).map(value)).collect::<Result<Vec<_>, _>>();
+            each(Row(cells.map_err(&refused)?))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rows(&self, sql: &str, parameters: &[Value]) -> rusqlite::Result<Vec<Row>> {
         let mut statement = self.connection.prepare_cached(&numbered(sql))?;
         let columns = statement.column_count();
         let rows = statement.query_map(rusqlite::params_from_iter(parameters.iter().map(Parameter)), |row| {
