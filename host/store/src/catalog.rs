@@ -120,6 +120,83 @@ impl Row {
     }
 }
 
+/// A value that is looked at where the database holds it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'a> {
+    /// NULL.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// Text.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+}
+
+/// One row of a result that goes by: it is looked at, not kept.
+pub trait Cells {
+    /// What is in a column, from 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if it is text that is no UTF-8.
+    fn cell(&self, column: usize) -> Result<Cell<'_>, StoreError>;
+
+    /// The text in a column.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if it is anything else.
+    fn text_at(&self, column: usize) -> Result<&str, StoreError> {
+        match self.cell(column)? {
+            Cell::Text(text) => Ok(text),
+            other => Err(wrong_cell(column, "text", other)),
+        }
+    }
+
+    /// The integer in a column.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    fn int_at(&self, column: usize) -> Result<i64, StoreError> {
+        match self.cell(column)? {
+            Cell::Int(int) => Ok(int),
+            other => Err(wrong_cell(column, "an integer", other)),
+        }
+    }
+
+    /// The number in a column, as a float.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    fn real_at(&self, column: usize) -> Result<f64, StoreError> {
+        match self.cell(column)? {
+            Cell::Real(real) => Ok(real),
+            Cell::Int(int) => Ok(int as f64),
+            other => Err(wrong_cell(column, "a number", other)),
+        }
+    }
+}
+
+fn wrong_cell(column: usize, expected: &'static str, found: Cell<'_>) -> StoreError {
+    StoreError::Row { column, expected, found: format!("{found:?}").chars().take(80).collect() }
+}
+
+impl Cells for Row {
+    fn cell(&self, column: usize) -> Result<Cell<'_>, StoreError> {
+        Ok(match self.get(column) {
+            Value::Null => Cell::Null,
+            Value::Int(int) => Cell::Int(*int),
+            Value::Real(real) => Cell::Real(*real),
+            Value::Text(text) => Cell::Text(text),
+            Value::Bytes(bytes) => Cell::Bytes(bytes),
+        })
+    }
+}
+
+/// What is done with each row of a result.
+pub type Visit<'a> = dyn FnMut(&dyn Cells) -> Result<(), StoreError> + 'a;
+
 /// Which database a catalog is kept in, for the few queries whose text depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -141,6 +218,14 @@ pub trait Tx {
     /// # Errors
     /// [`StoreError::Catalog`].
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Shows the rows of a query one by one, without keeping them: for results of many rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`], and what `visit` returns.
+    fn each(&mut self, sql: &str, parameters: &[Value], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.query(sql, parameters)?.iter().try_for_each(|row| visit(row))
+    }
 
     /// Number of rows that a statement changed.
     ///

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use audit::{AuditEntry, append_audit, verify_audit};
 pub use blob::{BlobWriter, Blobs};
-pub use catalog::{Catalog, Dialect, Row, Tx, Value};
+pub use catalog::{Catalog, Cell, Cells, Dialect, Row, Tx, Value, Visit};
 pub use doctor::{Finding, doctor};
 pub use error::StoreError;
 pub use foreign::Foreign;

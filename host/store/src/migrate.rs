@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("traces", include_str!("migrations/0004_traces.sql")),
     ("access", include_str!("migrations/0006_access.sql")),
     ("uploads", include_str!("migrations/0007_uploads.sql")),
+    ("search", include_str!("migrations/0008_search.sql")),
 ];
 
 /// Applies what is missing.

@@ -12,12 +12,12 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, functions::FunctionFlags, types::ValueRef};
 
-use crate::{Row, StoreError, Tx, Value, migrate};
+use crate::{Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate};
 
 /// How long a process waits for another's transaction. Transactions here take milliseconds.
 pub(crate) const BUSY_MS_MAX: u64 = 5_000;
 /// Reading connections that are kept open.
-const READERS_KEPT_MAX: usize = 4;
+const READERS_KEPT_MAX: usize = 16;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
 const GROUP_MAX: usize = 256;
 
@@ -299,6 +299,25 @@ impl SqliteTx<'_> {
         rows.collect()
     }
 
+    fn visit(&self, sql: &str, parameters: &[Value], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let failed = StoreError::catalog(self.path);
+        let mut statement = match self.connection.prepare_cached(&numbered(sql)) {
+            Ok(statement) => statement,
+            Err(error) => return Err(failed(error)),
+        };
+        let mut rows = match statement.query(rusqlite::params_from_iter(parameters.iter().map(Parameter))) {
+            Ok(rows) => rows,
+            Err(error) => return Err(failed(error)),
+        };
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => visit(&Passing(row))?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
     fn change(&self, sql: &str, parameters: &[Value]) -> rusqlite::Result<usize> {
         let mut statement = self.connection.prepare_cached(&numbered(sql))?;
         statement.execute(rusqlite::params_from_iter(parameters.iter().map(Parameter)))
@@ -310,8 +329,28 @@ impl Tx for SqliteTx<'_> {
         self.rows(sql, parameters).map_err(StoreError::catalog(self.path))
     }
 
+    fn each(&mut self, sql: &str, parameters: &[Value], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.visit(sql, parameters, visit)
+    }
+
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError> {
         Ok(self.change(sql, parameters).map_err(StoreError::catalog(self.path))? as u64)
+    }
+}
+
+/// A row that SQLite still holds.
+struct Passing<'a>(&'a rusqlite::Row<'a>);
+
+impl Cells for Passing<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>, StoreError> {
+        let wrong = |found: String| StoreError::Row { column, expected: "a value", found };
+        Ok(match self.0.get_ref(column).map_err(|error| wrong(error.to_string()))? {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(int) => Cell::Int(int),
+            ValueRef::Real(real) => Cell::Real(real),
+            ValueRef::Text(text) => Cell::Text(std::str::from_utf8(text).map_err(|error| wrong(error.to_string()))?),
+            ValueRef::Blob(bytes) => Cell::Bytes(bytes),
+        })
     }
 }
 
@@ -370,6 +409,22 @@ mod tests {
             .read::<_, StoreError>(|tx| tx.query("SELECT $2, $1, $2", &[Value::Int(1), Value::from("two")]))
             .unwrap();
         assert_eq!(rows, [Row(vec!["two".into(), Value::Int(1), "two".into()])]);
+    }
+
+    #[test]
+    fn rows_that_go_by_are_those_of_a_query_and_end_where_the_visitor_ends_them() {
+        let (_dir, sqlite) = open();
+        let sql = "SELECT 1, 0.5, 'three', NULL, x'04' UNION ALL SELECT 2, 1.5, 'x', NULL, x'05'";
+        let mut seen = Vec::new();
+        let outcome = sqlite.read::<_, StoreError>(|tx| {
+            tx.each(sql, &[], &mut |row| {
+                seen.push((row.int_at(0)?, row.real_at(1)?, row.text_at(2)?.to_owned()));
+                assert_eq!((row.cell(3)?, row.int_at(0)? == 1), (Cell::Null, row.cell(4)? == Cell::Bytes(&[4])));
+                row.int_at(2).map(drop)
+            })
+        });
+        assert!(matches!(outcome, Err(StoreError::Row { column: 2, .. })), "{outcome:?}");
+        assert_eq!(seen, [(1, 0.5, "three".to_owned())]);
     }
 
     #[test]
