@@ -144,9 +144,17 @@ impl Tracking {
     pub fn create_experiment(&self, new: &NewExperiment) -> Result<String, TrackingError> {
         self.check_experiment_name(&new.name)?;
         check_location(&new.artifact_location)?;
-        check_length(&new.artifact_location, self.limits.artifact_location_chars_max, || "artifact_location".into())?;
-        for (key, value) in &new.tags {
+        let most = self.limits.artifact_location_chars_max;
+        if new.artifact_location.chars().count() > most as usize {
+            return Err(TrackingError::Invalid(format!(
+                "Invalid artifact path length. The length of the artifact path cannot be greater than {most} characters."
+            )));
+        }
+        for (at, (key, value)) in new.tags.iter().enumerate() {
             self.check_experiment_tag(key, value)?;
+            if new.tags[..at].iter().any(|(earlier, _)| earlier == key) {
+                return Err(TrackingError::AlreadyExists(format!("the tag '{}' of the new experiment", cut(key))));
+            }
         }
         self.store.catalog().write(|tx| {
             let taken = tx.query_one("SELECT 1 FROM experiments WHERE name = $1", &[Value::from(&new.name)])?;

@@ -1,6 +1,6 @@
 //! What a run logs: parameters, metrics and tags, in batches that are written whole or not at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use plinth_core::Micros;
 use plinth_store::{Tx, Value};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     Tracking, TrackingError,
     logged_models::write_model_metrics,
-    names::{check_key, check_length, cut},
+    names::{check_key, check_length, cut, fitting},
     runs::{NAME_TAG, active, find},
 };
 
@@ -70,13 +70,21 @@ pub struct History {
 }
 
 impl Tracking {
-    /// Logs parameters, metrics and tags, all or none.
+    /// Logs parameters, metrics and tags, all or none. Values of parameters and tags that are too long are cut, as
+    /// MLflow's server cuts them.
     ///
     /// # Errors
     /// [`TrackingError::RunNotFound`], [`TrackingError::NotActive`], [`TrackingError::ParamsChanged`],
     /// [`TrackingError::TooMuch`], [`TrackingError::BadName`], [`TrackingError::TooLong`].
     pub fn log(&self, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
         self.check_batch(batch)?;
+        let fitted;
+        let batch = if self.fits(batch) {
+            batch
+        } else {
+            fitted = self.fitted(batch);
+            &fitted
+        };
         self.store.catalog().write(|tx| {
             let rid = active(tx, run_id)?;
             write_batch(tx, rid, run_id, batch)
@@ -130,11 +138,49 @@ impl Tracking {
             Ok(tx.query(sql, &[Value::Int(rid), key.into(), (most.saturating_add(1)).into(), skip.into()])?)
         })?;
         let next = (rows.len() as u64 > most).then(|| skip + most);
-        let points = rows.iter().take(usize::try_from(most).unwrap_or(usize::MAX)).map(|row| {
-            let value = if row.int(1)? == 1 { f64::NAN } else { row.real(0)? };
-            Ok(Metric { key: key.to_owned(), value, time: row.int(2)?, step: row.int(3)?, model: None })
-        });
+        let points = rows.iter().take(usize::try_from(most).unwrap_or(usize::MAX)).map(|row| point(row, key));
         Ok(History { points: points.collect::<Result<_, TrackingError>>()?, next })
+    }
+
+    /// At most `most` values of a metric by step, evenly spread over all of them, or over those at the `steps` from
+    /// one to another; the first and the last are among them.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn metric_sample(
+        &self,
+        run_id: &str,
+        key: &str,
+        steps: Option<(i64, i64)>,
+        most: u32,
+    ) -> Result<Vec<Metric>, TrackingError> {
+        let (from, to) = steps.unwrap_or((i64::MIN, i64::MAX));
+        let most = i64::from(most.max(1));
+        let rows = self.store.catalog().read::<_, TrackingError>(|tx| {
+            let (rid, _) = find(tx, run_id)?;
+            let mut values = vec![Value::Int(rid), key.into(), Value::Int(from), Value::Int(to)];
+            let sql = "SELECT COUNT(*) FROM metric_points WHERE rid = $1 AND key = $2 AND step >= $3 AND step <= $4";
+            let all = tx.query_one(sql, &values)?.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+            // As SQL's NTILE deals rows to buckets: the first `all % most` get one more. Of each the first row is kept.
+            let (each, longer) = (all / most, all % most);
+            let numbered = "SELECT value, is_nan, time_us, step,
+                       ROW_NUMBER() OVER (ORDER BY step, time_us, value, is_nan) - 1 AS k
+                FROM metric_points WHERE rid = $1 AND key = $2 AND step >= $3 AND step <= $4";
+            let kept = if each == 0 {
+                String::new()
+            } else {
+                values.extend([longer * (each + 1), each + 1, each, all - 1].map(Value::Int));
+                "WHERE k < $5 AND k % $6 = 0 OR k >= $5 AND (k - $5) % $7 = 0 OR k = $8".to_owned()
+            };
+            let sql = format!("SELECT value, is_nan, time_us, step FROM ({numbered}) AS points {kept} ORDER BY k");
+            Ok(tx.query(&sql, &values)?)
+        })?;
+        let mut points = rows.iter().map(|row| point(row, key)).collect::<Result<Vec<_>, TrackingError>>()?;
+        if points.len() > most as usize {
+            // The last of all took one place more than there are: it stands for the last bucket.
+            points.remove(points.len() - 2);
+        }
+        Ok(points)
     }
 
     /// Every value of a metric, by time, then step, then value.
@@ -160,33 +206,64 @@ impl Tracking {
             check_key(&metric.key, || format!("metrics[{at}].name"))?;
             check_length(&metric.key, limits.key_chars_max, || "Metric name".into())?;
             if metric.time < 0 {
-                return Err(TrackingError::BadName {
-                    value: (metric.time / 1000).to_string(),
-                    field: format!("metrics[{at}].timestamp"),
-                    reason: format!(
-                        "metric '{}' (value={}). Timestamp must be a nonnegative long (64-bit integer) ",
-                        cut(&metric.key),
-                        metric.value
-                    ),
-                });
+                return Err(TrackingError::Invalid(format!(
+                    "Invalid value {} for parameter 'metrics[{at}].timestamp' supplied: metric '{}' (value={:?}). \
+                     Timestamp must be a nonnegative long (64-bit integer) ",
+                    metric.time / 1000,
+                    cut(&metric.key),
+                    metric.value
+                )));
             }
         }
-        for (at, (key, value)) in batch.params.iter().enumerate() {
+        for (at, (key, _)) in batch.params.iter().enumerate() {
             check_key(key, || format!("params[{at}].key"))?;
             check_length(key, limits.key_chars_max, || "Param key".into())?;
-            check_length(value, limits.param_value_chars_max, || "Param value".into())?;
+        }
+        let mut keys = HashSet::new();
+        let again: Vec<String> =
+            batch.params.iter().filter(|(key, _)| !keys.insert(key)).map(|(key, _)| format!("'{key}'")).collect();
+        if !again.is_empty() {
+            return Err(TrackingError::Invalid(format!(
+                "Duplicate parameter keys have been submitted: [{}]. Please ensure the request contains only one param \
+                 value per param key.",
+                again.join(", ")
+            )));
         }
         self.check_tags(&batch.tags)
     }
 
+    /// Whether no value of a batch is too long.
+    fn fits(&self, batch: &Batch) -> bool {
+        let fit =
+            |pairs: &[(String, String)], limit: u32| pairs.iter().all(|(_, v)| fitting(v, limit).len() == v.len());
+        fit(&batch.params, self.limits.param_value_chars_max) && fit(&batch.tags, self.limits.tag_value_chars_max)
+    }
+
+    /// A batch whose values are cut to the lengths allowed.
+    pub(crate) fn fitted(&self, batch: &Batch) -> Batch {
+        let cut = |pairs: &[(String, String)], limit: u32| {
+            pairs.iter().map(|(key, value)| (key.clone(), fitting(value, limit).to_owned())).collect()
+        };
+        Batch {
+            params: cut(&batch.params, self.limits.param_value_chars_max),
+            metrics: batch.metrics.clone(),
+            tags: cut(&batch.tags, self.limits.tag_value_chars_max),
+        }
+    }
+
     pub(crate) fn check_tags(&self, tags: &[(String, String)]) -> Result<(), TrackingError> {
-        for (at, (key, value)) in tags.iter().enumerate() {
+        for (at, (key, _)) in tags.iter().enumerate() {
             check_key(key, || format!("tags[{at}].key"))?;
             check_length(key, self.limits.key_chars_max, || format!("tags[{at}].key"))?;
-            check_length(value, self.limits.tag_value_chars_max, || format!("tags[{at}].value"))?;
         }
         Ok(())
     }
+}
+
+/// A point as `value, is_nan, time_us, step`.
+fn point(row: &plinth_store::Row, key: &str) -> Result<Metric, TrackingError> {
+    let value = if row.int(1)? == 1 { f64::NAN } else { row.real(0)? };
+    Ok(Metric { key: key.to_owned(), value, time: row.int(2)?, step: row.int(3)?, model: None })
 }
 
 /// Writes a batch that was checked to a run that is there.

@@ -41,6 +41,15 @@ pub(crate) fn check_length(value: &str, limit: u32, field: impl FnOnce() -> Stri
     Err(TrackingError::TooLong { field: field(), limit })
 }
 
+/// The first `limit` characters: where MLflow cuts a value rather than refusing it.
+pub(crate) fn fitting(value: &str, limit: u32) -> &str {
+    // A text has at least as many bytes as characters.
+    if value.len() <= limit as usize {
+        return value;
+    }
+    value.char_indices().nth(limit as usize).map_or(value, |(end, _)| &value[..end])
+}
+
 /// Where a POSIX path leads: `a//b/../c` is `a/c`.
 fn normal_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -87,5 +96,6 @@ mod tests {
     fn lengths_are_counted_in_characters() {
         assert!(check_length("ääää", 4, || "key".into()).is_ok());
         assert!(check_length("ääääa", 4, || "key".into()).is_err());
+        assert_eq!((fitting("ääääa", 4), fitting("ää", 4), fitting("abcde", 4)), ("ääää", "ää", "abcd"));
     }
 }

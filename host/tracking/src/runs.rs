@@ -187,6 +187,7 @@ impl Tracking {
             batch.tags.push((NAME_TAG.to_owned(), name.clone()));
         }
         self.check_tags(&batch.tags)?;
+        let batch = self.fitted(&batch);
         self.store.catalog().write(|tx| {
             experiments::must_be_active(&experiments::find(tx, experiment_id)?)?;
             let row = tx.query_one(

@@ -26,7 +26,7 @@ fn create(call: &Call<'_>) -> Outcome {
     let new = NewExperiment {
         name: fields.required("name")?.to_owned(),
         artifact_location: fields.text_or_empty("artifact_location")?.to_owned(),
-        tags: fields.pairs("tags")?,
+        tags: fields.loose_pairs("tags")?,
     };
     Answer::of(&json!({"experiment_id": call.tracking.create_experiment(&new)?}))
 }

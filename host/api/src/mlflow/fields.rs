@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::error::MlflowError;
 
-const SEE: &str = " See the API docs for more information about request parameters.";
+/// What MLflow adds to what it says of a field.
+pub(super) const SEE: &str = " See the API docs for more information about request parameters.";
 
 /// The fields of a request.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Fields {
                 format!("the body is not JSON: {reason}"),
             )
         };
-        let mut value: Value = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+        let mut value = parse(body).map_err(|error| bad(error.to_string()))?;
         if let Value::String(text) = &value {
             value = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
         }
@@ -53,6 +54,11 @@ impl Fields {
             }
         }
         Self { map, query: true }
+    }
+
+    /// Whether the fields came in a query, where everything is text.
+    pub(super) fn from_query_string(&self) -> bool {
+        self.query
     }
 
     /// Adds a field from the path, which wins over one of the same name.
@@ -194,6 +200,60 @@ impl Fields {
     }
 }
 
+/// JSON, and what Python writes for it: bare `NaN` and `Infinity`, and numbers beyond a float's range.
+fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(body).or_else(|error| match python_numbers(body) {
+        Some(quoted) => serde_json::from_slice(&quoted),
+        None => Err(error),
+    })
+}
+
+/// The same text with such numbers in quotes, as protobuf's JSON has them; nothing if there are none.
+fn python_numbers(body: &[u8]) -> Option<Vec<u8>> {
+    let mut quoted = Vec::with_capacity(body.len() + 64);
+    let (mut rest, mut found) = (body, false);
+    while let Some(&byte) = rest.first() {
+        let length = match byte {
+            b'"' => {
+                let mut escaped = false;
+                let end = rest[1..].iter().position(|&c| {
+                    let ends = c == b'"' && !escaped;
+                    escaped = c == b'\\' && !escaped;
+                    ends
+                });
+                end.map_or(rest.len(), |end| end + 2)
+            }
+            b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                let word = |c: &u8| !matches!(c, b'-' | b'+' | b'.') && !c.is_ascii_alphanumeric();
+                rest.iter().position(word).unwrap_or(rest.len())
+            }
+            _ => 1,
+        };
+        let (token, after) = rest.split_at(length);
+        let name = match token {
+            b"NaN" | b"Infinity" | b"-Infinity" => Some(token),
+            [b'-' | b'0'..=b'9', ..] => match std::str::from_utf8(token).ok().and_then(|text| text.parse::<f64>().ok())
+            {
+                Some(f64::INFINITY) => Some(&b"Infinity"[..]),
+                Some(f64::NEG_INFINITY) => Some(&b"-Infinity"[..]),
+                _ => None,
+            },
+            _ => None,
+        };
+        match name {
+            Some(name) => {
+                found = true;
+                quoted.push(b'"');
+                quoted.extend_from_slice(name);
+                quoted.push(b'"');
+            }
+            None => quoted.extend_from_slice(token),
+        }
+        rest = after;
+    }
+    found.then_some(quoted)
+}
+
 /// A whole number, in quotes or not.
 pub(super) fn int(value: &Value) -> Option<i64> {
     match value {
@@ -257,6 +317,21 @@ mod tests {
         assert_eq!(query.texts("name").unwrap(), ["x/y"]);
         let body = Fields::from_json(br#""{\"run_id\": null, \"run_uuid\": \"r\", \"step\": \"7\"}""#).unwrap();
         assert_eq!((body.run_id().unwrap(), body.int("step").unwrap()), ("r", Some(7)));
+    }
+
+    #[test]
+    fn numbers_as_python_writes_them() {
+        let body = br#"{"a": NaN, "b": [-Infinity, 1e400], "c": "NaN \" Infinity", "d": 1.5}"#;
+        let fields = Fields::from_json(body).unwrap();
+        assert!(fields.float("a").unwrap().unwrap().is_nan());
+        assert_eq!(
+            fields.list("b").unwrap().iter().filter_map(float).collect::<Vec<_>>(),
+            [f64::NEG_INFINITY, f64::INFINITY]
+        );
+        assert_eq!((fields.text("c").unwrap(), fields.float("d").unwrap()), (Some("NaN \" Infinity"), Some(1.5)));
+        for body in [&b"{\"a\": NaNs}"[..], b"{\"a\": NaN", b"\"\\", b"Infinity", b"{NaN: 1"] {
+            assert!(Fields::from_json(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod otlp_json;
 mod page;
 mod registry;
 mod runs;
+mod schema;
 mod server;
 mod spans;
 mod trace_artifacts;
@@ -222,10 +223,11 @@ const PREFIXES: [&str; 4] = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api
 pub fn tracking_router(tracker: Tracker) -> Router {
     let mut router = Router::new();
     for route in ROUTES.iter().copied().flatten() {
+        let rules = schema::of(&route.method, route.path);
         let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
         for prefix in PREFIXES {
             let endpoint = move |State(tracker): State<Tracker>, parameters: RawPathParams, request: Request| {
-                answer(tracker, route, parameters, request)
+                answer(tracker, route, rules, parameters, request)
             };
             router = router.route(&format!("{prefix}{}", route.path), on(filter, endpoint));
         }
@@ -255,10 +257,19 @@ fn cors(tracker: &Tracker) -> CorsLayer {
 }
 
 /// Reads a request, calls its handler on a blocking thread, writes the answer.
-async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathParams, request: Request) -> Response {
+async fn answer(
+    tracker: Tracker,
+    route: &'static Route,
+    rules: &'static [schema::Rule],
+    parameters: RawPathParams,
+    request: Request,
+) -> Response {
     let path: HashMap<String, String> =
         parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let (mut head, body) = request.into_parts();
+    if let Err(error) = content_type(&head) {
+        return error.into_response();
+    }
     let caller = head.extensions.remove::<guard::Caller>();
     let body = match read(body, tracker.config.body_bytes_max).await {
         Ok(body) => body,
@@ -274,6 +285,7 @@ async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathPara
         for (name, value) in &path {
             fields.set(name, value);
         }
+        schema::check(rules, &fields)?;
         // Nobody comes here without having passed the guard.
         let guard::Caller(principal) = caller.ok_or_else(|| MlflowError::not_found("the caller is unknown"))?;
         access::authorize(&tracker.tracking, &principal, route.need, &fields)?;
@@ -283,6 +295,20 @@ async fn answer(tracker: Tracker, route: &'static Route, parameters: RawPathPara
     match blocking(work).await {
         Ok(Answer(body)) => json(body),
         Err(error) => error.into_response(),
+    }
+}
+
+/// What a client posts or puts is JSON and says so.
+fn content_type(head: &axum::http::request::Parts) -> Result<(), MlflowError> {
+    if head.method != Method::POST && head.method != Method::PUT {
+        return Ok(());
+    }
+    let Some(given) = head.headers.get(header::CONTENT_TYPE) else {
+        return Err(MlflowError::invalid("Bad Request. Content-Type header is missing."));
+    };
+    match given.to_str().ok().and_then(|given| given.split(';').next()) {
+        Some("application/json") => Ok(()),
+        _ => Err(MlflowError::invalid("Bad Request. Content-Type must be one of ['application/json'].")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use plinth_core::Micros;
 use plinth_tracking::{
     Batch, DatasetInput, Direction, MeasuredModel, Metric, ModelLink, NewRun, RunSearch, RunUpdate, Status,
+    TrackingError,
 };
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ pub(super) const ROUTES: &[Route] = &[
 
 fn create(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
-    let experiment_id = fields.text("experiment_id")?.filter(|id| !id.is_empty()).unwrap_or("0");
+    let experiment_id = fields.required("experiment_id")?;
     let new = NewRun {
         name: fields.text_or_empty("run_name")?.to_owned(),
         source: String::new(),
@@ -45,7 +46,7 @@ fn create(call: &Call<'_>) -> Outcome {
         tags: fields.pairs("tags")?,
     };
     let run = call.tracking.run(&call.tracking.start_run(experiment_id, &new)?)?;
-    Answer::of(&json!({"run": RunWire::of(&run)}))
+    Answer::of(&json!({"run": RunWire::started(&run)}))
 }
 
 fn get(call: &Call<'_>) -> Outcome {
@@ -72,7 +73,7 @@ fn update(call: &Call<'_>) -> Outcome {
     let update = RunUpdate {
         status: status(fields)?,
         end: fields.int("end_time")?.map(|time| micros("end_time", time)).transpose()?,
-        name: fields.text("run_name")?.map(str::to_owned),
+        name: fields.text("run_name")?.filter(|name| !name.is_empty()).map(str::to_owned),
     };
     let summary = call.tracking.update_run(fields.run_id()?, &update)?;
     Answer::of(&json!({"run_info": RunInfoWire::of(&summary)}))
@@ -82,7 +83,7 @@ fn update(call: &Call<'_>) -> Outcome {
 fn status(fields: &Fields) -> Result<Option<Status>, MlflowError> {
     let Some(value) = fields.get("status") else { return Ok(None) };
     let found = match value {
-        Value::String(name) => Status::from_name(name),
+        Value::String(name) if name.parse::<i64>().is_err() => Status::from_name(&name.to_ascii_uppercase()),
         other => int(other).and_then(|n| usize::try_from(n - 1).ok()).and_then(|n| Status::ALL.get(n).copied()),
     };
     found.map(Some).ok_or_else(|| wrong_type("status", value))
@@ -101,7 +102,7 @@ fn restore(call: &Call<'_>) -> Outcome {
 fn log_param(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let param = (fields.required("key")?.to_owned(), fields.text_or_empty("value")?.to_owned());
-    call.tracking.log(fields.run_id()?, &Batch { params: vec![param], ..Batch::default() })?;
+    call.tracking.log(fields.run_id()?, &Batch { params: vec![param], ..Batch::default() }).map_err(of_one)?;
     Ok(Answer::empty())
 }
 
@@ -109,7 +110,10 @@ fn log_metric(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let run_id = fields.run_id()?;
     let text = |name: &str| Ok::<_, MlflowError>(fields.text(name)?.filter(|text| !text.is_empty()).map(str::to_owned));
-    let dataset = text("dataset_name")?.zip(text("dataset_digest")?);
+    let dataset = measured_on(text("dataset_name")?, text("dataset_digest")?)?;
+    if dataset.is_some() && text("model_id")?.is_none() {
+        return Err(MlflowError::invalid("dataset_name and dataset_digest must be None if model_id is not provided"));
+    }
     let metric = Metric {
         key: fields.required("key")?.to_owned(),
         value: fields.float("value")?.ok_or_else(|| missing("value"))?,
@@ -118,15 +122,38 @@ fn log_metric(call: &Call<'_>) -> Outcome {
         model: text("model_id")?.map(|model_id| MeasuredModel { model_id, dataset }),
     };
     measured(call, std::slice::from_ref(&metric))?;
-    call.tracking.log(run_id, &Batch { metrics: vec![metric], ..Batch::default() })?;
+    call.tracking.log(run_id, &Batch { metrics: vec![metric], ..Batch::default() }).map_err(of_one)?;
     Ok(Answer::empty())
 }
 
 fn set_tag(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let tag = (fields.required("key")?.to_owned(), fields.text_or_empty("value")?.to_owned());
-    call.tracking.log(fields.run_id()?, &Batch { tags: vec![tag], ..Batch::default() })?;
+    call.tracking.log(fields.run_id()?, &Batch { tags: vec![tag], ..Batch::default() }).map_err(of_one)?;
     Ok(Answer::empty())
+}
+
+/// In a call for one item, a field is named without its place in a list: `params[0].key` is `key`.
+fn of_one(error: TrackingError) -> MlflowError {
+    let bare = |field: String| field.split_once("[0].").map(|(_, name)| name.to_owned()).unwrap_or(field);
+    MlflowError::from(match error {
+        TrackingError::BadName { value, field, reason } => TrackingError::BadName { value, field: bare(field), reason },
+        TrackingError::TooLong { field, limit } => TrackingError::TooLong { field: bare(field), limit },
+        other => other,
+    })
+}
+
+/// A run's id where MLflow asks for one of the right form before it looks for the run.
+fn formed_run_id(fields: &Fields) -> Result<&str, MlflowError> {
+    let id = fields.run_id()?;
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let formed = id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(|c| word(c) || c == '-')
+        && id.chars().count() <= 256;
+    match formed {
+        true => Ok(id),
+        false => Err(MlflowError::invalid(format!("Invalid value {} for parameter 'run_id' supplied.", json!(id)))),
+    }
 }
 
 fn delete_tag(call: &Call<'_>) -> Outcome {
@@ -136,7 +163,7 @@ fn delete_tag(call: &Call<'_>) -> Outcome {
 
 fn log_batch(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
-    let run_id = fields.run_id()?;
+    let run_id = formed_run_id(fields)?;
     let metrics = fields.list("metrics")?.iter().enumerate().map(|(at, item)| batch_metric(at, item));
     let batch = Batch {
         metrics: metrics.collect::<Result<_, _>>()?,
@@ -154,6 +181,15 @@ fn measured(call: &Call<'_>, metrics: &[Metric]) -> Result<(), MlflowError> {
     models.into_iter().try_for_each(|id| call.must(Need::Edit(Thing::LoggedModel), "model_id", id))
 }
 
+/// Name and digest of a data set, which come together or not at all.
+fn measured_on(name: Option<String>, digest: Option<String>) -> Result<Option<(String, String)>, MlflowError> {
+    match (name, digest) {
+        (Some(name), Some(digest)) => Ok(Some((name, digest))),
+        (None, None) => Ok(None),
+        _ => Err(MlflowError::invalid("Both dataset_name and dataset_digest must be provided if one is provided")),
+    }
+}
+
 fn batch_metric(at: usize, item: &Value) -> Result<Metric, MlflowError> {
     let field = |name: &str| format!("metrics[{at}].{name}");
     let part = |name: &str| item.get(name).filter(|value| !value.is_null());
@@ -166,7 +202,7 @@ fn batch_metric(at: usize, item: &Value) -> Result<Metric, MlflowError> {
     let key = text("key")?.ok_or_else(|| missing(&field("key")))?;
     let value = part("value").ok_or_else(|| missing(&field("value")))?;
     let time = part("timestamp").ok_or_else(|| missing(&field("timestamp")))?;
-    let dataset = text("dataset_name")?.zip(text("dataset_digest")?);
+    let dataset = measured_on(text("dataset_name")?, text("dataset_digest")?)?;
     Ok(Metric {
         key,
         value: float(value).ok_or_else(|| wrong_type(&field("value"), value))?,
@@ -181,7 +217,7 @@ fn log_inputs(call: &Call<'_>) -> Outcome {
     let datasets = fields.list("datasets")?.iter().enumerate().map(|(at, item)| dataset(at, item));
     let datasets = datasets.collect::<Result<Vec<_>, _>>()?;
     let models = links(fields, Direction::Input)?;
-    call.tracking.log_inputs(fields.run_id()?, &datasets, &models)?;
+    call.tracking.log_inputs(formed_run_id(fields)?, &datasets, &models)?;
     Ok(Answer::empty())
 }
 

@@ -38,6 +38,8 @@ pub(super) struct ExperimentWire<'a> {
     lifecycle_stage: &'static str,
     last_update_time: i64,
     creation_time: i64,
+    /// The one there is.
+    workspace: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<Pair<'a>>,
 }
@@ -55,6 +57,7 @@ impl<'a> ExperimentWire<'a> {
             lifecycle_stage: experiment.lifecycle.name(),
             last_update_time: millis(experiment.updated),
             creation_time: millis(experiment.created),
+            workspace: "default",
             tags: pairs(&experiment.tags),
         }
     }
@@ -214,7 +217,12 @@ impl<'a> RunWire<'a> {
                 dataset_inputs: run.datasets.iter().map(DatasetInputWire::of).collect(),
                 model_inputs: run.models_in.iter().map(|link| ModelInputWire { model_id: &link.model_id }).collect(),
             },
-            outputs: (!run.models_out.is_empty()).then_some(RunOutputsWire { model_outputs: &run.models_out }),
+            outputs: Some(RunOutputsWire { model_outputs: &run.models_out }),
         }
+    }
+
+    /// A run that was started a moment ago, which has no outputs yet.
+    pub(super) fn started(run: &'a Run) -> Self {
+        Self { outputs: None, ..Self::of(run) }
     }
 }

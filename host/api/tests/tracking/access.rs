@@ -54,7 +54,7 @@ fn nobody_does_anything_without_saying_who_they_are() {
     let (_, token) = server.tracking.add_token("ann", "", None, "test").unwrap();
     let bearer = format!("Bearer {token}");
     let (status, _) =
-        server.send_with("POST", "/api/2.0/mlflow/runs/create", Some("{}"), &[("authorization", &bearer)]);
+        server.send_with("POST", "/api/2.0/mlflow/runs/search", Some("{}"), &[("authorization", &bearer)]);
     assert_eq!(status, 200);
 }
 

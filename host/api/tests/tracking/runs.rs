@@ -65,8 +65,12 @@ fn a_batch_is_taken_whole_or_not_at_all() {
         ),
         (json!({"metrics": [metric, {"key": "x", "value": 1, "timestamp": -1}]}), "metrics[1].timestamp"),
         (
-            json!({"metrics": [metric], "params": [{"key": "p", "value": "x".repeat(6_001)}]}),
-            "'Param value' exceeds the maximum length of 6000 characters",
+            json!({"metrics": [metric], "params": [{"key": "x".repeat(251), "value": "x"}]}),
+            "'Param key' exceeds the maximum length of 250 characters",
+        ),
+        (
+            json!({"metrics": [metric], "params": [{"key": "p", "value": "1"}, {"key": "p", "value": "1"}]}),
+            "Duplicate parameter keys have been submitted: ['p']. Please ensure the request contains only one param",
         ),
         (
             json!({"metrics": [metric], "tags": many(101)}),
@@ -91,6 +95,129 @@ fn a_batch_is_taken_whole_or_not_at_all() {
     let found = server.get(&format!("runs/get?run_id={run}"));
     assert_eq!(found["run"]["data"].get("metrics"), None);
     assert_eq!(found["run"]["data"]["params"], json!([{"key": "lr", "value": "0.1"}]));
+}
+
+#[test]
+fn values_that_are_too_long_are_cut() {
+    let server = Server::start();
+    let run = server.run("0");
+    server.post("runs/log-parameter", &json!({"run_id": run, "key": "p", "value": "ä".repeat(6_001)}));
+    server.post("runs/set-tag", &json!({"run_id": run, "key": "t", "value": "x".repeat(8_001)}));
+    // The same value again is the same parameter.
+    server.post(
+        "runs/log-batch",
+        &json!({"run_id": run, "params": [{"key": "p", "value": "ä".repeat(7_000)}], "tags": [{"key": "u", "value": "y".repeat(9_000)}]}),
+    );
+    let data = &server.get(&format!("runs/get?run_id={run}"))["run"]["data"];
+    assert_eq!(data["params"][0]["value"], json!("ä".repeat(6_000)));
+    let tag =
+        |key: &str| data["tags"].as_array().unwrap().iter().find(|tag| tag["key"] == key).unwrap()["value"].clone();
+    assert_eq!((tag("t"), tag("u")), (json!("x".repeat(8_000)), json!("y".repeat(8_000))));
+}
+
+#[test]
+fn what_a_request_lacks_is_told_as_mlflow_tells_it() {
+    let server = Server::start();
+    let run = server.run("0");
+    let missing = |name: &str| format!("Missing value for required parameter '{name}'.");
+    let typed = |name: &str, shown: &str, kind: &str| {
+        format!("Invalid value {shown} for parameter '{name}' supplied:  Hint: Value was of type '{kind}'.")
+    };
+    let cases = [
+        ("experiments/create", json!({}), missing("name")),
+        ("experiments/create", json!({"name": 5}), typed("name", "5", "int")),
+        (
+            "experiments/create",
+            json!({"name": "t", "tags": [{"key": "", "value": "v"}]}),
+            "Invalid value \"\" for parameter 'key' supplied: Names may be treated as files".to_owned(),
+        ),
+        ("runs/create", json!({"experiment_id": ""}), missing("experiment_id")),
+        ("runs/update", json!({"run_id": run, "end_time": "x"}), typed("end_time", "\"x\"", "str")),
+        ("runs/log-metric", json!({"key": 5}), missing("run_id")),
+        ("runs/log-metric", json!({"run_id": run, "key": "k", "value": 1}), missing("timestamp")),
+        (
+            "runs/log-metric",
+            json!({"run_id": run, "key": "a//b", "value": 1, "timestamp": 1}),
+            "Invalid value \"a//b\" for parameter 'name' supplied: Names may".to_owned(),
+        ),
+        (
+            "runs/log-metric",
+            json!({"run_id": run, "key": "k", "value": 1, "timestamp": 1, "dataset_name": "d"}),
+            "Both dataset_name and dataset_digest must be provided if one is provided".to_owned(),
+        ),
+        (
+            "runs/log-parameter",
+            json!({"run_id": run, "key": "../b", "value": "v"}),
+            "Invalid value \"../b\" for parameter 'key' supplied: Names may".to_owned(),
+        ),
+        (
+            "runs/log-batch",
+            json!({"run_id": "../x"}),
+            "Invalid value \"../x\" for parameter 'run_id' supplied.".to_owned(),
+        ),
+        ("runs/outputs", json!({"run_id": run}), missing("models")),
+        ("runs/search", json!({"order_by": "x"}), typed("order_by", "\"x\"", "str")),
+        ("registered-models/alias", json!({"name": "m", "alias": "a"}), missing("version")),
+        ("model-versions/create", json!({"name": "m"}), missing("source")),
+    ];
+    for (path, body, message) in cases {
+        let (status, code, found) = server.refused("POST", path, &body);
+        assert_eq!((status, code.as_str()), (400, "INVALID_PARAMETER_VALUE"), "{path}: {found}");
+        assert!(found.starts_with(&message), "{path}: {found}");
+    }
+    for (path, message) in [
+        ("metrics/get-history-bulk?metric_key=k", "GetMetricHistoryBulk request must specify at least one run_id."),
+        ("metrics/get-history-bulk?run_id=r", "GetMetricHistoryBulk request must specify a metric_key."),
+        ("metrics/get-history-bulk-interval?metric_key=k", "Missing value for required parameter 'run_ids'."),
+        (
+            "metrics/get-history?run_id=r&metric_key=k&max_results=0",
+            "Invalid value 0 for parameter 'max_results' supplied.",
+        ),
+        ("experiments/get", "Missing value for required parameter 'experiment_id'."),
+    ] {
+        let (status, _, found) = server.refused("GET", path, &Value::Null);
+        assert!(status == 400 && found.starts_with(message), "{path}: {found}");
+    }
+}
+
+#[test]
+fn a_body_is_json_and_says_so() {
+    let server = Server::start();
+    let create = |kind: &str| {
+        let body = format!(r#"{{"name": "{kind}"}}"#);
+        server.send_with("POST", "/api/2.0/mlflow/experiments/create", Some(&body), &[("content-type", kind)])
+    };
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        let (status, answer) = create(kind);
+        assert_eq!(status, 400, "{kind}: {answer}");
+        assert_eq!(answer["message"], "Bad Request. Content-Type must be one of ['application/json'].");
+    }
+    assert_eq!(create("application/json; charset=utf-8").0, 200);
+    let run = server.run("0");
+    let body = format!(r#"{{"run_id": "{run}", "key": "m", "value": NaN, "timestamp": 1}}"#);
+    assert_eq!(server.send("POST", "/api/2.0/mlflow/runs/log-metric", Some(&body)).0, 200);
+    assert_eq!(server.get(&format!("runs/get?run_id={run}"))["run"]["data"]["metrics"][0]["value"], "NaN");
+}
+
+#[test]
+fn a_plot_gets_points_spread_over_the_whole_history() {
+    let server = Server::start();
+    let run = server.run("0");
+    let metrics: Vec<Value> = (0..12).map(|i| json!({"key": "h", "value": i, "timestamp": i, "step": i})).collect();
+    server.post("runs/log-batch", &json!({"run_id": run, "metrics": metrics}));
+    let steps = |rest: &str| -> Vec<i64> {
+        let found = server.get(&format!("metrics/get-history-bulk-interval?run_ids={run}&metric_key=h{rest}"));
+        let points = found["metrics"].as_array().unwrap();
+        points.iter().inspect(|p| assert_eq!(p["run_id"], json!(run))).map(|p| p["step"].as_i64().unwrap()).collect()
+    };
+    // The first of each bucket that NTILE deals, and the last point in the place of the last bucket's first.
+    assert_eq!(steps("&max_results=5"), [0, 3, 6, 8, 11]);
+    assert_eq!(steps("&max_results=3"), [0, 4, 11]);
+    assert_eq!(steps("&max_results=1"), [11]);
+    assert_eq!(steps("&max_results=12"), (0..12).collect::<Vec<_>>());
+    assert_eq!(steps("&max_results=2&start_step=3&end_step=9"), [3, 9]);
+    assert_eq!(server.get("metrics/get-history-bulk-interval?run_ids=nope&metric_key=h"), json!({}));
+    assert_eq!(server.get("metrics/get-history?run_id=nope&metric_key=h"), json!({}));
 }
 
 #[test]
