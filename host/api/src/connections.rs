@@ -1,44 +1,96 @@
-//! Connections: how many there may be, how long one may take to say what it wants, and how they end.
+//! Connections: how many there may be, how they agree on keys, how long one may take to say what it wants, and how they
+//! end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, http::Request};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use plinth_core::HttpLimits;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+
+use crate::Tls;
 
 /// How long accepting rests after the system refused a connection, such as for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Answers requests on `listener` until `shutdown` is ready. Then no connection is taken any more, and those that are
-/// there have `drain_max` to end.
-pub(crate) async fn serve(
+/// Where a server is reached.
+#[derive(Debug)]
+pub struct Door {
     listener: TcpListener,
+    tls: Option<Tls>,
+}
+
+impl Door {
+    /// A listener, with TLS or without.
+    pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
+        Self { listener, tls }
+    }
+}
+
+impl From<TcpListener> for Door {
+    fn from(listener: TcpListener) -> Self {
+        Self::new(listener, None)
+    }
+}
+
+/// Who is at the other end of a request's connection, in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// Whether nobody between could read along.
+    pub(crate) secure: bool,
+}
+
+impl Default for Peer {
+    /// For requests that came over no connection of ours.
+    fn default() -> Self {
+        Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: false }
+    }
+}
+
+/// Answers requests at `door` until `shutdown` is ready. Then no connection is taken any more, and those that are there
+/// have `drain_max` to end.
+pub(crate) async fn serve(
+    door: Door,
     app: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain_max: Duration,
     limits: &HttpLimits,
 ) -> io::Result<()> {
+    let Door { listener, tls } = door;
     // HTTP/1 alone: to find out whether a connection speaks HTTP/2 its first bytes must be waited for, without limit.
     let mut builder = http1::Builder::new();
     // A connection that says nothing, or says it byte by byte, is closed: it would hold a place for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.header_ms_max));
     builder.max_buf_size(limits.header_bytes_max as usize);
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
+    let shaking = Arc::new(Semaphore::new(limits.handshakes_max as usize));
+    let handshake_max = Duration::from_millis(limits.handshake_ms_max);
     let graceful = GracefulShutdown::new();
+    // Closed at shutdown: who has not even agreed on keys by then has sent nothing that would be lost.
+    let (open, closed) = watch::channel(());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
             // Waits for a place before it takes a connection: the rest wait in the system's own queue.
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            listener.accept().await.map(|(stream, address)| (stream, address, place))
         };
-        let (stream, place) = tokio::select! {
+        let (stream, address, place) = tokio::select! {
             accepted = accepted => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -53,17 +105,35 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays with delayed packets");
         }
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
-        let connection = graceful.watch(connection);
+        let peer = Peer { address: address.ip().to_canonical(), secure: tls.is_some() };
+        let told = Told { app: TowerToHyperService::new(app.clone()), peer };
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        let Some(acceptor) = tls.as_ref().map(|tls| tls.acceptor.clone()) else {
+            tokio::spawn(async move {
+                let _place = place;
+                talk(&builder, stream, told, watcher).await;
+            });
+            continue;
+        };
+        let (shaking, mut closed) = (Arc::clone(&shaking), closed.clone());
         tokio::spawn(async move {
             let _place = place;
-            // A client that went away, or took too long, is no fault of the server.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            let shake = async {
+                let _turn = shaking.acquire().await.map_err(io::Error::other)?;
+                acceptor.accept(stream).await
+            };
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(handshake_max, shake) => shaken,
+                _ = closed.changed() => return,
+            };
+            match shaken {
+                Ok(Ok(stream)) => talk(&builder, stream, told, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a connection agreed on no keys"),
+                Err(_) => tracing::debug!("a connection took too long to agree on keys"),
             }
         });
     }
-    drop(listener);
+    drop((listener, open));
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(drain_max) => {
@@ -71,4 +141,34 @@ pub(crate) async fn serve(
         }
     }
     Ok(())
+}
+
+async fn talk(
+    builder: &http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    told: Told,
+    watcher: Watcher,
+) {
+    let connection = builder.serve_connection(TokioIo::new(stream), told);
+    // A client that went away, or took too long, is no fault of the server.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The routes, told who is at the other end.
+struct Told {
+    app: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Told {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.app.call(request)
+    }
 }

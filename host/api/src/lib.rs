@@ -20,9 +20,11 @@ mod mlflow;
 mod oip;
 mod request;
 mod scoring;
+mod tls;
 
 use std::{io, sync::Arc, time::Duration};
 
+use crate::metrics::Metrics;
 use axum::{
     Router,
     extract::State,
@@ -31,11 +33,10 @@ use axum::{
     routing::{get, post},
 };
 use plinth_serve::Server;
-use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
-
+pub use connections::Door;
 pub use mlflow::{Tracker, TrackerConfig, tracking_router};
+pub use tls::{Tls, TlsError, install_crypto};
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -44,13 +45,13 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
 }
 
-/// Answers scoring requests on `listener` until `shutdown` is ready, lets those in flight finish (for as long as the
+/// Answers scoring requests at `door` until `shutdown` is ready, lets those in flight finish (for as long as the
 /// limits allow), and stores what was captured.
 ///
 /// # Errors
 /// [`io::Error`] if the listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    door: impl Into<Door>,
     server: Arc<Server>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
@@ -61,7 +62,7 @@ pub async fn serve(
         draining.drain();
     };
     let limits = server.limits().http.clone();
-    let outcome = connections::serve(listener, router(Arc::clone(&server)), stop, drain_max, &limits).await;
+    let outcome = connections::serve(door.into(), router(Arc::clone(&server)), stop, drain_max, &limits).await;
     let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
     outcome.and(stopped.map_err(io::Error::other))
 }
@@ -69,17 +70,17 @@ pub async fn serve(
 /// How long requests in flight may take when a tracking server stops.
 const TRACKING_DRAIN: Duration = Duration::from_secs(10);
 
-/// Answers MLflow's clients on `listener` until `shutdown` is ready, and lets requests in flight finish.
+/// Answers MLflow's clients at `door` until `shutdown` is ready, and lets requests in flight finish.
 ///
 /// # Errors
 /// [`io::Error`] if the listener fails.
 pub async fn serve_tracking(
-    listener: TcpListener,
+    door: impl Into<Door>,
     tracker: Tracker,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let limits = tracker.http_limits().clone();
-    connections::serve(listener, tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await
+    connections::serve(door.into(), tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await
 }
 
 /// The routes.

@@ -146,7 +146,9 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plinth up                                          on http://127.0.0.1:5000, state in .plinth\n  \
-    plinth up --data-dir /srv/plinth --port 8000       elsewhere\n\n\
+    plinth up --data-dir /srv/plinth --port 8000       elsewhere\n  \
+    plinth up --host 0.0.0.0 --auth --allowed-hosts plinth.example.org \\\n      \
+    --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n\n\
     Then, in Python:\n  \
     mlflow.set_tracking_uri(\"http://127.0.0.1:5000\")")]
 pub(crate) struct UpArgs {
@@ -165,12 +167,25 @@ pub(crate) struct UpArgs {
     /// Listen on other addresses than loopback although anyone may do anything there
     #[arg(long, conflicts_with = "auth")]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// A name that clients may call the server by, beside those of this machine; * for any
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<String>,
     /// A site whose pages may call the server, such as `https://example.org`; * for any
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
+}
+
+/// How a server is reached over TLS.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Offer TLS with this certificate and those that signed it, in PEM; read again when it changes and on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +204,8 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Where the model runs: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,

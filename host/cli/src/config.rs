@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) deterministic: bool,
     /// `text` or `json`.
     pub(crate) log_format: String,
+    /// How servers are reached unless their flags say otherwise.
+    pub(crate) server: ServerConfig,
     /// What `plinth serve` does unless its flags say otherwise.
     pub(crate) serve: ServeConfig,
     /// How a drift check decides.
@@ -42,6 +44,16 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Plugins by name.
     pub(crate) plugins: BTreeMap<String, PluginConfig>,
+}
+
+/// How servers are reached unless their flags say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ServerConfig {
+    /// A file with the certificate for TLS; relative to the project. Empty for no TLS.
+    pub(crate) tls_cert: String,
+    /// The file with its private key.
+    pub(crate) tls_key: String,
 }
 
 /// What `plinth serve` does unless its flags say otherwise.
@@ -81,6 +93,7 @@ impl Default for Config {
             plugin_dirs: Vec::new(),
             deterministic: false,
             log_format: "text".into(),
+            server: ServerConfig::default(),
             serve: ServeConfig::default(),
             monitor: plinth_monitor::Config::default(),
             limits: Limits::default(),

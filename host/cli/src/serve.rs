@@ -25,6 +25,7 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// `plinth serve`
 pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
     let reference: ModelRef = args.model.parse()?;
+    let tls = listen::tls(&args.tls, &settings)?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), None)?);
     // Asked before anything is loaded: a wrong name is told at once.
     host.tracking().resolve(&reference)?;
@@ -52,9 +53,12 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         let serving = server.deployment();
-        output.say(format!("listening on http://{bound} model {} v{}", serving.model(), serving.version()));
+        listen::warn_of_clear_text(&address, tls.as_ref(), output);
+        let (scheme, model, version) = (listen::scheme(tls.as_ref()), serving.model(), serving.version());
+        output.say(format!("listening on {scheme}://{bound} model {model} v{version}"));
+        let door = listen::door(listener, tls, output)?;
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
-        let served = plinth_api::serve(listener, server, shutdown).await;
+        let served = plinth_api::serve(door, server, shutdown).await;
         telling.abort();
         served.map_err(|error| io_failure("the server", &error))
     })?;

@@ -22,6 +22,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
             "add --auth, and users with `plinth user add`; or --insecure, if everyone who reaches it may do anything",
         ));
     }
+    let tls = listen::tls(&args.tls, settings)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
     let store = Arc::new(Store::open(&dir, Access::Shared)?);
     let limits = settings.config.limits.tracking.clone();
@@ -31,6 +32,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     }
     let config = TrackerConfig {
         http: settings.config.limits.serve.http.clone(),
+        requests: settings.config.limits.requests.clone(),
         access: args.auth,
         allowed_hosts: args.allowed_hosts.clone(),
         cors_origins: args.cors_origin.clone(),
@@ -47,8 +49,10 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         let listener = listen::bind(&args.host, args.port).await?;
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
-        output.say(format!("listening on http://{bound}, state in {}", dir.display()));
-        let served = plinth_api::serve_tracking(listener, tracker, shutdown).await;
+        listen::warn_of_clear_text(&args.host, tls.as_ref(), output);
+        output.say(format!("listening on {}://{bound}, state in {}", listen::scheme(tls.as_ref()), dir.display()));
+        let door = listen::door(listener, tls, output)?;
+        let served = plinth_api::serve_tracking(door, tracker, shutdown).await;
         served.map_err(|error| io_failure("the server", &error))
     })?;
     Ok(ExitCode::SUCCESS)

@@ -198,6 +198,8 @@ codes! {
     STORE_REVISION "store-revision" BadInput "The store has a schema that this plinth does not know.";
     SOURCE_IN_USE "source-in-use" Busy "Another process keeps the store that is to be read locked.";
     SOURCE_CORRUPT "source-corrupt" Corrupt "The store that is to be read is damaged.";
+    BAD_CERTIFICATE "bad-certificate" Usage "A certificate or its private key cannot be used for TLS.";
+    LAST_ADMIN "last-admin" Conflict "The change would leave nobody who may manage users.";
 }
 
 #[cfg(test)]

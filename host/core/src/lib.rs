@@ -20,4 +20,6 @@ pub use codes::{Class, Code};
 pub use error::{Coded, closest, did_you_mean};
 pub use hash::{ContentHash, HashError};
 pub use ids::{Clock, FixedClock, IdGen, Micros, SystemClock, UuidIds};
-pub use limits::{CsvLimits, HttpLimits, Limits, PluginLimits, ServeLimits, TableLimits, TrackingLimits};
+pub use limits::{
+    CsvLimits, HttpLimits, Limits, PluginLimits, RequestLimits, ServeLimits, TableLimits, TrackingLimits,
+};

@@ -16,6 +16,8 @@ pub struct Limits {
     pub serve: ServeLimits,
     /// What the tracking store accepts: MLflow's numbers.
     pub tracking: TrackingLimits,
+    /// What callers of the tracking server may ask of it.
+    pub requests: RequestLimits,
 }
 
 /// What a plugin may use and return.
@@ -204,11 +206,57 @@ pub struct HttpLimits {
     pub header_ms_max: u64,
     /// Size of the head of a request.
     pub header_bytes_max: u32,
+    /// Time in which a connection must have agreed on its keys, waiting for its turn included.
+    pub handshake_ms_max: u64,
+    /// Connections that agree on keys at once: it is the only work done for somebody who has said nothing yet.
+    pub handshakes_max: u32,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { connections_max: 4_096, header_ms_max: 60_000, header_bytes_max: 64 << 10 }
+        Self {
+            connections_max: 4_096,
+            header_ms_max: 60_000,
+            header_bytes_max: 64 << 10,
+            handshake_ms_max: 10_000,
+            handshakes_max: 256,
+        }
+    }
+}
+
+/// What callers of the tracking server may ask of it. Rates are per second or minute, with as many again at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RequestLimits {
+    /// Requests of one user in a second, or of one address where access control is off; 0 is no limit. Never counted
+    /// for loopback without access control.
+    pub per_second_max: u32,
+    /// Passwords from one address that are hashed in a minute; 0 is no limit. One that was right a moment ago, and a
+    /// token, cost no hash.
+    pub passwords_per_minute_max: u32,
+    /// Passwords that wait to be hashed; each takes a thread and, in turn, 19 MiB and tens of milliseconds.
+    pub passwords_waiting_max: u32,
+    /// Time in which a body that is read as a whole must have come.
+    pub body_ms_max: u64,
+    /// Time in which the next piece of a file must have come; the whole may take as long as it takes.
+    pub upload_stall_ms_max: u64,
+    /// Size of such a piece.
+    pub upload_piece_bytes_min: u64,
+    /// Bytes of bodies that are in memory at once, those that are being read and those that are being worked on.
+    pub bodies_bytes_max: u64,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            per_second_max: 2_000,
+            passwords_per_minute_max: 30,
+            passwords_waiting_max: 8,
+            body_ms_max: 120_000,
+            upload_stall_ms_max: 60_000,
+            upload_piece_bytes_min: 64 << 10,
+            bodies_bytes_max: 256 << 20,
+        }
     }
 }
 

@@ -149,7 +149,10 @@ mod tests {
         drop(made);
         assert!(Foreign::create(&path, "").is_err());
         let read = Foreign::open(&path).unwrap();
-        assert_eq!((read.tables().unwrap(), read.columns("t").unwrap()), (vec!["t".into()], vec!["a".into(), "b".into()]));
+        assert_eq!(
+            (read.tables().unwrap(), read.columns("t").unwrap()),
+            (vec!["t".into()], vec!["a".into(), "b".into()])
+        );
         let mut rows = Vec::new();
         read.each::<StoreError>("SELECT a, b FROM t WHERE b = $1", &[Value::Int(1)], |row| {
             rows.push(row);
@@ -159,7 +162,8 @@ mod tests {
         assert_eq!(rows, [Row(vec!["x".into(), Value::Int(1)])]);
         assert!(read.query("DELETE FROM t", &[]).is_err());
         let text = dir.path().join("text");
-        std::fs::write(&text, "no database at all, but long enough to have a header of one hundred bytes".repeat(9)).unwrap();
+        std::fs::write(&text, "no database at all, but long enough to have a header of one hundred bytes".repeat(9))
+            .unwrap();
         assert!(matches!(Foreign::open(&text), Err(StoreError::NotADatabase { .. })));
         assert!(matches!(Foreign::open(dir.path()), Err(StoreError::NotADatabase { .. })));
         assert!(matches!(Foreign::open(&dir.path().join("none")), Err(StoreError::Io { .. })));

@@ -2,16 +2,23 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use plinth_core::ContentHash;
+use plinth_core::{ContentHash, RequestLimits};
 use plinth_tracking::{Principal, Resource, Role, Tracking, TrackingError, verify_password};
 
-use super::{MlflowError, Need, Thing, fields::Fields};
+use tokio::sync::Semaphore;
+
+use super::{
+    MlflowError, Need, Thing,
+    fields::Fields,
+    rates::{Rates, too_often},
+};
 
 /// How long a password that was right is taken as right again without hashing it anew. The stored hash is part of what
 /// is remembered, so another password counts at once.
@@ -21,14 +28,31 @@ const REMEMBERED_MAX: usize = 10_000;
 
 /// Passwords that were right a moment ago. Hashing one takes tens of milliseconds, on purpose; a client sends it with
 /// every request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Doorkeeper {
     right: Mutex<HashMap<ContentHash, Instant>>,
+    /// How often each may come.
+    pub(super) rates: Rates,
+    /// Hashing takes a thread, and whoever waits for it too: guesses must not take those of everybody else.
+    hashing: Semaphore,
 }
 
 impl Doorkeeper {
+    pub(super) fn new(limits: &RequestLimits) -> Self {
+        Self {
+            right: Mutex::default(),
+            rates: Rates::new(limits),
+            hashing: Semaphore::new(limits.passwords_waiting_max as usize),
+        }
+    }
+
     /// The principal that the headers name and prove. Blocks.
-    pub(super) fn principal(&self, tracking: &Tracking, headers: &HeaderMap) -> Result<Principal, MlflowError> {
+    pub(super) fn principal(
+        &self,
+        tracking: &Tracking,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<Principal, MlflowError> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given
             .ok_or_else(|| unauthenticated("You are not authenticated. Send a user name and a password, or a token"))?;
@@ -36,19 +60,24 @@ impl Doorkeeper {
         let found = if scheme.eq_ignore_ascii_case("bearer") {
             tracking.principal_of_token(rest.trim())?
         } else if scheme.eq_ignore_ascii_case("basic") {
-            self.by_password(tracking, rest.trim())?
+            self.by_password(tracking, rest.trim(), address)?
         } else {
             None
         };
         found.ok_or_else(|| unauthenticated("The user name, password or token is not valid"))
     }
 
-    fn by_password(&self, tracking: &Tracking, encoded: &str) -> Result<Option<Principal>, MlflowError> {
+    fn by_password(
+        &self,
+        tracking: &Tracking,
+        encoded: &str,
+        address: IpAddr,
+    ) -> Result<Option<Principal>, MlflowError> {
         let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let Some((name, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return Ok(None) };
         let Some((hash, principal)) = tracking.credentials(name)? else {
             // As slow as a wrong password, so that names cannot be tried out.
-            verify_password(NOBODY, password);
+            self.verify(NOBODY, password, address)?;
             return Ok(None);
         };
         let key = ContentHash::of_parts([name.as_bytes(), hash.as_bytes(), password.as_bytes()]);
@@ -59,7 +88,7 @@ impl Doorkeeper {
                 return Ok(Some(principal));
             }
         }
-        if !verify_password(&hash, password) {
+        if !self.verify(&hash, password, address)? {
             return Ok(None);
         }
         let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,6 +99,13 @@ impl Doorkeeper {
             right.insert(key, now);
         }
         Ok(Some(principal))
+    }
+
+    /// Whether a password has a hash, as often as an address may ask.
+    fn verify(&self, hash: &str, password: &str, address: IpAddr) -> Result<bool, MlflowError> {
+        self.rates.password(address)?;
+        let _turn = self.hashing.try_acquire().map_err(|_| too_often(1))?;
+        Ok(verify_password(hash, password))
     }
 }
 

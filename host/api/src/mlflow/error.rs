@@ -15,16 +15,24 @@ pub(crate) struct MlflowError {
     /// MLflow's word for what went wrong.
     pub(super) code: &'static str,
     pub(super) message: String,
+    /// After how many seconds the same request may be answered.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl MlflowError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     /// A value that cannot be.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER_VALUE", message)
+    }
+
+    /// The same, worth another try after some seconds.
+    pub(super) fn retry_after(mut self, secs: u64) -> Self {
+        self.retry_after = Some(secs);
+        self
     }
 
     /// Something that is not there.
@@ -133,7 +141,8 @@ impl MlflowError {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
         };
-        Self { status, code, message }
+        let retry_after = matches!(class, Class::Busy).then_some(1);
+        Self { status, code, message, retry_after }
     }
 }
 
@@ -143,6 +152,10 @@ impl IntoResponse for MlflowError {
             tracing::error!(code = self.code, message = %self.message, "a request failed");
         }
         let body = json!({"error_code": self.code, "message": self.message}).to_string();
-        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        let mut answer = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some(secs) = self.retry_after {
+            answer.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        answer
     }
 }

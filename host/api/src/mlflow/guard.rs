@@ -5,13 +5,18 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc, sync::LazyLock};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use plinth_tracking::{Principal, Role};
 
+use crate::connections::Peer;
+
 use super::{MlflowError, Need, PREFIXES, ROUTES, Tracker, access, blocking, fields::Fields};
+
+/// Whether what a browser sends comes from a page of the same site.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whoever sends a request, in its extensions.
 #[derive(Clone)]
@@ -23,10 +28,15 @@ static TABLED: LazyLock<HashSet<String>> = LazyLock::new(|| {
     paths.flat_map(|path| PREFIXES.map(|prefix| format!("{prefix}{path}"))).collect()
 });
 
-pub(super) async fn guard(State(tracker): State<Tracker>, mut request: Request, next: Next) -> Response {
-    if let Err(refusal) = same_site(&tracker, &request) {
-        return refusal;
+/// Before anything else, and for every method: what a page of another site asks first tells it nothing either.
+pub(super) async fn same_site(State(tracker): State<Tracker>, request: Request, next: Next) -> Response {
+    match named_rightly(&tracker, &request) {
+        Ok(()) => secured(next.run(request).await),
+        Err(refusal) => refusal,
     }
+}
+
+pub(super) async fn guard(State(tracker): State<Tracker>, mut request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
     let caller = match authenticate(&tracker, asked).await {
         Ok(caller) => caller,
@@ -37,15 +47,15 @@ pub(super) async fn guard(State(tracker): State<Tracker>, mut request: Request, 
                 let challenge = HeaderValue::from_static("Basic realm=\"mlflow\"");
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
-            return secured(response);
+            return response;
         }
     };
     request.extensions_mut().insert(caller);
-    secured(next.run(request).await)
+    next.run(request).await
 }
 
 /// Refuses what a browser was talked into: a name that was made to point here, a page of another site.
-fn same_site(tracker: &Tracker, request: &Request) -> Result<(), Response> {
+fn named_rightly(tracker: &Tracker, request: &Request) -> Result<(), Response> {
     let config = &tracker.config;
     let path = request.uri().path();
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -53,12 +63,18 @@ fn same_site(tracker: &Tracker, request: &Request) -> Result<(), Response> {
     if !matches!(path, "/health" | "/version") && !allowed_host(&config.allowed_hosts, host.unwrap_or_default()) {
         return Err(plain("Invalid Host header - possible DNS rebinding attack detected"));
     }
-    let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+    // A page that asks whether it may is told as plainly as one that does not ask.
+    let harmless = matches!(*request.method(), Method::GET | Method::HEAD);
     // One that is no text is foreign, and so is the second of two.
     let mut origins = request.headers().get_all(header::ORIGIN).iter();
     let allowed =
         |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| allowed_origin(&config.cors_origins, origin));
-    if changes && !origins.all(allowed) {
+    let mut foreign = !origins.all(allowed);
+    if !request.headers().contains_key(header::ORIGIN) {
+        // Browsers say so of what they leave no origin in.
+        foreign = text(SITE).is_some_and(|site| site.eq_ignore_ascii_case("cross-site"));
+    }
+    if !harmless && foreign {
         return Err(plain("Cross-origin request blocked"));
     }
     Ok(())
@@ -118,6 +134,7 @@ pub(super) fn allowed_origin(allowed: &[String], origin: &str) -> bool {
 /// What of a request tells who sends it and what it needs. The body of a request cannot be lent to a task that waits.
 struct Asked {
     headers: HeaderMap,
+    address: IpAddr,
     /// Of a route that is not in the table; nothing for one that is open to all.
     need: Option<(Need, Fields)>,
     tabled: bool,
@@ -129,12 +146,14 @@ impl Asked {
         let tabled = request.extensions().get::<MatchedPath>().is_some_and(|path| TABLED.contains(path.as_str()));
         let headers = request.headers().clone();
         let need = if tabled { None } else { access::inferred(request.method(), path, query, &headers) };
-        Self { headers, need, tabled }
+        let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+        Self { headers, address: peer.address, need, tabled }
     }
 }
 
 async fn authenticate(tracker: &Tracker, asked: Asked) -> Result<Caller, MlflowError> {
     if !tracker.config.access {
+        tracker.doorkeeper.rates.address(asked.address)?;
         return Ok(Caller(Arc::clone(&tracker.anyone)));
     }
     if !asked.tabled && asked.need.is_none() {
@@ -143,7 +162,8 @@ async fn authenticate(tracker: &Tracker, asked: Asked) -> Result<Caller, MlflowE
     }
     let tracker = tracker.clone();
     blocking(move || {
-        let principal = tracker.doorkeeper.principal(&tracker.tracking, &asked.headers)?;
+        let principal = tracker.doorkeeper.principal(&tracker.tracking, &asked.headers, asked.address)?;
+        tracker.doorkeeper.rates.user(&principal.name)?;
         if let Some((need, fields)) = &asked.need {
             access::authorize(&tracker.tracking, &principal, *need, fields)?;
         }

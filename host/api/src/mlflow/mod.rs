@@ -13,11 +13,13 @@ mod evaluation;
 mod experiments;
 mod fields;
 mod guard;
+mod intake;
 mod logged_models;
 mod metrics;
 mod otlp;
 mod otlp_json;
 mod page;
+mod rates;
 mod registry;
 mod runs;
 mod schema;
@@ -34,13 +36,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::{RawPathParams, Request, State},
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on, post},
 };
-use plinth_core::HttpLimits;
+use plinth_core::{HttpLimits, RequestLimits};
 use plinth_tracking::{Principal, Tracking};
 use serde::Serialize;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -53,6 +54,7 @@ pub struct Tracker {
     tracking: Tracking,
     config: Arc<TrackerConfig>,
     doorkeeper: Arc<access::Doorkeeper>,
+    intake: Arc<intake::Intake>,
     /// Whoever comes, where access control is off.
     anyone: Arc<Principal>,
 }
@@ -66,6 +68,8 @@ pub struct TrackerConfig {
     pub artifact_bytes_max: u64,
     /// What connections may be.
     pub http: HttpLimits,
+    /// What callers may ask.
+    pub requests: RequestLimits,
     /// Whether callers have to say who they are.
     pub access: bool,
     /// Names that the server may be called by, beside those of this machine and private addresses; `*` for any.
@@ -80,6 +84,7 @@ impl Default for TrackerConfig {
             body_bytes_max: 64 << 20,
             artifact_bytes_max: 100 << 30,
             http: HttpLimits::default(),
+            requests: RequestLimits::default(),
             access: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -90,8 +95,10 @@ impl Default for TrackerConfig {
 impl Tracker {
     /// A server over a tracking store.
     pub fn new(tracking: Tracking, config: TrackerConfig) -> Self {
-        let (doorkeeper, anyone) = (Arc::default(), Arc::new(Principal::anyone()));
-        Self { tracking, config: Arc::new(config), doorkeeper, anyone }
+        let doorkeeper = Arc::new(access::Doorkeeper::new(&config.requests));
+        let intake = Arc::new(intake::Intake::new(&config.requests));
+        let anyone = Arc::new(Principal::anyone());
+        Self { tracking, config: Arc::new(config), doorkeeper, intake, anyone }
     }
 
     pub(crate) fn http_limits(&self) -> &HttpLimits {
@@ -241,6 +248,7 @@ pub fn tracking_router(tracker: Tracker) -> Router {
         .fallback(not_found)
         .layer(axum::middleware::from_fn_with_state(tracker.clone(), guard::guard))
         .layer(cors(&tracker))
+        .layer(axum::middleware::from_fn_with_state(tracker.clone(), guard::same_site))
         .with_state(tracker)
 }
 
@@ -271,7 +279,7 @@ async fn answer(
         return error.into_response();
     }
     let caller = head.extensions.remove::<guard::Caller>();
-    let body = match read(body, tracker.config.body_bytes_max).await {
+    let body = match tracker.intake.whole(body, tracker.config.body_bytes_max).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
@@ -327,13 +335,6 @@ async fn blocking<T: Send + 'static>(
             "INTERNAL_ERROR",
             "a defect; the server's log says where",
         ))
-    })
-}
-
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, MlflowError> {
-    axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
-        let message = format!("the body broke off, or is larger than the {bytes_max} bytes allowed");
-        MlflowError::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_PARAMETER_VALUE", message)
     })
 }
 

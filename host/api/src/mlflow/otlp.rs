@@ -19,7 +19,7 @@ use super::{
     blocking,
     fields::Fields,
     guard::Caller,
-    otlp_json, read, spans,
+    otlp_json, spans,
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -174,7 +174,7 @@ pub(super) async fn export(
     };
     let encoding = text(header::CONTENT_ENCODING.as_str()).to_ascii_lowercase();
     let bytes_max = tracker.config.body_bytes_max;
-    let body = read(body, bytes_max).await?;
+    let body = tracker.intake.whole(body, bytes_max).await?;
     blocking(move || {
         let bytes = unpacked(&encoding, body.to_vec(), bytes_max)?;
         let request = if json { otlp_json::decode(&bytes) } else { ExportRequest::decode(&bytes[..]).ok() };

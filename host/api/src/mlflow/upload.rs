@@ -4,23 +4,25 @@
 use std::io::Write;
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use futures_util::StreamExt;
 use plinth_core::ContentHash;
 use plinth_store::{BlobWriter, StoreError};
 use plinth_tracking::Place;
 use serde_json::{Value, json};
+
+use crate::connections::Peer;
 
 use super::{
     MlflowError, Tracker,
     artifacts::{path_of, trimmed},
     blocking,
     fields::{Fields, int, missing, wrong_type},
-    json as answer, read,
+    json as answer,
 };
 
 /// What the web interface may send at once.
@@ -63,11 +65,14 @@ pub(super) async fn of_run(
         Place::Here(path) => path,
         Place::Elsewhere(uri) => return Err(MlflowError::invalid(format!("this server does not write to '{uri}'"))),
     };
-    let body = axum::body::to_bytes(body, FORM_BYTES_MAX as usize).await.map_err(|_| too_large())?;
+    let body = tracker.intake.whole(body, FORM_BYTES_MAX as usize).await.map_err(|error| match error.status {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => error,
+    })?;
     if body.is_empty() {
         return Err(MlflowError::invalid("Request must specify data."));
     }
-    put(tracker, path, &HeaderMap::new(), Body::from(body)).await?;
+    put(tracker, path, &HeaderMap::new(), Body::from(Bytes::clone(&body))).await?;
     Ok(answer(Vec::new()))
 }
 
@@ -81,16 +86,17 @@ async fn put(tracker: Tracker, path: String, headers: &HeaderMap, body: Body) ->
 /// `POST …/mpu/create/FOLDER`: where the parts of a file are to be sent.
 pub(super) async fn create(
     State(tracker): State<Tracker>,
+    Extension(peer): Extension<Peer>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, MlflowError> {
     let folder = path_of(trimmed(&uri), "/mlflow-artifacts/mpu/create/")?;
-    let fields = Fields::from_json(&read(body, tracker.config.body_bytes_max).await?)?;
+    let fields = Fields::from_json(&tracker.intake.whole(body, tracker.config.body_bytes_max).await?)?;
     let path = file_path(&folder, &fields)?;
     let parts = fields.int("num_parts")?.unwrap_or(1);
     let id = blocking(move || Ok(tracker.tracking.begin_upload(&path, parts)?)).await?;
-    let base = base(&headers)?;
+    let base = base(&headers, peer.secure)?;
     // Clients send parts with these headers and nothing else: they get back what they showed us.
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let credential = |part: i64| {
@@ -121,7 +127,7 @@ pub(super) async fn part(
 /// `POST …/mpu/complete/FOLDER`
 pub(super) async fn complete(State(tracker): State<Tracker>, uri: Uri, body: Body) -> Result<Response, MlflowError> {
     let folder = path_of(trimmed(&uri), "/mlflow-artifacts/mpu/complete/")?;
-    let fields = Fields::from_json(&read(body, tracker.config.body_bytes_max).await?)?;
+    let fields = Fields::from_json(&tracker.intake.whole(body, tracker.config.body_bytes_max).await?)?;
     let (path, id) = (file_path(&folder, &fields)?, fields.required("upload_id")?.to_owned());
     if !fields.has("parts") {
         return Err(missing("parts"));
@@ -142,7 +148,7 @@ pub(super) async fn complete(State(tracker): State<Tracker>, uri: Uri, body: Bod
 /// `POST …/mpu/abort/FOLDER`
 pub(super) async fn abort(State(tracker): State<Tracker>, uri: Uri, body: Body) -> Result<Response, MlflowError> {
     let folder = path_of(trimmed(&uri), "/mlflow-artifacts/mpu/abort/")?;
-    let fields = Fields::from_json(&read(body, tracker.config.body_bytes_max).await?)?;
+    let fields = Fields::from_json(&tracker.intake.whole(body, tracker.config.body_bytes_max).await?)?;
     let (path, id) = (file_path(&folder, &fields)?, fields.required("upload_id")?.to_owned());
     blocking(move || Ok(tracker.tracking.abort_upload(&id, &path)?)).await?;
     Ok(answer(b"{}".to_vec()))
@@ -158,14 +164,14 @@ fn file_path(folder: &str, fields: &Fields) -> Result<String, MlflowError> {
 }
 
 /// How the client reached this server.
-fn base(headers: &HeaderMap) -> Result<String, MlflowError> {
+fn base(headers: &HeaderMap, secure: bool) -> Result<String, MlflowError> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if host.is_empty() || !host.chars().all(plain) {
         return Err(MlflowError::invalid("the request does not say by which name it reached this server"));
     }
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    let scheme = if secure || text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
     Ok(format!("{scheme}://{host}"))
 }
 
@@ -188,9 +194,9 @@ async fn receive(tracker: &Tracker, headers: &HeaderMap, body: Body) -> Result<(
     let stored = |error: StoreError| MlflowError::coded(&error);
     let blobs = tracker.tracking.store().blobs().clone();
     let mut writing = tokio::task::spawn_blocking(move || blobs.writer().map_err(stored));
-    let mut stream = body.into_data_stream();
+    let (mut stream, mut pace) = (body.into_data_stream(), tracker.intake.pace());
     let (mut total, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
-    while let Some(piece) = stream.next().await {
+    while let Some(piece) = pace.next(&mut stream).await? {
         let piece = piece.map_err(|error| {
             MlflowError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", format!("the body broke off: {error}"))
         })?;

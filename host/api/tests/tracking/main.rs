@@ -9,4 +9,5 @@ mod experiments;
 mod registry;
 mod runs;
 mod server;
+mod tls;
 mod traces;

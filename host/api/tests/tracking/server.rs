@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plinth_api::{Tracker, TrackerConfig};
+use plinth_api::{Door, Tls, Tracker, TrackerConfig};
 use plinth_core::{SystemClock, TrackingLimits, UuidIds};
 use plinth_store::{Access, Store};
 use plinth_tracking::Tracking;
@@ -24,6 +24,15 @@ impl Server {
 
     /// With other settings than the usual.
     pub(crate) fn start_with(change: impl FnOnce(&mut TrackerConfig)) -> Self {
+        Self::start_at(None, change)
+    }
+
+    /// Over TLS.
+    pub(crate) fn start_over(tls: Tls, change: impl FnOnce(&mut TrackerConfig)) -> Self {
+        Self::start_at(Some(tls), change)
+    }
+
+    fn start_at(tls: Option<Tls>, change: impl FnOnce(&mut TrackerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
         let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
@@ -41,7 +50,7 @@ impl Server {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                plinth_api::serve_tracking(listener, tracker, stop).await.unwrap();
+                plinth_api::serve_tracking(Door::new(listener, tls), tracker, stop).await.unwrap();
             });
         });
         Self { tracking, address, stop: Some(stop), thread: Some(thread), dir }
