@@ -41,6 +41,7 @@ pub struct DatasetSummary {
     /// Identity of its content.
     pub digest: String,
     /// What for, such as `training`; empty if nobody said.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub context: String,
 }
 

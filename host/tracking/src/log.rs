@@ -279,7 +279,7 @@ pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch
              ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value",
             &[Value::Int(rid), key.into(), value.into()],
         )?;
-        if key == NAME_TAG {
+        if key == NAME_TAG && !value.is_empty() {
             tx.execute("UPDATE runs SET name = $2 WHERE rid = $1", &[Value::Int(rid), value.into()])?;
         }
     }

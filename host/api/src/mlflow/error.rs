@@ -83,23 +83,16 @@ impl From<TrackingError> for MlflowError {
             E::NotActive { what, id } => {
                 Self::invalid(format!("The {what} {id} must be in the 'active' state. Current state is deleted."))
             }
-            E::ParamsChanged { run, changed } => Self::invalid(match &changed[..] {
-                [one] => format!(
-                    "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' \
-                     for run ID='{run}'. Attempted logging new value '{}'.",
-                    one.key, one.old, one.new
-                ),
-                many => {
-                    let list: Vec<String> = many
-                        .iter()
-                        .map(|p| format!("{{'key': '{}', 'old_value': '{}', 'new_value': '{}'}}", p.key, p.old, p.new))
-                        .collect();
-                    format!(
-                        "Changing param values is not allowed. Params were already logged='[{}]' for run ID='{run}'.",
-                        list.join(", ")
-                    )
-                }
-            }),
+            E::ParamsChanged { run, changed } => {
+                let list: Vec<String> = changed
+                    .iter()
+                    .map(|p| format!("{{'key': '{}', 'old_value': '{}', 'new_value': '{}'}}", p.key, p.old, p.new))
+                    .collect();
+                Self::invalid(format!(
+                    "Changing param values is not allowed. Params were already logged='[{}]' for run ID='{run}'.",
+                    list.join(", ")
+                ))
+            }
             E::BadName { value, field, reason } => {
                 Self::invalid(format!("Invalid value {} for parameter '{field}' supplied: {reason}", json!(value)))
             }

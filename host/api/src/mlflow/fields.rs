@@ -57,7 +57,7 @@ impl Fields {
     }
 
     /// Whether the fields came in a query, where everything is text.
-    pub(super) fn from_query_string(&self) -> bool {
+    pub(super) fn is_query(&self) -> bool {
         self.query
     }
 

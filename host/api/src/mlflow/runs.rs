@@ -139,6 +139,15 @@ fn of_one(error: TrackingError) -> MlflowError {
     MlflowError::from(match error {
         TrackingError::BadName { value, field, reason } => TrackingError::BadName { value, field: bare(field), reason },
         TrackingError::TooLong { field, limit } => TrackingError::TooLong { field: bare(field), limit },
+        TrackingError::Invalid(message) => TrackingError::Invalid(message.replacen("metrics[0].", "", 1)),
+        TrackingError::ParamsChanged { run, changed } if changed.len() == 1 => {
+            let param = &changed[0];
+            TrackingError::Invalid(format!(
+                "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for run \
+                 ID='{run}'. Attempted logging new value '{}'.",
+                param.key, param.old, param.new
+            ))
+        }
         other => other,
     })
 }

@@ -203,7 +203,7 @@ pub(super) fn check(rules: &[Rule], fields: &Fields) -> Result<(), MlflowError> 
             // A query has texts alone; what they mean is read by the handler.
             Some(Value::String(text)) if rule.required && text.is_empty() => return Err(missing(rule.name)),
             Some(Value::Array(list)) if rule.required && rule.kind == Kind::Texts && list.is_empty() => {}
-            Some(value) if !fits(rule.kind, value, fields.from_query_string()) => {
+            Some(value) if !fits(rule.kind, value, fields.is_query()) => {
                 return Err(wrong_type(rule.name, value));
             }
             Some(_) => {}

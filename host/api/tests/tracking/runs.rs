@@ -49,7 +49,7 @@ fn a_batch_is_taken_whole_or_not_at_all() {
     let cases = [
         (
             json!({"metrics": [metric], "params": [{"key": "lr", "value": "0.2"}]}),
-            "Changing param values is not allowed. Param with key='lr'",
+            "Changing param values is not allowed. Params were already logged='[{'key': 'lr', 'old_value': '0.1', 'new_value': '0.2'}]'",
         ),
         (
             json!({"metrics": [metric, {"key": "x", "timestamp": 1}]}),
@@ -119,6 +119,7 @@ fn values_that_are_too_long_are_cut() {
 fn what_a_request_lacks_is_told_as_mlflow_tells_it() {
     let server = Server::start();
     let run = server.run("0");
+    server.post("runs/log-parameter", &json!({"run_id": run, "key": "lr", "value": "0.1"}));
     let missing = |name: &str| format!("Missing value for required parameter '{name}'.");
     let typed = |name: &str, shown: &str, kind: &str| {
         format!("Invalid value {shown} for parameter '{name}' supplied:  Hint: Value was of type '{kind}'.")
@@ -134,6 +135,11 @@ fn what_a_request_lacks_is_told_as_mlflow_tells_it() {
         ("runs/create", json!({"experiment_id": ""}), missing("experiment_id")),
         ("runs/update", json!({"run_id": run, "end_time": "x"}), typed("end_time", "\"x\"", "str")),
         ("runs/log-metric", json!({"key": 5}), missing("run_id")),
+        (
+            "runs/log-metric",
+            json!({"run_id": run, "key": "k", "value": 1, "timestamp": -1}),
+            "Invalid value -1 for parameter 'timestamp' supplied: metric 'k' (value=1.0).".to_owned(),
+        ),
         ("runs/log-metric", json!({"run_id": run, "key": "k", "value": 1}), missing("timestamp")),
         (
             "runs/log-metric",
@@ -144,6 +150,11 @@ fn what_a_request_lacks_is_told_as_mlflow_tells_it() {
             "runs/log-metric",
             json!({"run_id": run, "key": "k", "value": 1, "timestamp": 1, "dataset_name": "d"}),
             "Both dataset_name and dataset_digest must be provided if one is provided".to_owned(),
+        ),
+        (
+            "runs/log-parameter",
+            json!({"run_id": run, "key": "lr", "value": "0.2"}),
+            "Changing param values is not allowed. Param with key='lr' was already logged with value='0.1'".to_owned(),
         ),
         (
             "runs/log-parameter",
