@@ -12,6 +12,7 @@ mod bench;
 mod cache;
 mod check;
 mod component;
+mod debian;
 mod demo;
 mod docs;
 mod onnxruntime;
@@ -21,6 +22,7 @@ mod setup;
 mod shell;
 mod test;
 mod toolchain;
+mod webui;
 mod wrapper;
 
 use std::{process::ExitCode, time::Instant};

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     flags, plugins,
     repo::{Repo, Workspace},
-    setup, shell,
+    setup, shell, webui,
 };
 
 pub(crate) const HELP: &str = "test [--nextest] [-- ARGUMENT…]
@@ -18,6 +18,7 @@ plugins and of the SDK. Arguments after `--` go to `cargo test` of the product (
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([nextest], others) = flags(arguments, ["--nextest"])?;
     prepare(repo)?;
+    webui::install()?;
     shell::say("testing the product");
     let mut host = repo.cargo(Workspace::Host);
     if nextest {

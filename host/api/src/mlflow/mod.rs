@@ -28,6 +28,7 @@ mod schema;
 mod server;
 mod spans;
 mod trace_artifacts;
+mod trace_metrics;
 mod traces;
 mod translate;
 mod ui;
@@ -224,6 +225,7 @@ const ROUTES: &[&[Route]] = &[
     registry::ROUTES,
     logged_models::ROUTES,
     traces::ROUTES,
+    trace_metrics::ROUTES,
     assessments::ROUTES,
     evaluation::ROUTES,
     users::ROUTES,

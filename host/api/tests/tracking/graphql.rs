@@ -1,4 +1,4 @@
-use plinth_tracking::{Resource, Role};
+use plinth_tracking::{NewExperiment, Resource, Role};
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -158,8 +158,11 @@ fn what_the_schema_does_not_have_is_refused() {
 fn one_sees_there_what_one_may_see_elsewhere() {
     let server = Server::start_with(|config| config.access = true);
     let tracking = server.tracking.by("test");
-    let mine = tracking.create_experiment("mine", "", &[]).unwrap();
-    let theirs = tracking.create_experiment("theirs", "", &[]).unwrap();
+    let made = |name: &str| {
+        tracking.create_experiment(&NewExperiment { name: name.to_owned(), ..NewExperiment::default() }).unwrap()
+    };
+    let mine = made("mine");
+    let theirs = made("theirs");
     tracking.add_user("ann", "correct horse", Role::None, "test").unwrap();
     tracking.grant("ann", &Resource::Experiment(mine.clone()), Role::Reader, "test").unwrap();
     let ann = [("authorization", "Basic YW5uOmNvcnJlY3QgaG9yc2U=")];
