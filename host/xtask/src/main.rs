@@ -63,7 +63,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "setup",
-        summary: "Install what is missing: the wasm target, the ONNX Runtime library",
+        summary: "Install what is missing: the wasm target, the ONNX Runtime library, a browser",
         help: setup::HELP,
         run: setup::run,
     },

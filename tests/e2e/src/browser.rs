@@ -47,7 +47,9 @@ impl Browser {
             .args(["-c", "exec chromium \"$@\" 3<&0 4>&1 0</dev/null 1>&2", "chromium"])
             .args(["--headless=new", "--remote-debugging-pipe", "--window-size=1440,900", "--hide-scrollbars"])
             // As root and in containers, neither its sandbox nor much shared memory is to be had; it sees our pages only.
-            .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            .args(["--no-sandbox", "--disable-dev-shm-usage"])
+            // Plots that want a graphics card are drawn by the processor.
+            .args(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
             .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")

@@ -21,6 +21,7 @@ mod otlp;
 mod otlp_json;
 mod page;
 mod plain;
+mod promptlab;
 mod rates;
 mod registry;
 mod runs;
@@ -220,6 +221,7 @@ impl Route {
 const ROUTES: &[&[Route]] = &[
     experiments::ROUTES,
     runs::ROUTES,
+    promptlab::ROUTES,
     metrics::ROUTES,
     artifacts::ROUTES,
     registry::ROUTES,

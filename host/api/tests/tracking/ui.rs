@@ -3,6 +3,8 @@ use std::{
     path::Path,
 };
 
+use serde_json::{Value, json};
+
 use crate::server::Server;
 
 fn write(folder: &Path, path: &str, bytes: &[u8]) {
@@ -102,4 +104,103 @@ fn parts_that_are_left_out_are_empty_rather_than_missing() {
     let (status, answer) = server.send("GET", "/ajax-api/3.0/mlflow/jobs/j-1", None);
     assert_eq!((status, &answer["message"]), (404, &"Job with ID j-1 not found".into()));
     assert_eq!(server.send("POST", "/ajax-api/3.0/mlflow/gateway/secrets/create", Some("{}")).0, 501);
+}
+
+#[test]
+fn a_prompt_that_was_tried_becomes_a_run() {
+    let server = Server::start();
+    let path = "/ajax-api/2.0/mlflow/runs/create-promptlab-run";
+    let mut whole = json!({
+        "experiment_id": "0", "run_name": "tried", "prompt_template": "about {{x}}: \"a\nb\"", "start_time": 456,
+        "prompt_parameters": [{"key": "x", "value": "v"}], "model_route": "route", "model_input": "about v",
+        "model_parameters": [{"key": "temperature", "value": 0.1}], "model_output": "out", "user_id": "ann",
+        "model_output_parameters": [{"key": "latency", "value": "100"}], "mlflow_version": "1.0.0",
+    });
+    let (status, made) = server.send("POST", path, Some(&whole.to_string()));
+    assert_eq!(status, 200, "{made}");
+    let info = &made["run"]["info"];
+    assert_eq!(
+        (&info["run_name"], &info["status"], &info["start_time"]),
+        (&json!("tried"), &json!("FINISHED"), &json!(456))
+    );
+    let params = made["run"]["data"]["params"].to_string();
+    assert!(
+        params.contains(r#"{"key":"temperature","value":"0.1"}"#) && params.contains("prompt_template"),
+        "{params}"
+    );
+    let tags = made["run"]["data"]["tags"].to_string();
+    assert!(tags.contains("PROMPT_ENGINEERING") && tags.contains("mlflow.log-model.history"), "{tags}");
+    let file = |name: &str| {
+        let run = info["run_id"].as_str().unwrap();
+        server.send("GET", &format!("/get-artifact?run_id={run}&path={name}"), None).1
+    };
+    assert_eq!(file("eval_results_table.json")["data"], json!([["v", "about v", "out", "100"]]));
+    let parameters = file("model/parameters.yaml");
+    assert!(parameters.as_str().unwrap().contains(r#"prompt_template: "about {{x}}: \"a\nb\"""#), "{parameters}");
+    assert!(file("model/MLmodel").as_str().unwrap().contains("mlflow.prompt.promptlab_model"));
+    for lacking in
+        ["mlflow_version", "model_input", "model_route", "prompt_parameters", "prompt_template", "experiment_id"]
+    {
+        whole.as_object_mut().unwrap().remove(lacking);
+        let (status, told) = server.send("POST", path, Some(&whole.to_string()));
+        assert_eq!(status, 400, "{told}");
+        assert_eq!(told["message"], format!("CreatePromptlabRun request must specify {lacking}."));
+    }
+}
+
+#[test]
+fn traces_are_counted_and_measured_in_groups() {
+    let server = Server::start();
+    for (at, name, state, millis) in [(1, "a", "OK", 10), (2, "a", "ERROR", 30), (3, "b", "OK", 80)] {
+        let info = json!({"trace_info": {
+            "trace_id": format!("tr-{at:032}"), "state": state, "execution_duration": format!("0.{millis:03}s"),
+            "request_time": format!("2026-01-0{at}T00:00:01Z"), "tags": {"mlflow.traceName": name},
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}},
+            "trace_metadata": {"mlflow.trace.tokenUsage": format!("{{\"total_tokens\": {millis}}}")},
+        }});
+        let (status, told) = server.send("POST", "/api/3.0/mlflow/traces", Some(&json!({"trace": info}).to_string()));
+        assert_eq!(status, 200, "{told}");
+    }
+    let ask = |more: Value| {
+        let mut body = json!({"experiment_ids": ["0"], "view_type": "TRACES"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.send("POST", "/ajax-api/3.0/mlflow/traces/metrics", Some(&body.to_string()))
+    };
+    let count = json!([{"aggregation_type": "COUNT"}]);
+    let (_, all) = ask(json!({"metric_name": "trace_count", "aggregations": count}));
+    assert_eq!(all, json!({"data_points": [{"metric_name": "trace_count", "values": {"COUNT": 3.0}}]}));
+    let filters = json!(["trace.status = 'OK'"]);
+    let (_, ok) = ask(json!({"metric_name": "trace_count", "aggregations": count, "filters": filters}));
+    assert_eq!(ok["data_points"][0]["values"]["COUNT"], 2.0);
+    let spread = json!([
+        {"aggregation_type": "AVG"}, {"aggregation_type": "MAX"},
+        {"aggregation_type": "PERCENTILE", "percentile_value": 50},
+    ]);
+    let (_, named) = ask(json!({"metric_name": "latency", "aggregations": spread, "dimensions": ["trace_name"]}));
+    assert_eq!(
+        named["data_points"],
+        json!([
+            {"metric_name": "latency", "dimensions": {"trace_name": "a"}, "values": {"AVG": 20.0, "MAX": 30.0, "P50.0": 20.0}},
+            {"metric_name": "latency", "dimensions": {"trace_name": "b"}, "values": {"AVG": 80.0, "MAX": 80.0, "P50.0": 80.0}},
+        ])
+    );
+    let (_, daily) = ask(json!({
+        "metric_name": "total_tokens", "aggregations": [{"aggregation_type": "SUM"}], "time_interval_seconds": 86_400,
+        "start_time_ms": 1_767_225_600_000_i64, "end_time_ms": 1_767_398_399_000_i64,
+    }));
+    let points = daily["data_points"].as_array().unwrap();
+    assert_eq!(points.len(), 2, "{daily}");
+    assert_eq!(points[0]["dimensions"]["time_bucket"], "2026-01-01T00:00:00+00:00");
+    for wrong in [
+        json!({"metric_name": "nope", "aggregations": count}),
+        json!({"metric_name": "latency", "aggregations": count}),
+        json!({"metric_name": "trace_count", "aggregations": count, "dimensions": ["span_name"]}),
+        json!({"metric_name": "trace_count", "aggregations": count, "filters": ["span.name = 'x'"]}),
+        json!({"metric_name": "trace_count", "aggregations": count, "filters": ["trace.nope ~ 3"]}),
+        json!({"metric_name": "trace_count", "aggregations": []}),
+        json!({"metric_name": "trace_count", "aggregations": count, "time_interval_seconds": 60}),
+    ] {
+        let (status, told) = ask(wrong.clone());
+        assert_eq!(status, 400, "{wrong}: {told}");
+    }
 }

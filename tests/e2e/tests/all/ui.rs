@@ -114,6 +114,7 @@ fn every_page_of_the_web_interface_shows_what_was_logged() {
     let shows_picture = "[...document.images].some(image => image.complete && image.naturalWidth === 1)";
     let frames = "[...document.querySelectorAll('iframe')].some(frame => frame.sandbox.value === 'allow-scripts')";
     let draws = "document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length >= 2";
+    let compares = "document.querySelector('.js-plotly-plot') && !document.body.innerText.includes('WebGL is not')";
     let pages: [(&str, String, &[&str], &str); 17] = [
         ("experiments", "#/experiments".to_owned(), &["churn study", "Default"], "true"),
         ("runs", at("/runs"), &["forest-0", "forest-1", "2 matching runs"], "true"),
@@ -124,7 +125,7 @@ fn every_page_of_the_web_interface_shows_what_was_logged() {
         ("artifact-image", run("/artifacts/figure.png"), &["figure.png"], shows_picture),
         ("artifact-page", run("/artifacts/page.html"), &["page.html"], frames),
         ("run-traces", run("/traces"), &["forest-0", "Traces"], "true"),
-        ("compare", compare, &["forest-0", "forest-1", "depth", "accuracy"], "true"),
+        ("compare", compare, &["forest-0", "forest-1", "depth", "accuracy"], compares),
         ("models", "#/models".to_owned(), &["churn", "Version 2", "champion"], "true"),
         ("model", "#/models/churn".to_owned(), &["who will leave", "Version 1", "Version 2"], "true"),
         ("version", "#/models/churn/versions/2".to_owned(), &["Version 2", "forest-1", "Inputs (1)"], "true"),
