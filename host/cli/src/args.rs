@@ -33,6 +33,10 @@ pub(crate) struct Global {
     /// Where runs, models and blobs are kept [default: .plinth in the project] [env: PLINTH_STATE_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Where rows are kept: a database, `postgres://USER@HOST/DATABASE` [default: SQLite in the state directory]
+    /// [env: PLINTH_CATALOG, which other users of this machine do not see]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global")]
+    pub(crate) catalog: Option<String>,
     /// The configuration file [default: plinth.toml in the project]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
     pub(crate) config: Option<PathBuf>,
@@ -147,9 +151,9 @@ pub(crate) struct RunArgs {
 #[command(after_help = "Examples:\n  \
     plinth up                                          on http://127.0.0.1:5000, state in .plinth\n  \
     plinth up --data-dir /srv/plinth --port 8000       elsewhere\n  \
+    plinth up --catalog postgres://plinth@db/plinth    rows on a PostgreSQL server, artifacts in .plinth\n  \
     plinth up --host 0.0.0.0 --auth --allowed-hosts plinth.example.org \\\n      \
-    --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n  \
-    plinth up --mlflow-ui none                         without MLflow's web interface\n\n\
+    --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n\n\
     Then, in Python:\n  \
     mlflow.set_tracking_uri(\"http://127.0.0.1:5000\")")]
 pub(crate) struct UpArgs {
@@ -176,9 +180,6 @@ pub(crate) struct UpArgs {
     /// A site whose pages may call the server, such as `https://example.org`; * for any
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
-    /// The folder of MLflow's web interface, or none [default: the one of the mlflow package in the active Python]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) mlflow_ui: Option<PathBuf>,
 }
 
 /// How a server is reached over TLS.

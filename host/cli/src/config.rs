@@ -10,6 +10,7 @@ use std::{
 
 use plinth_core::{Code, Coded, Limits, closest, codes};
 use plinth_plugin::Grants;
+use plinth_store::{Access, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -17,6 +18,9 @@ use crate::args::Global;
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The one setting that may hold a password.
+const CATALOG: &str = "catalog.url";
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) log_format: String,
     /// How servers are reached unless their flags say otherwise.
     pub(crate) server: ServerConfig,
+    /// Where rows are kept.
+    pub(crate) catalog: CatalogConfig,
     /// What `plinth serve` does unless its flags say otherwise.
     pub(crate) serve: ServeConfig,
     /// How a drift check decides.
@@ -54,6 +60,14 @@ pub(crate) struct ServerConfig {
     pub(crate) tls_cert: String,
     /// The file with its private key.
     pub(crate) tls_key: String,
+}
+
+/// Where rows are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct CatalogConfig {
+    /// A PostgreSQL database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; empty for SQLite in the state directory.
+    pub(crate) url: String,
 }
 
 /// What `plinth serve` does unless its flags say otherwise.
@@ -94,6 +108,7 @@ impl Default for Config {
             deterministic: false,
             log_format: "text".into(),
             server: ServerConfig::default(),
+            catalog: CatalogConfig::default(),
             serve: ServeConfig::default(),
             monitor: plinth_monitor::Config::default(),
             limits: Limits::default(),
@@ -173,7 +188,10 @@ impl Settings {
         for (path, variable) in leaves(&as_table(&Config::default()), "")
             .into_iter()
             .map(|path| (path.clone(), format!("PLINTH_{}", path.replace(['.', '-'], "_").to_uppercase())))
-            .chain([("plugin-dirs".to_owned(), "PLINTH_PLUGINS".to_owned())])
+            .chain(
+                [("plugin-dirs", "PLINTH_PLUGINS"), ("catalog.url", "PLINTH_CATALOG")]
+                    .map(|(path, name)| (path.to_owned(), name.to_owned())),
+            )
         {
             if let Some(text) = env(&variable).filter(|text| !text.is_empty()) {
                 set_from_text(&mut values, &path, &text, &variable)?;
@@ -188,6 +206,10 @@ impl Settings {
         };
         flag("state-dir", global.state_dir.as_ref().map(|dir| cwd.join(dir).display().to_string()));
         flag("log-format", global.log_format.map(|format| format!("{format:?}").to_lowercase()));
+        if let Some(url) = &global.catalog {
+            set_from_text(&mut values, CATALOG, url, "--catalog")?;
+            origins.insert(CATALOG.to_owned(), "flag --catalog".to_owned());
+        }
         let config: Config = values.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Invalid {
             place: "environment".into(),
             message: error.message().to_owned(),
@@ -216,6 +238,16 @@ impl Settings {
         self.project.join(&self.config.state_dir)
     }
 
+    /// The database of the catalog, if it is not in the state directory.
+    pub(crate) fn catalog(&self) -> Option<&str> {
+        Some(self.config.catalog.url.as_str()).filter(|url| !url.is_empty())
+    }
+
+    /// Opens a state directory with the catalog that is configured.
+    pub(crate) fn open_store(&self, dir: &Path, access: Access) -> Result<Store, StoreError> {
+        Store::open_with(dir, self.catalog(), access)
+    }
+
     /// Whether a flag, the environment or the file sets a leaf.
     pub(crate) fn is_set(&self, path: &str) -> bool {
         self.origins.contains_key(path)
@@ -226,7 +258,11 @@ impl Settings {
         leaves(&self.values, "")
             .into_iter()
             .map(|path| {
-                let value = get(&self.values, &path).map(ToString::to_string).unwrap_or_default();
+                let value = match (path.as_str(), self.catalog()) {
+                    // Never its password.
+                    (CATALOG, Some(url)) => Value::String(plinth_store::catalog_name(url)).to_string(),
+                    _ => get(&self.values, &path).map(ToString::to_string).unwrap_or_default(),
+                };
                 let origin = self.origins.get(&path).map_or("default", String::as_str).to_owned();
                 (path, value, origin)
             })
@@ -337,6 +373,7 @@ mod tests {
     fn global() -> Global {
         Global {
             state_dir: None,
+            catalog: None,
             config: None,
             json: false,
             log_format: None,
@@ -373,6 +410,27 @@ mod tests {
         assert_eq!(origin("serve.port"), "default");
         let flags = Global { state_dir: Some("flag".into()), ..global() };
         assert_eq!(Settings::load(&flags, &below, env).unwrap().state_dir(), below.join("flag"));
+    }
+
+    #[test]
+    fn the_catalog_is_where_flag_environment_or_file_say_and_its_password_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::load(&global(), dir.path(), |_| None).unwrap();
+        assert_eq!(settings.catalog(), None);
+        std::fs::write(dir.path().join("plinth.toml"), "[catalog]\nurl = \"postgres://ann:s3cret@db/file\"\n").unwrap();
+        let catalog = |global: &Global, variable: &str| {
+            let env = |name: &str| (name == variable).then(|| "postgres://ann:s3cret@db/env".to_owned());
+            let settings = Settings::load(global, dir.path(), env).unwrap();
+            let rows = settings.rows();
+            assert!(!format!("{rows:?}").contains("s3cret"), "{rows:?}");
+            let row = rows.into_iter().find(|row| row.0 == "catalog.url").unwrap();
+            (settings.catalog().unwrap().to_owned(), row.1)
+        };
+        let of = |name: &str| (format!("postgres://ann:s3cret@db/{name}"), format!("\"postgres://db/{name}\""));
+        assert_eq!(catalog(&global(), ""), of("file"));
+        assert_eq!(catalog(&global(), "PLINTH_CATALOG"), of("env"));
+        let flags = Global { catalog: Some("postgres://ann:s3cret@db/flag".into()), ..global() };
+        assert_eq!(catalog(&flags, "PLINTH_CATALOG"), of("flag"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use plinth_core::{Clock, SystemClock, UuidIds};
-use plinth_store::{Access, Store, StoreError};
+use plinth_store::{Access, StoreError};
 use plinth_tracking::Tracking;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub(crate) fn gc(args: &GcArgs, settings: &Settings, output: Output) -> Result<E
         return Err(StoreError::NoDirectory { dir }.into());
     }
     let access = if args.dry_run { Access::Shared } else { Access::Writer { command: "plinth gc".into() } };
-    let store = Arc::new(Store::open(&dir, access)?);
+    let store = Arc::new(settings.open_store(&dir, access)?);
     let limits = settings.config.limits.tracking.clone();
     let tracking = Tracking::new(Arc::clone(&store), Arc::new(SystemClock), Arc::new(UuidIds), limits);
     let before = args.older_than.micros(SystemClock.now());

@@ -43,7 +43,7 @@ impl Host {
             Some(command) => Access::Writer { command: command.to_owned() },
             None => Access::Shared,
         };
-        let store = Arc::new(Store::open(&settings.state_dir(), access)?);
+        let store = Arc::new(settings.open_store(&settings.state_dir(), access)?);
         Ok(Self {
             components: crate::components::Components::new(&settings),
             tracking: Tracking::new(

@@ -28,7 +28,6 @@ mod run;
 mod scorer;
 mod serve;
 mod stages;
-mod ui;
 mod up;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use plinth_api::{Tracker, TrackerConfig};
 use plinth_core::{SystemClock, UuidIds, codes};
-use plinth_store::{Access, Store};
+use plinth_store::Access;
 use plinth_tracking::Tracking;
 
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     config::Settings,
     listen,
     output::{Failure, Output, io_failure},
-    ui,
 };
 
 /// `plinth up`
@@ -25,7 +24,8 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     }
     let tls = listen::tls(&args.tls, settings)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
-    let store = Arc::new(Store::open(&dir, Access::Shared)?);
+    let store = Arc::new(settings.open_store(&dir, Access::Shared)?);
+    let catalog = settings.catalog().map(|_| format!(", catalog {}", store.catalog().name().display()));
     let limits = settings.config.limits.tracking.clone();
     let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
     if args.auth && tracking.users()?.is_empty() {
@@ -37,7 +37,6 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         access: args.auth,
         allowed_hosts: args.allowed_hosts.clone(),
         cors_origins: args.cors_origin.clone(),
-        ui: ui::folder(args.mlflow_ui.as_deref(), |name| std::env::var_os(name))?,
         ..TrackerConfig::default()
     };
     let tracker = Tracker::new(tracking, config);
@@ -52,7 +51,8 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         listen::warn_of_clear_text(&args.host, tls.as_ref(), output);
-        output.say(format!("listening on {}://{bound}, state in {}", listen::scheme(tls.as_ref()), dir.display()));
+        let (scheme, catalog) = (listen::scheme(tls.as_ref()), catalog.unwrap_or_default());
+        output.say(format!("listening on {scheme}://{bound}, state in {}{catalog}", dir.display()));
         let door = listen::door(listener, tls, output)?;
         let served = plinth_api::serve_tracking(door, tracker, shutdown).await;
         served.map_err(|error| io_failure("the server", &error))

@@ -200,6 +200,8 @@ codes! {
     SOURCE_CORRUPT "source-corrupt" Corrupt "The store that is to be read is damaged.";
     BAD_CERTIFICATE "bad-certificate" Usage "A certificate or its private key cannot be used for TLS.";
     LAST_ADMIN "last-admin" Conflict "The change would leave nobody who may manage users.";
+    CATALOG_UNAVAILABLE "catalog-unavailable" Unavailable "The catalog's database server does not answer, or has no such database.";
+    CATALOG_DENIED "catalog-denied" Unavailable "The catalog's database server does not accept the user, the password or what they may do.";
 }
 
 #[cfg(test)]

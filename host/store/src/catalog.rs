@@ -2,9 +2,9 @@
 //!
 //! Every query is written once, in SQL that SQLite and PostgreSQL both read, against [`Tx`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{StoreError, sqlite::Sqlite};
+use crate::{StoreError, postgres::Postgres, sqlite::Sqlite};
 
 /// A value that goes into or comes out of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,6 +233,15 @@ pub trait Tx {
     /// [`StoreError::Catalog`].
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError>;
 
+    /// Runs a statement for one set of parameters after the other; says how many rows each changed. On a server this
+    /// costs one wait for an answer, not one for each set.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    fn execute_all(&mut self, sql: &str, sets: &mut dyn Iterator<Item = Vec<Value>>) -> Result<Vec<u64>, StoreError> {
+        sets.map(|parameters| self.execute(sql, &parameters)).collect()
+    }
+
     /// The first row of a query, if there is one.
     ///
     /// # Errors
@@ -244,21 +253,44 @@ pub trait Tx {
 
 /// An open catalog. May be used from many threads; writes line up.
 #[derive(Debug)]
-pub struct Catalog(Sqlite);
+pub struct Catalog(Database);
+
+#[derive(Debug)]
+enum Database {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
 
 impl Catalog {
-    /// Opens a catalog and brings its schema up to date.
+    /// Opens a catalog on SQLite and brings its schema up to date.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Sqlite::open(path)?))
+        Ok(Self(Database::Sqlite(Sqlite::open(path)?)))
+    }
+
+    /// Opens a catalog on PostgreSQL and brings its schema up to date.
+    pub(crate) fn connect(url: &str) -> Result<Self, StoreError> {
+        Ok(Self(Database::Postgres(Postgres::open(url)?)))
+    }
+
+    /// How messages call it: a file, or a database without its password.
+    pub fn name(&self) -> PathBuf {
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.path().to_owned(),
+            Database::Postgres(postgres) => postgres.name().into(),
+        }
     }
 
     /// Does `work` in a transaction that writes. It is on the device when this returns; after an error nothing of it
-    /// has happened.
+    /// has happened. There is one such transaction at a time, of all processes that share the catalog. On PostgreSQL a
+    /// statement that was refused ends the transaction, whatever `work` makes of it: it must pass the error on.
     ///
     /// # Errors
     /// What `work` returns, or [`StoreError`].
     pub fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-        self.0.write(work)
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.write(work),
+            Database::Postgres(postgres) => postgres.write(work),
+        }
     }
 
     /// Does `work` in a transaction that only reads and sees one state of the catalog.
@@ -266,20 +298,30 @@ impl Catalog {
     /// # Errors
     /// What `work` returns, or [`StoreError`].
     pub fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-        self.0.read(work)
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.read(work),
+            Database::Postgres(postgres) => postgres.read(work),
+        }
     }
 
     /// A number that changes whenever another process or this one has changed the catalog: a cheap question for those
     /// who watch.
     ///
     /// # Errors
-    /// [`StoreError::Catalog`].
+    /// [`StoreError::Catalog`]; [`StoreError::Postgres`].
     pub fn change_counter(&self) -> Result<i64, StoreError> {
-        self.0.change_counter()
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.change_counter(),
+            Database::Postgres(postgres) => postgres.change_counter(),
+        }
     }
 
-    /// What SQLite's own check of the file finds; empty when all is well.
+    /// What SQLite's own check of the file finds; empty when all is well. PostgreSQL looks at its pages as it reads
+    /// them.
     pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
-        self.0.integrity()
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.integrity(),
+            Database::Postgres(_) => Ok(Vec::new()),
+        }
     }
 }

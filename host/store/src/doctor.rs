@@ -40,6 +40,14 @@ pub(crate) const REFERENCES: &[(&str, &str, &str)] = &[
 /// # Errors
 /// [`StoreError::NoDirectory`]; [`StoreError`] if the directory cannot even be looked at; with `repair`, [`StoreError::InUse`].
 pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
+    doctor_with(dir, None, repair)
+}
+
+/// The same for a state directory whose catalog is elsewhere, as in [`Store::open_with`].
+///
+/// # Errors
+/// As [`doctor`].
+pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Vec<Finding>, StoreError> {
     let access = if repair { Access::Writer { command: "plinth doctor --repair".into() } } else { Access::Shared };
     // Opening makes what is not there, and a doctor makes nothing.
     if !dir.is_dir() {
@@ -47,7 +55,7 @@ pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     }
     // Opening for repair sweeps them up; they are to be named all the same.
     let strays = Blobs::open(dir)?.strays(false)?;
-    let store = Store::open(dir, access)?;
+    let store = Store::open_with(dir, catalog, access)?;
     let mut findings = Vec::new();
     let mut found = |what: String, repair_text: &str, repaired, harmful| {
         findings.push(Finding { what, repair: repair_text.into(), repaired, harmful });
@@ -56,7 +64,7 @@ pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
     for line in store.catalog().integrity()? {
         found(format!("catalog.db: {line}"), "restore the catalog from a backup", false, true);
     }
-    let path = dir.join("catalog.db");
+    let path = store.catalog().name();
     if let Err(error) = store.catalog().read(|tx| migrate::verify(tx, &path)) {
         found(error.to_string(), "use the plinth that wrote it", false, true);
     }

@@ -7,6 +7,8 @@ use std::{
 
 use plinth_core::{Code, Coded, ContentHash, codes};
 
+use crate::postgres_refusal::Refusal;
+
 /// What a state directory can refuse.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,6 +97,25 @@ pub enum StoreError {
         /// As SQLite said it.
         source: rusqlite::Error,
     },
+    /// The catalog's server refused, or does not answer.
+    #[error("the catalog {catalog} failed: {refusal}")]
+    Postgres {
+        /// The database; no password in it.
+        catalog: String,
+        /// As the server said it.
+        refusal: Refusal,
+    },
+    /// A catalog that cannot be used as it was named.
+    #[error("the catalog {name} cannot be used: {reason}")]
+    CatalogUrl {
+        /// The database, as far as its URL can be read; no password in it.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Text that PostgreSQL has no form for.
+    #[error("text with a NUL character in it cannot be kept in this catalog")]
+    Nul,
     /// A row is not of the shape its query promises.
     #[error("a catalog row has {found} in column {column} where {expected} was expected")]
     Row {
@@ -173,6 +194,9 @@ impl Coded for StoreError {
                 Some(rusqlite::ErrorCode::CannotOpen) => codes::FILE_UNREADABLE,
                 _ => codes::NOT_A_STORE,
             },
+            Self::Postgres { refusal, .. } => refusal.code(),
+            Self::CatalogUrl { .. } => codes::BAD_CONFIG,
+            Self::Nul => codes::BAD_VALUE,
             Self::Row { .. } | Self::MigrationChanged { .. } => codes::CATALOG,
         }
     }
@@ -182,6 +206,8 @@ impl Coded for StoreError {
             Self::NoDirectory { .. } => Some("check --state-dir; the first `plinth run` makes the directory".into()),
             Self::InUse { .. } => Some("wait until it has finished, or use another --state-dir".into()),
             Self::NewerVersion { .. } => Some("use the newer plinth, or another --state-dir".into()),
+            Self::Postgres { refusal, .. } => refusal.hint(),
+            Self::CatalogUrl { .. } => Some("write postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=disable".into()),
             Self::BlobCorrupt { .. } | Self::BlobNotFound { .. } => {
                 Some("run `plinth doctor --repair`: results that can be made again are then forgotten, and the next run makes them".into())
             }

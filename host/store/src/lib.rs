@@ -1,4 +1,4 @@
-//! One durable state directory: content-addressed blobs and an SQL catalog.
+//! One durable state directory: content-addressed blobs and an SQL catalog, on SQLite in the directory or on PostgreSQL.
 //!
 //! Deliberately knows nothing of experiments, models or stages: it keeps bytes and rows. The schema of the catalog
 //! lives here, in `migrations/`, because rows outlive the crates that write them; what the rows mean does not.
@@ -21,6 +21,11 @@ mod gc;
 mod lock;
 mod migrate;
 mod outbox;
+mod postgres;
+mod postgres_link;
+mod postgres_refusal;
+mod postgres_sql;
+mod postgres_tx;
 mod reader;
 mod sqlite;
 
@@ -29,12 +34,18 @@ use std::path::{Path, PathBuf};
 pub use audit::{AuditEntry, append_audit, verify_audit};
 pub use blob::{BlobWriter, Blobs};
 pub use catalog::{Catalog, Cell, Cells, Dialect, Row, Tx, Value, Visit};
-pub use doctor::{Finding, doctor};
+pub use doctor::{Finding, doctor, doctor_with};
 pub use error::StoreError;
 pub use foreign::Foreign;
 pub use gc::{Collected, collect};
 pub use outbox::emit;
+pub use postgres_refusal::Refusal;
 pub use reader::BlobReader;
+
+/// What is safe to show of a catalog's URL: its server and database, never user and password.
+pub fn catalog_name(url: &str) -> String {
+    url.parse().map_or_else(|_| "postgres://…".to_owned(), |config| postgres_sql::name(&config))
+}
 
 /// How a process opens a state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +55,7 @@ pub enum Access {
         /// Such as `plinth run`.
         command: String,
     },
-    /// Servers and commands that look things up. They may write small rows; SQLite lines the writes up.
+    /// Servers and commands that look things up. They may write small rows; the catalog lines the writes up.
     Shared,
 }
 
@@ -63,6 +74,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] names the writer; [`StoreError::NewerVersion`]; anything the system refuses.
     pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
+        Self::open_with(dir, None, access)
+    }
+
+    /// Opens a state directory whose catalog is kept in a PostgreSQL database, `postgres://USER@HOST/DATABASE`, or in
+    /// the directory itself if none is named. The first to come makes the tables.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::CatalogUrl`]; [`StoreError::Postgres`] if the server does not answer or
+    /// refuses.
+    pub fn open_with(dir: &Path, catalog: Option<&str>, access: Access) -> Result<Self, StoreError> {
         let make = |path: &Path| std::fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e));
         make(dir)?;
         let lock = match access {
@@ -74,7 +95,10 @@ impl Store {
             blobs.strays(true)?;
             gc::recover(dir, |hash| blobs.path(hash))?;
         }
-        let catalog = Catalog::open(&dir.join("catalog.db"))?;
+        let catalog = match catalog {
+            Some(url) => Catalog::connect(url)?,
+            None => Catalog::open(&dir.join("catalog.db"))?,
+        };
         Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })
     }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::StoreError;
 
 /// Every migration, in order; the number of the first is 1. A released one never changes.
-const MIGRATIONS: &[(&str, &str)] = &[
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("base", include_str!("migrations/0001_base.sql")),
     ("tracking", include_str!("migrations/0002_tracking.sql")),
     ("registry", include_str!("migrations/0003_registry.sql")),
@@ -18,9 +18,14 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("search", include_str!("migrations/0008_search.sql")),
 ];
 
+/// The newest schema of this binary.
+pub(crate) const fn known() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
 /// Applies what is missing.
 pub(crate) fn up(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len() as i64;
+    let known = known();
     let found = apply(connection, known).map_err(StoreError::catalog(path))?;
     if found > known { Err(StoreError::NewerVersion { path: path.to_owned(), found, known }) } else { Ok(()) }
 }
@@ -62,7 +67,7 @@ pub(crate) fn verify(tx: &mut dyn crate::Tx, path: &Path) -> Result<(), StoreErr
     Ok(())
 }
 
-fn checksum(sql: &str) -> String {
+pub(crate) fn checksum(sql: &str) -> String {
     ContentHash::of(sql.as_bytes()).to_hex()
 }
 

@@ -61,6 +61,10 @@ impl Sqlite {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut writer = held(&self.writer);

@@ -438,7 +438,8 @@ mod tests {
     #[test]
     fn passwords_and_tokens_open_doors_until_they_are_taken_away() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let clock = Arc::new(FixedClock::at(1));
         let tracking = Tracking::new(store, clock.clone(), Arc::new(UuidIds), TrackingLimits::default());
         tracking.add_user("ann", "correct horse", Role::Reader, "root").unwrap();

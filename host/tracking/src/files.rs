@@ -168,7 +168,8 @@ impl Tracking {
                     match rest.split_once('/') {
                         None => {
                             entries.push(Entry { name: rest.to_owned(), bytes: Some(row.int(1)? as u64) });
-                            from = format!("{path}\0");
+                            // No path has a NUL in it, so this is the first that may come after it.
+                            from = format!("{path}\u{1}");
                         }
                         // What is in the folder is stepped over, however much it is.
                         Some((name, _)) => {
@@ -307,7 +308,8 @@ mod tests {
     #[test]
     fn folders_are_what_paths_share() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let tracking = Tracking::new(store, Arc::new(FixedClock::at(1)), Arc::new(UuidIds), TrackingLimits::default());
         let blob = tracking.store().blobs().put(b"x").unwrap();
         for path in ["1/r/artifacts/a/x", "1/r/artifacts/a/y/z", "1/r/artifacts/a-b", "1/r/artifacts0"] {

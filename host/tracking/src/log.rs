@@ -273,15 +273,13 @@ pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch
     if batch.metrics.iter().any(|metric| metric.model.is_some()) {
         write_model_metrics(tx, run_id, &batch.metrics)?;
     }
-    for (key, value) in &batch.tags {
-        tx.execute(
-            "INSERT INTO run_tags (rid, key, value) VALUES ($1, $2, $3)
-             ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value",
-            &[Value::Int(rid), key.into(), value.into()],
-        )?;
-        if key == NAME_TAG && !value.is_empty() {
-            tx.execute("UPDATE runs SET name = $2 WHERE rid = $1", &[Value::Int(rid), value.into()])?;
-        }
+    tx.execute_all(
+        "INSERT INTO run_tags (rid, key, value) VALUES ($1, $2, $3)
+         ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value",
+        &mut batch.tags.iter().map(|(key, value)| vec![Value::Int(rid), key.into(), value.into()]),
+    )?;
+    if let Some((_, name)) = batch.tags.iter().rfind(|(key, value)| key == NAME_TAG && !value.is_empty()) {
+        tx.execute("UPDATE runs SET name = $2 WHERE rid = $1", &[Value::Int(rid), name.into()])?;
     }
     Ok(())
 }
@@ -289,14 +287,11 @@ pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch
 /// A parameter keeps its first value: the same again is no change, another is refused.
 fn write_params(tx: &mut dyn Tx, rid: i64, run_id: &str, params: &[(String, String)]) -> Result<(), TrackingError> {
     let mut changed = Vec::new();
-    for (key, value) in params {
-        let added = tx.execute(
-            "INSERT INTO params (rid, key, value) VALUES ($1, $2, $3) ON CONFLICT (rid, key) DO NOTHING",
-            &[Value::Int(rid), key.into(), value.into()],
-        )?;
-        if added > 0 {
-            continue;
-        }
+    let added = tx.execute_all(
+        "INSERT INTO params (rid, key, value) VALUES ($1, $2, $3) ON CONFLICT (rid, key) DO NOTHING",
+        &mut params.iter().map(|(key, value)| vec![Value::Int(rid), key.into(), value.into()]),
+    )?;
+    for ((key, value), _) in params.iter().zip(added).filter(|(_, added)| *added == 0) {
         let sql = "SELECT value FROM params WHERE rid = $1 AND key = $2";
         let old = tx.query_one(sql, &[Value::Int(rid), key.into()])?.map(|row| row.text(0)).transpose()?;
         let old = old.unwrap_or_default();
@@ -311,43 +306,47 @@ fn write_metrics(tx: &mut dyn Tx, rid: i64, metrics: &[Metric]) -> Result<(), Tr
     // The last of each key by step, time and value; a number is later than a NaN.
     let order = |metric: &Metric| (metric.step, metric.time, !metric.value.is_nan());
     let mut latest: HashMap<&str, &Metric> = HashMap::new();
-    for metric in metrics {
-        let nan = metric.value.is_nan();
-        tx.execute(
-            "INSERT INTO metric_points (rid, key, time_us, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT DO NOTHING",
-            &[
+    tx.execute_all(
+        "INSERT INTO metric_points (rid, key, time_us, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING",
+        &mut metrics.iter().map(|metric| {
+            let nan = metric.value.is_nan();
+            let value = Value::Real(if nan { 0.0 } else { metric.value });
+            vec![
                 Value::Int(rid),
                 Value::from(&metric.key),
                 Value::Int(metric.time),
                 Value::Int(metric.step),
-                Value::Real(if nan { 0.0 } else { metric.value }),
+                value,
                 nan.into(),
-            ],
-        )?;
+            ]
+        }),
+    )?;
+    for metric in metrics {
         let found = latest.entry(&metric.key).or_insert(metric);
         let later = order(metric).cmp(&order(found)).then(metric.value.total_cmp(&found.value));
         if later.is_gt() {
             *found = metric;
         }
     }
-    for metric in latest.into_values() {
-        let nan = metric.value.is_nan();
-        tx.execute(
-            "INSERT INTO latest_metrics (rid, key, value, is_nan, step, time_us) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,
-                step = excluded.step, time_us = excluded.time_us
-             WHERE (excluded.step, excluded.time_us, 1 - excluded.is_nan, excluded.value)
-                > (latest_metrics.step, latest_metrics.time_us, 1 - latest_metrics.is_nan, latest_metrics.value)",
-            &[
+    tx.execute_all(
+        "INSERT INTO latest_metrics (rid, key, value, is_nan, step, time_us) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,
+            step = excluded.step, time_us = excluded.time_us
+         WHERE (excluded.step, excluded.time_us, 1 - excluded.is_nan, excluded.value)
+            > (latest_metrics.step, latest_metrics.time_us, 1 - latest_metrics.is_nan, latest_metrics.value)",
+        &mut latest.into_values().map(|metric| {
+            let nan = metric.value.is_nan();
+            let value = Value::Real(if nan { 0.0 } else { metric.value });
+            vec![
                 Value::Int(rid),
                 Value::from(&metric.key),
-                Value::Real(if nan { 0.0 } else { metric.value }),
+                value,
                 nan.into(),
                 Value::Int(metric.step),
                 Value::Int(metric.time),
-            ],
-        )?;
-    }
+            ]
+        }),
+    )?;
     Ok(())
 }

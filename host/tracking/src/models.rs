@@ -447,7 +447,8 @@ mod tests {
 
     fn registry() -> (tempfile::TempDir, Tracking, NewVersion) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let hash = store.blobs().put(b"onnx").unwrap();
         let files = vec![VersionFile { role: FileRole::Model, path: "model.onnx".into(), hash, bytes: 4 }];
         let new = NewVersion { run_id: None, spec: serde_json::json!({"label": "churn"}), files };

@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn what_was_deleted_long_ago_goes_with_its_files() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let clock = Arc::new(FixedClock::at(1_000));
         let tracking = Tracking::new(store, clock.clone(), Arc::new(UuidIds), TrackingLimits::default());
         let blob = tracking.store().blobs().put(b"x").unwrap();

@@ -448,7 +448,8 @@ mod tests {
 
     fn tracking() -> (tempfile::TempDir, Tracking) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         (dir, Tracking::new(store, Arc::new(FixedClock::at(7)), Arc::new(UuidIds), TrackingLimits::default()))
     }
 

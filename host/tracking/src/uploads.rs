@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn a_file_appears_when_all_of_its_parts_are_named_rightly() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let tracking = Tracking::new(store, Arc::new(FixedClock::at(1)), Arc::new(UuidIds), TrackingLimits::default());
         assert!(tracking.begin_upload("../x", 1).is_err());
         assert!(tracking.begin_upload("1/x", 0).is_err() && tracking.begin_upload("1/x", 10_001).is_err());

@@ -12,7 +12,6 @@ mod bench;
 mod cache;
 mod check;
 mod component;
-mod debian;
 mod demo;
 mod docs;
 mod onnxruntime;
@@ -22,7 +21,6 @@ mod setup;
 mod shell;
 mod test;
 mod toolchain;
-mod webui;
 mod wrapper;
 
 use std::{process::ExitCode, time::Instant};
@@ -63,7 +61,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "setup",
-        summary: "Install what is missing: the wasm target, the ONNX Runtime library, a browser",
+        summary: "Install what is missing: the wasm target, the ONNX Runtime library",
         help: setup::HELP,
         run: setup::run,
     },

@@ -1,6 +1,8 @@
 //! `cargo xtask setup`: what a build, a test or the demo needs and cargo does not bring.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 
 use crate::{
     flags,
@@ -8,7 +10,6 @@ use crate::{
     repo::Repo,
     shell,
     toolchain::{TARGET, Toolchain},
-    webui,
 };
 
 pub(crate) const HELP: &str = "setup [--gpu]
@@ -17,8 +18,7 @@ Installs what is missing and says so; a second run finds everything and changes 
   - the compiler for wasm32-unknown-unknown: `rustup target add`, or Debian's packages where rustup cannot download
     (PLINTH_WASM_TOOLCHAIN=rustup|distribution chooses)
   - the ONNX Runtime library, from its Python wheel, into the cache of the user
-  - MLflow's web interface, from its Python wheel, into the cache of the user, and Chromium, which the tests look at it
-    with, from Debian's package
+  - PostgreSQL's server, Debian's package, for the tests that keep a catalog on it; they start servers of their own
 
   --gpu   also the library for CUDA devices (270 MB to download)";
 
@@ -28,7 +28,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let toolchain = Toolchain::install(repo)?;
     shell::say(&format!("{TARGET}: {}", toolchain.describe(repo)?));
     report(Flavour::Cpu)?;
-    shell::say(&format!("mlflow's web interface {}: {}", webui::VERSION, webui::install()?.display()));
+    shell::say(&format!("PostgreSQL: {}", postgres()?.display()));
     if gpu {
         report(Flavour::Cuda)?;
     }
@@ -40,6 +40,23 @@ pub(crate) fn ensure(repo: &Repo) -> Result<Toolchain> {
     let toolchain = Toolchain::install(repo)?;
     onnxruntime::install(Flavour::Cpu)?;
     Ok(toolchain)
+}
+
+/// The folder of PostgreSQL's programs, where Debian puts them or in PATH; installed first if it is not there.
+pub(crate) fn postgres() -> Result<PathBuf> {
+    if let Some(folder) = find_postgres() {
+        return Ok(folder);
+    }
+    shell::apt_install(&["postgresql"], "testing catalogs on PostgreSQL")?;
+    find_postgres()
+        .context("Debian's package `postgresql` is installed, but brought no /usr/lib/postgresql/*/bin/initdb")
+}
+
+fn find_postgres() -> Option<PathBuf> {
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = installed.map(|entry| entry.path().join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    debian.chain(std::env::split_paths(&path)).find(|folder| folder.join("initdb").is_file())
 }
 
 fn report(flavour: Flavour) -> Result<()> {

@@ -93,17 +93,19 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<()> {
         bail!("{purpose} needs these packages, and this is not a Debian: {}", packages.join(", "));
     }
     // Root is told by `id`, so that no unsafe call and no dependency is needed.
-    if read(Command::new("id").arg("-u"))?.trim() != "0" {
+    let root = read(Command::new("id").arg("-u"))?.trim() == "0";
+    if !root && !(has("sudo") && output(Command::new("sudo").args(["-n", "true"]))?.status.success()) {
         bail!("{purpose} needs packages that only root can install; run: sudo apt-get update && sudo {command}");
     }
     say(&format!("installing for the whole machine, for {purpose}: {command}"));
-    read(Command::new("apt-get").args(["update", "--quiet"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
-    read(
-        Command::new("apt-get")
-            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-            .args(packages)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    )?;
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new(if root { "env" } else { "sudo" });
+        // sudo passes no environment on, so env sets it on its other side.
+        command.args(if root { &[][..] } else { &["-n", "env"] });
+        read(command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(arguments))
+    };
+    apt(&["update", "--quiet"])?;
+    apt(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat())?;
     Ok(())
 }
 

@@ -1,24 +1,27 @@
 //! `cargo xtask test`: prepares everything, then runs every test.
 
+use std::path::Path;
+
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::{
     flags, plugins,
     repo::{Repo, Workspace},
-    setup, shell, webui,
+    setup, shell,
 };
 
 pub(crate) const HELP: &str = "test [--nextest] [-- ARGUMENT…]
 
 Installs what is missing, builds the components and the `plinth` binary, then runs the tests of the product, of the
-plugins and of the SDK. Arguments after `--` go to `cargo test` of the product (a test's name, for example).
+plugins and of the SDK. The tracking server's are run twice: with the catalog on SQLite and on PostgreSQL. Arguments after `--` go to `cargo test` of the product (a test's name, for example).
 
   --nextest   run the product's tests with cargo-nextest, which must be installed";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([nextest], others) = flags(arguments, ["--nextest"])?;
     prepare(repo)?;
-    webui::install()?;
+    setup::postgres()?;
     shell::say("testing the product");
     let mut host = repo.cargo(Workspace::Host);
     if nextest {
@@ -32,9 +35,38 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
         // nextest does not run the examples in documentation comments.
         shell::stream(repo.cargo(Workspace::Host).args(["test", "--workspace", "--doc"]).args(locked()))?;
     }
+    if others.is_empty() {
+        on_postgres(repo)?;
+    }
     shell::say("testing the plugins and the SDK natively");
     shell::stream(repo.cargo(Workspace::Plugins).args(["test", "--workspace"]).args(locked()))?;
     shell::say("every test passed");
+    Ok(())
+}
+
+/// The suites of the tracking server once more, with their catalogs on PostgreSQL; what was built for SQLite serves.
+fn on_postgres(repo: &Repo) -> Result<()> {
+    let mut list = repo.cargo(Workspace::Host);
+    list.args(["test", "--workspace", "--no-run", "--message-format=json"]).args(locked());
+    let built = shell::read(&mut list)?;
+    let messages = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut suites = 0;
+    for message in messages {
+        let (target, kind) = (&message["target"]["name"], &message["target"]["kind"][0]);
+        let wanted = (target == "plinth_tracking" && kind == "lib") || (target == "tracking" && kind == "test");
+        let (Some(executable), true) = (message["executable"].as_str(), wanted) else { continue };
+        shell::say(&format!("testing {} on PostgreSQL", target.as_str().unwrap_or_default()));
+        let mut suite = std::process::Command::new(executable);
+        if let Some(folder) = message["manifest_path"].as_str().and_then(|path| Path::new(path).parent()) {
+            suite.current_dir(folder);
+        }
+        shell::stream(suite.env("PLINTH_TEST_CATALOG", "postgres"))?;
+        suites += 1;
+    }
+    anyhow::ensure!(
+        suites == 2,
+        "{suites} suites ran on PostgreSQL, where those of plinth-tracking and plinth-api should"
+    );
     Ok(())
 }
 

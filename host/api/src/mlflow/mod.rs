@@ -12,7 +12,6 @@ mod error;
 mod evaluation;
 mod experiments;
 mod fields;
-mod graphql;
 mod guard;
 mod intake;
 mod logged_models;
@@ -20,8 +19,6 @@ mod metrics;
 mod otlp;
 mod otlp_json;
 mod page;
-mod plain;
-mod promptlab;
 mod rates;
 mod registry;
 mod runs;
@@ -29,15 +26,13 @@ mod schema;
 mod server;
 mod spans;
 mod trace_artifacts;
-mod trace_metrics;
 mod traces;
 mod translate;
-mod ui;
 mod upload;
 mod users;
 mod wire;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
@@ -81,8 +76,6 @@ pub struct TrackerConfig {
     pub allowed_hosts: Vec<String>,
     /// Sites whose pages may call the server, beside those of this machine; `*` for any.
     pub cors_origins: Vec<String>,
-    /// The folder of MLflow's web interface as it is built; nothing where there is none.
-    pub ui: Option<PathBuf>,
 }
 
 impl Default for TrackerConfig {
@@ -95,7 +88,6 @@ impl Default for TrackerConfig {
             access: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
-            ui: None,
         }
     }
 }
@@ -221,13 +213,11 @@ impl Route {
 const ROUTES: &[&[Route]] = &[
     experiments::ROUTES,
     runs::ROUTES,
-    promptlab::ROUTES,
     metrics::ROUTES,
     artifacts::ROUTES,
     registry::ROUTES,
     logged_models::ROUTES,
     traces::ROUTES,
-    trace_metrics::ROUTES,
     assessments::ROUTES,
     evaluation::ROUTES,
     users::ROUTES,
@@ -252,9 +242,6 @@ pub fn tracking_router(tracker: Tracker) -> Router {
     router
         .merge(artifacts::proxy())
         .merge(server::routes())
-        .merge(graphql::routes())
-        .merge(plain::routes())
-        .merge(ui::routes())
         .merge(trace_artifacts::routes())
         .route("/v1/traces", post(otlp::export))
         .method_not_allowed_fallback(method_not_allowed)
@@ -353,18 +340,14 @@ async fn blocking<T: Send + 'static>(
 
 /// Parts of MLflow that this server leaves out: its clients see that they are not there, rather than that a path is
 /// wrong.
-const LEFT_OUT: [&str; 13] = [
-    "assistant",
-    "demo",
+const LEFT_OUT: [&str; 9] = [
     "gateway",
-    "genai",
+    "gateway-proxy",
     "get-online-trace-details",
     "issues",
     "label-schemas",
-    "mcp-servers",
     "prompt-optimization",
     "review-queues",
-    "scorer",
     "scorers",
     "workspaces",
 ];

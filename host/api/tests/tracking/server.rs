@@ -34,7 +34,8 @@ impl Server {
 
     fn start_at(tls: Option<Tls>, change: impl FnOnce(&mut TrackerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let catalog = plinth_test_catalog::url();
+        let store = Arc::new(Store::open_with(dir.path(), catalog.as_deref(), Access::Shared).unwrap());
         let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
         let mut config = TrackerConfig::default();
         change(&mut config);

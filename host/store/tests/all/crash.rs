@@ -12,20 +12,32 @@ use std::{
 };
 
 use plinth_core::ContentHash;
-use plinth_store::{Access, AuditEntry, Store, StoreError, append_audit, doctor, emit, verify_audit};
+use plinth_store::{Access, AuditEntry, Store, StoreError, append_audit, doctor, doctor_with, emit, verify_audit};
+
+use crate::place::Place;
 
 const DIR: &str = "PLINTH_CRASH_DIR";
+const CATALOG: &str = "PLINTH_CRASH_CATALOG";
 const ROUNDS: u64 = 12;
 
 #[test]
 fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
+    survives(Place::sqlite, "kill_9_at_any_moment_loses_nothing_that_was_acknowledged");
+}
+
+#[test]
+fn nor_does_it_on_postgresql() {
+    survives(Place::postgres, "nor_does_it_on_postgresql");
+}
+
+fn survives(place: impl FnOnce() -> Place, test: &str) {
     if let Some(dir) = env::var_os(DIR) {
         return write(Path::new(&dir));
     }
-    let dir = tempfile::tempdir().unwrap();
+    let place = place();
     let mut acknowledged = BTreeSet::new();
     for round in 0..ROUNDS {
-        let (mut child, mut lines) = start(dir.path(), "kill_9_at_any_moment_loses_nothing_that_was_acknowledged");
+        let (mut child, mut lines) = start(place.dir(), place.catalog(), test);
         // Spread over the work of a writer: after another number of acknowledgements each time, and then at another
         // place within the next one. 0 acknowledgements is a kill while the directory is being opened or filled.
         for _ in 0..round * 5 % 23 {
@@ -39,7 +51,7 @@ fn kill_9_at_any_moment_loses_nothing_that_was_acknowledged() {
         while let Some(hash) = acknowledgement(&mut lines) {
             acknowledged.insert(hash);
         }
-        check(dir.path(), &acknowledged);
+        check(&place, &acknowledged);
     }
     assert!(acknowledged.len() > 50, "only {} acknowledgements were seen", acknowledged.len());
 }
@@ -51,7 +63,7 @@ fn the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (mut child, mut lines) =
-        start(dir.path(), "the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed");
+        start(dir.path(), None, "the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed");
     acknowledgement(&mut lines).expect("it says when half of the blob is written");
     kill(&mut child);
     let left: Vec<_> = fs::read_dir(dir.path().join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -68,8 +80,9 @@ fn the_half_of_a_blob_that_a_killed_writer_leaves_is_named_and_then_removed() {
 }
 
 /// Everything acknowledged is there and whole, and a transaction is there in all its parts or not at all.
-fn check(dir: &Path, acknowledged: &BTreeSet<ContentHash>) {
-    let store = Store::open(dir, Access::Writer { command: "check".into() }).expect("the lock went with its process");
+fn check(place: &Place, acknowledged: &BTreeSet<ContentHash>) {
+    let store = Store::open_with(place.dir(), place.catalog(), Access::Writer { command: "check".into() })
+        .expect("the lock went with its process");
     let (filed, events, records) = store
         .catalog()
         .read::<_, StoreError>(|tx| {
@@ -86,14 +99,15 @@ fn check(dir: &Path, acknowledged: &BTreeSet<ContentHash>) {
     }
     assert_eq!((events, records), (filed.len(), filed.len() as u64), "each row came with its event and its record");
     drop(store);
-    assert_eq!(doctor(dir, false).unwrap(), []);
+    assert_eq!(doctor_with(place.dir(), place.catalog(), false).unwrap(), []);
 }
 
 /// Starts a test of this file again, as the writer.
-fn start(dir: &Path, test: &str) -> (Child, BufReader<ChildStdout>) {
+fn start(dir: &Path, catalog: Option<&str>, test: &str) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", &format!("crash::{test}"), "--nocapture"])
         .env(DIR, dir)
+        .envs(catalog.map(|url| (CATALOG, url)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -136,7 +150,9 @@ fn write_half(dir: &Path) {
 
 /// A writer that goes on until it is killed.
 fn write(dir: &Path) {
-    let store = Store::open(dir, Access::Writer { command: "crash test".into() }).unwrap();
+    let catalog = env::var(CATALOG).ok();
+    let access = Access::Writer { command: "crash test".into() };
+    let store = Store::open_with(dir, catalog.as_deref(), access).unwrap();
     // The test harness may have begun a line.
     println!();
     let first = store.catalog().read::<_, StoreError>(|tx| tx.query("SELECT stage_key FROM stage_runs", &[]));

@@ -5,13 +5,17 @@
 //! [`GOLDEN`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use plinth_core::ContentHash;
-use plinth_store::{Access, AuditEntry, Row, Store, StoreError, Tx, Value, append_audit, doctor, emit, verify_audit};
+use plinth_store::{
+    Access, AuditEntry, Row, Store, StoreError, Tx, Value, append_audit, doctor, doctor_with, emit, verify_audit,
+};
+
+use crate::place::Place;
 
 const GOLDEN: &[&str] = &["schema-1"];
 
@@ -74,6 +78,12 @@ fn every_table_of_the_newest_schema_is_written_and_read() {
         let row = store.catalog().read::<_, StoreError>(|tx| tx.query_one(&sql, &[])).unwrap();
         assert!(row.unwrap().int(0).unwrap() > 0, "{table} is empty: nobody would notice that it cannot be read");
     }
+    // On PostgreSQL the same statements fill and read the same tables.
+    let elsewhere = Place::postgres();
+    let postgres = elsewhere.open();
+    fill(&postgres);
+    assert_eq!(doctor_with(elsewhere.dir(), elsewhere.catalog(), false).unwrap().len(), 0);
+    assert_eq!(names(&postgres_columns(&postgres)), names(&columns(&store)));
     if std::env::var_os("PLINTH_WRITE_GOLDEN").is_some() {
         write_golden();
     }
@@ -96,6 +106,24 @@ fn columns(store: &Store) -> BTreeMap<String, Vec<String>> {
         tables.entry(row.text(0).unwrap()).or_default().push(row.text(1).unwrap());
     }
     tables
+}
+
+/// The same on PostgreSQL.
+fn postgres_columns(store: &Store) -> BTreeMap<String, Vec<String>> {
+    let sql = "SELECT table_name, column_name || ' ' || data_type FROM information_schema.columns
+               WHERE table_schema = current_schema() AND table_name <> 'changes'";
+    let rows = store.catalog().read::<_, StoreError>(|tx| tx.query(sql, &[])).unwrap();
+    let mut tables = BTreeMap::<_, Vec<_>>::new();
+    for row in rows {
+        tables.entry(row.text(0).unwrap()).or_default().push(row.text(1).unwrap());
+    }
+    tables
+}
+
+/// Columns without their types.
+fn names(columns: &BTreeMap<String, Vec<String>>) -> BTreeSet<(&str, &str)> {
+    let name = |column: &'_ String| column.split(' ').next().unwrap_or_default().len();
+    columns.iter().flat_map(|(table, list)| list.iter().map(move |c| (&**table, &c[..name(c)]))).collect()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -10,6 +10,7 @@ mod lexer;
 mod logged_models;
 mod order;
 mod page;
+mod pattern;
 mod registry;
 mod runs;
 mod sql;

@@ -61,9 +61,10 @@ impl Query {
                 if regex_lite::Regex::new(pattern).is_err() {
                     return Err(SyntaxError(format!("'{}' is not a regular expression", super::lexer::short(pattern))));
                 }
-                let pattern = self.bind(pattern);
-                let sign = if self.dialect == Dialect::Sqlite { "REGEXP" } else { "~" };
-                Ok(format!("{column} {sign} {pattern}"))
+                Ok(match self.dialect {
+                    Dialect::Sqlite => format!("{column} REGEXP {}", self.bind(pattern)),
+                    Dialect::Postgres => format!("{column} ~ {}", self.bind(super::pattern::for_postgres(pattern))),
+                })
             }
             (Op::In | Op::NotIn, Literal::List(list)) => {
                 let not = if op == Op::In { "" } else { "NOT " };

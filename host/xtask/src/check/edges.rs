@@ -66,6 +66,7 @@ const EDGES: &[Edge] = &[
         ],
         reason: "the composition root",
     },
+    Edge { name: "test-catalog", may_use: &[], reason: "starts database servers for tests, and knows no more of us" },
     Edge { name: "xtask", may_use: &["core"], reason: "built first on every machine" },
 ];
 
@@ -78,7 +79,7 @@ pub(crate) const HEAVY: &[Heavy] = &[
     },
     Heavy { pattern: "ort", owners: &["tensor"], only_ours: true, reason: "a pre-release that loads a native library" },
     Heavy { pattern: "rusqlite", owners: &["store"], only_ours: true, reason: "all SQL is in one place" },
-    Heavy { pattern: "postgres", owners: &["store"], only_ours: true, reason: "all SQL is in one place" },
+    Heavy { pattern: "tokio-postgres", owners: &["store"], only_ours: true, reason: "all SQL is in one place" },
     Heavy {
         pattern: "object_store",
         owners: &["store"],

@@ -6,4 +6,3 @@ mod main_job;
 mod plugins;
 mod serving;
 mod tracking;
-mod ui;

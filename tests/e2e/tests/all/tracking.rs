@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 /// How often the server is killed.
 const KILLS: usize = 50;
+/// The same with a database in between, which changes nothing in how the server itself dies.
+const KILLS_ON_POSTGRESQL: usize = 15;
 /// Clients that write at the same time.
 const WRITERS: usize = 4;
 /// Batches that must be acknowledged before the next kill.
@@ -30,13 +32,21 @@ fn batch(run: &str, writer: usize, number: usize) -> Value {
 
 #[test]
 fn killed_fifty_times_under_load_it_loses_nothing_it_acknowledged_and_keeps_no_half_of_a_batch() {
-    let project = Project::empty();
+    survives(&Project::empty(), KILLS);
+}
+
+#[test]
+fn nor_does_it_with_its_catalog_on_postgresql() {
+    survives(&Project::with_catalog(&plinth_test_catalog::postgres()), KILLS_ON_POSTGRESQL);
+}
+
+fn survives(project: &Project, kills: usize) {
     let mut server = project.up();
     let made = post(&server, "runs/create", &json!({"experiment_id": "0"}));
     let run = made["run"]["info"]["run_id"].as_str().expect("an id").to_owned();
     let acknowledged: Mutex<Vec<(usize, usize)>> = Mutex::default();
     let mut next = [0_usize; WRITERS];
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let url = server.url("/api/2.0/mlflow/runs/log-batch");
         let before = acknowledged.lock().expect("no writer panics").len();
         std::thread::scope(|scope| {
@@ -71,7 +81,7 @@ fn killed_fifty_times_under_load_it_loses_nothing_it_acknowledged_and_keeps_no_h
     };
     let (params, tags) = (keys("params"), keys("tags"));
     let acknowledged = acknowledged.into_inner().expect("no writer panics");
-    assert!(acknowledged.len() >= KILLS * BATCHES_BEFORE_A_KILL);
+    assert!(acknowledged.len() >= kills * BATCHES_BEFORE_A_KILL);
     for (writer, number) in &acknowledged {
         assert!(params.contains(&format!("p{writer}.{number}")), "batch {number} of writer {writer} is lost");
     }
@@ -103,4 +113,18 @@ fn a_server_ends_in_order_on_sigterm_and_its_run_is_there_for_the_command_line()
 #[test]
 fn an_address_that_others_reach_needs_access_control() {
     Project::empty().run(&["up", "--host", "0.0.0.0", "--port", "0"]).fails(2, "usage", &["--auth", "--insecure"]);
+}
+
+#[test]
+fn a_catalog_that_does_not_answer_is_named_without_its_password() {
+    // Nobody listens on port 1.
+    let project = Project::with_catalog("postgres://ann:s3cret@127.0.0.1:1/plinth");
+    for command in [&["up", "--port", "0"][..], &["runs", "list"], &["model", "list"], &["gc", "--older-than", "30d"]] {
+        std::fs::create_dir_all(project.path(".plinth")).expect("a writable project");
+        let done = project.run(command);
+        assert!(!format!("{done:?}").contains("s3cret"), "{done:?}");
+        done.fails(12, "catalog-unavailable", &["postgres://127.0.0.1:1/plinth"]);
+    }
+    let shown = project.run(&["config", "show", "--origin"]);
+    assert!(shown.stdout.contains("postgres://127.0.0.1:1/plinth") && !shown.stdout.contains("s3cret"), "{shown:?}");
 }
