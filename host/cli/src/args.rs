@@ -153,7 +153,8 @@ pub(crate) struct RunArgs {
     plinth up --data-dir /srv/plinth --port 8000       elsewhere\n  \
     plinth up --catalog postgres://plinth@db/plinth    rows on a PostgreSQL server, artifacts in .plinth\n  \
     plinth up --host 0.0.0.0 --auth --allowed-hosts plinth.example.org \\\n      \
-    --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n\n\
+    --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n  \
+    plinth up --mlflow-ui none                         without MLflow's web interface\n\n\
     Then, in Python:\n  \
     mlflow.set_tracking_uri(\"http://127.0.0.1:5000\")")]
 pub(crate) struct UpArgs {
@@ -180,6 +181,9 @@ pub(crate) struct UpArgs {
     /// A site whose pages may call the server, such as `https://example.org`; * for any
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
+    /// The folder of MLflow's web interface, or none [default: the one of the mlflow package in the active Python]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mlflow_ui: Option<PathBuf>,
 }
 
 /// How a server is reached over TLS.

@@ -28,6 +28,7 @@ mod run;
 mod scorer;
 mod serve;
 mod stages;
+mod ui;
 mod up;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::{
     config::Settings,
     listen,
     output::{Failure, Output, io_failure},
+    ui,
 };
 
 /// `plinth up`
@@ -37,6 +38,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         access: args.auth,
         allowed_hosts: args.allowed_hosts.clone(),
         cors_origins: args.cors_origin.clone(),
+        ui: ui::folder(args.mlflow_ui.as_deref(), |name| std::env::var_os(name))?,
         ..TrackerConfig::default()
     };
     let tracker = Tracker::new(tracking, config);

@@ -31,6 +31,7 @@ mod runs;
 mod search;
 mod sources;
 mod spans;
+mod trace_metrics;
 mod traces;
 mod trail;
 mod uploads;
@@ -61,6 +62,7 @@ pub use search::{
 };
 pub use sources::model_of_source;
 pub use spans::{Span, SpansTold};
+pub use trace_metrics::{MetricGroup, MetricView, TraceMetrics};
 pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;

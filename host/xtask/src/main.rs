@@ -12,6 +12,7 @@ mod bench;
 mod cache;
 mod check;
 mod component;
+mod debian;
 mod demo;
 mod docs;
 mod onnxruntime;
@@ -21,6 +22,7 @@ mod setup;
 mod shell;
 mod test;
 mod toolchain;
+mod webui;
 mod wrapper;
 
 use std::{process::ExitCode, time::Instant};
@@ -61,7 +63,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "setup",
-        summary: "Install what is missing: the wasm target, the ONNX Runtime library",
+        summary: "Install what is missing: the wasm target, the ONNX Runtime library, a browser",
         help: setup::HELP,
         run: setup::run,
     },

@@ -128,7 +128,8 @@ fn publish(unpacked: &Path, folder: &Path, files: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn ensure_pip() -> Result<()> {
+/// Makes sure that `python3 -m pip` works.
+pub(crate) fn ensure_pip() -> Result<()> {
     let works =
         || shell::output(Command::new("python3").args(["-m", "pip", "--version"])).is_ok_and(|o| o.status.success());
     if works() {

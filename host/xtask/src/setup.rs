@@ -10,6 +10,7 @@ use crate::{
     repo::Repo,
     shell,
     toolchain::{TARGET, Toolchain},
+    webui,
 };
 
 pub(crate) const HELP: &str = "setup [--gpu]
@@ -18,6 +19,8 @@ Installs what is missing and says so; a second run finds everything and changes 
   - the compiler for wasm32-unknown-unknown: `rustup target add`, or Debian's packages where rustup cannot download
     (PLINTH_WASM_TOOLCHAIN=rustup|distribution chooses)
   - the ONNX Runtime library, from its Python wheel, into the cache of the user
+  - MLflow's web interface, from its Python wheel, into the cache of the user, and Chromium, which the tests look at it
+    with, from Debian's package
   - PostgreSQL's server, Debian's package, for the tests that keep a catalog on it; they start servers of their own
 
   --gpu   also the library for CUDA devices (270 MB to download)";
@@ -28,6 +31,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let toolchain = Toolchain::install(repo)?;
     shell::say(&format!("{TARGET}: {}", toolchain.describe(repo)?));
     report(Flavour::Cpu)?;
+    shell::say(&format!("mlflow's web interface {}: {}", webui::VERSION, webui::install()?.display()));
     shell::say(&format!("PostgreSQL: {}", postgres()?.display()));
     if gpu {
         report(Flavour::Cuda)?;

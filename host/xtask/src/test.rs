@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     flags, plugins,
     repo::{Repo, Workspace},
-    setup, shell,
+    setup, shell, webui,
 };
 
 pub(crate) const HELP: &str = "test [--nextest] [-- ARGUMENT…]
@@ -21,6 +21,7 @@ plugins and of the SDK. The tracking server's are run twice: with the catalog on
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([nextest], others) = flags(arguments, ["--nextest"])?;
     prepare(repo)?;
+    webui::install()?;
     setup::postgres()?;
     shell::say("testing the product");
     let mut host = repo.cargo(Workspace::Host);

@@ -5,6 +5,8 @@
 //! Start at [`Project`]. A test that needs the binary or the components and does not find them fails and says which
 //! command builds them: nothing is skipped.
 
+mod browser;
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -15,6 +17,8 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use browser::{Browser, Page};
 
 /// Longest wait for something that a process was asked to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,6 +43,16 @@ pub fn plugins() -> PathBuf {
     let path = root().join("target/plugins");
     assert!(path.join("load-csv.wasm").exists(), "{} has no components: run `cargo xtask plugins`", path.display());
     path
+}
+
+/// The folder of MLflow's web interface, which `cargo xtask setup` puts into the user's cache.
+pub fn mlflow_ui() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let versions = cache.expect("HOME is set").join("plinth/mlflow-ui");
+    let folder = std::fs::read_dir(&versions).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folder = folder.filter(|folder| folder.join("index.html").exists()).max();
+    folder.unwrap_or_else(|| panic!("{} has no web interface: run `cargo xtask setup`", versions.display()))
 }
 
 /// A project folder with the churn example in it, and a state directory of its own.
@@ -138,6 +152,11 @@ impl Project {
     /// Starts the tracking server and waits until it says where it listens.
     pub fn up(&self) -> Server {
         self.listening(&["up", "--port", "0"])
+    }
+
+    /// Starts the tracking server with more arguments and waits until it says where it listens.
+    pub fn up_with(&self, more: &[&str]) -> Server {
+        self.listening(&[&["up", "--port", "0"], more].concat())
     }
 
     fn listening(&self, arguments: &[&str]) -> Server {
@@ -243,6 +262,15 @@ impl Server {
     /// A POST of any text: status and body.
     pub fn post_text(&self, path: &str, content_type: &str, body: &str) -> (u16, String) {
         answer(agent().post(self.url(path)).header("content-type", content_type).send(body))
+    }
+
+    /// Any request with any body: status and body.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(agent().run(request.body(body).expect("a request")))
     }
 
     /// Asks it to end, as an operator would, and waits until it has: everything that was captured is then stored.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::{
     MlflowError, Need, Thing,
     fields::Fields,
+    plain,
     rates::{Rates, too_often},
 };
 
@@ -192,11 +193,15 @@ fn resource(tracking: &Tracking, thing: Thing, fields: &Fields) -> Result<Option
 
 /// What a request needs that has no entry in the table of routes: files, spans, pages.
 pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Option<(Need, Fields)> {
-    const OPEN: [&str; 6] = ["/", "/health", "/version", "/favicon.ico", "/manifest.json", "/index.html"];
+    const OPEN: [&str; 2] = ["/health", "/version"];
     if OPEN.contains(&path) || path.starts_with("/static-files/") || path.ends_with("/mlflow/server-info") {
         return None;
     }
     let mut fields = Fields::from_query(query);
+    // The page itself only makes the browser ask who is there. Of GraphQL each field needs what its route needs.
+    if path == "/" || path == "/graphql" || path.ends_with("/mlflow/graphql") || plain::is_open(path) {
+        return Some((Need::Narrow, fields));
+    }
     let thing = if let Some((_, rest)) = path.split_once("/mlflow-artifacts/") {
         // Whoever may begin an upload was given its id, which nobody can guess.
         if rest.starts_with("mpu/parts/") {
@@ -247,8 +252,7 @@ pub(super) fn inferred(method: &Method, path: &str, query: &str, headers: &Heade
     } else {
         Thing::All
     };
-    // GraphQL only asks, though it does so by POST.
-    let reads = method == Method::GET || method == Method::HEAD || path.ends_with("/graphql");
+    let reads = method == Method::GET || method == Method::HEAD;
     Some((if reads { Need::Read(thing) } else { Need::Edit(thing) }, fields))
 }
 
@@ -279,7 +283,8 @@ mod tests {
             (Method::GET, format!("{root}/artifacts/models/churn/1/model.onnx"), "", Need::Read(Thing::Model), "churn"),
             (Method::GET, "/get-artifact".to_owned(), "run_id=r&path=x", Need::Read(Thing::Run), "r"),
             (Method::PUT, format!("{root}/mpu/parts/abc/1"), "", Need::Narrow, ""),
-            (Method::POST, "/graphql".to_owned(), "", Need::Read(Thing::All), ""),
+            (Method::POST, "/graphql".to_owned(), "", Need::Narrow, ""),
+            (Method::GET, "/".to_owned(), "", Need::Narrow, ""),
             (Method::POST, "/anything/new".to_owned(), "", Need::Edit(Thing::All), ""),
         ];
         for (method, path, query, need, field) in cases {

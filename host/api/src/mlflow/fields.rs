@@ -42,6 +42,11 @@ impl Fields {
         }
     }
 
+    /// From an object that was read already.
+    pub(super) fn of(map: Map<String, Value>) -> Self {
+        Self { map, query: false }
+    }
+
     /// From a query, in which a name may stand more than once.
     pub(super) fn from_query(query: &str) -> Self {
         let mut map = Map::new();

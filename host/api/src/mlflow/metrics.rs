@@ -9,8 +9,8 @@ type Outcome = Result<Answer, MlflowError>;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::get("/mlflow/metrics/get-history", Need::Read(Thing::Run), history),
-    Route::get("/mlflow/metrics/get-history-bulk", Need::Read(Thing::All), bulk),
-    Route::get("/mlflow/metrics/get-history-bulk-interval", Need::Read(Thing::All), interval),
+    Route::get("/mlflow/metrics/get-history-bulk", Need::Narrow, bulk),
+    Route::get("/mlflow/metrics/get-history-bulk-interval", Need::Narrow, interval),
 ];
 
 /// Runs that one request may ask for.
@@ -61,6 +61,7 @@ fn bulk(call: &Call<'_>) -> Outcome {
     };
     let most = call.fields.int("max_results")?.unwrap_or(BULK_POINTS_MAX).clamp(0, BULK_POINTS_MAX) as usize;
     let mut found = Vec::new();
+    may_read(call, &runs)?;
     for run_id in &runs {
         let left = (most - found.len()) as u64;
         let points = of_a_run(call.tracking.metric_page(run_id, key, 0, Some(left)).map(|page| page.points))?;
@@ -68,6 +69,10 @@ fn bulk(call: &Call<'_>) -> Outcome {
     }
     let metrics: Vec<_> = found.iter().map(|(run_id, metric)| MetricWire::of_run(metric, run_id)).collect();
     Answer::of(&json!({"metrics": metrics}))
+}
+
+fn may_read(call: &Call<'_>, runs: &[String]) -> Result<(), MlflowError> {
+    runs.iter().try_for_each(|run_id| call.must(Need::Read(Thing::Run), "run_id", run_id))
 }
 
 /// A run that is not there has no points.
@@ -109,6 +114,7 @@ fn interval(call: &Call<'_>) -> Outcome {
         let message = format!("max_results must be between 1 and {INTERVAL_POINTS_MAX}.{SEE}");
         return Err(MlflowError::invalid(message));
     }
+    may_read(call, &runs)?;
     let mut found = Vec::new();
     for run_id in &runs {
         let points = of_a_run(call.tracking.metric_sample(run_id, key, steps, most as u32))?;

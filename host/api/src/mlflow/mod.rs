@@ -12,6 +12,7 @@ mod error;
 mod evaluation;
 mod experiments;
 mod fields;
+mod graphql;
 mod guard;
 mod intake;
 mod logged_models;
@@ -19,6 +20,8 @@ mod metrics;
 mod otlp;
 mod otlp_json;
 mod page;
+mod plain;
+mod promptlab;
 mod rates;
 mod registry;
 mod runs;
@@ -26,13 +29,15 @@ mod schema;
 mod server;
 mod spans;
 mod trace_artifacts;
+mod trace_metrics;
 mod traces;
 mod translate;
+mod ui;
 mod upload;
 mod users;
 mod wire;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -76,6 +81,8 @@ pub struct TrackerConfig {
     pub allowed_hosts: Vec<String>,
     /// Sites whose pages may call the server, beside those of this machine; `*` for any.
     pub cors_origins: Vec<String>,
+    /// The folder of MLflow's web interface as it is built; nothing where there is none.
+    pub ui: Option<PathBuf>,
 }
 
 impl Default for TrackerConfig {
@@ -88,6 +95,7 @@ impl Default for TrackerConfig {
             access: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            ui: None,
         }
     }
 }
@@ -213,11 +221,13 @@ impl Route {
 const ROUTES: &[&[Route]] = &[
     experiments::ROUTES,
     runs::ROUTES,
+    promptlab::ROUTES,
     metrics::ROUTES,
     artifacts::ROUTES,
     registry::ROUTES,
     logged_models::ROUTES,
     traces::ROUTES,
+    trace_metrics::ROUTES,
     assessments::ROUTES,
     evaluation::ROUTES,
     users::ROUTES,
@@ -242,6 +252,9 @@ pub fn tracking_router(tracker: Tracker) -> Router {
     router
         .merge(artifacts::proxy())
         .merge(server::routes())
+        .merge(graphql::routes())
+        .merge(plain::routes())
+        .merge(ui::routes())
         .merge(trace_artifacts::routes())
         .route("/v1/traces", post(otlp::export))
         .method_not_allowed_fallback(method_not_allowed)
@@ -340,14 +353,18 @@ async fn blocking<T: Send + 'static>(
 
 /// Parts of MLflow that this server leaves out: its clients see that they are not there, rather than that a path is
 /// wrong.
-const LEFT_OUT: [&str; 9] = [
+const LEFT_OUT: [&str; 13] = [
+    "assistant",
+    "demo",
     "gateway",
-    "gateway-proxy",
+    "genai",
     "get-online-trace-details",
     "issues",
     "label-schemas",
+    "mcp-servers",
     "prompt-optimization",
     "review-queues",
+    "scorer",
     "scorers",
     "workspaces",
 ];

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Tracker, json as answer};
 
 /// The version of MLflow whose protocol this is: clients look at it before they use what is new.
-const MLFLOW_VERSION: &str = "3.17.2";
+pub(super) const MLFLOW_VERSION: &str = "3.17.2";
 
 pub(super) fn routes() -> Router<Tracker> {
     let mut router = Router::new().route("/health", get(health)).route("/version", get(version));

@@ -198,8 +198,9 @@ const EXPERIMENT: &str = "/mlflow_experiment/experiment_id";
 
 fn search(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
+    // A list with nothing in it is a place where nothing is found.
     let locations = fields.list("locations")?;
-    if locations.is_empty() {
+    if !fields.has("locations") {
         return Err(missing("locations"));
     }
     let experiment_ids = locations.iter().filter_map(|location| match location.pointer(EXPERIMENT)? {

@@ -6,3 +6,4 @@ mod main_job;
 mod plugins;
 mod serving;
 mod tracking;
+mod ui;
