@@ -21,6 +21,7 @@ mod oip;
 mod request;
 mod scoring;
 mod tls;
+mod webhooks;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -37,6 +38,7 @@ use plinth_serve::Server;
 pub use connections::Door;
 pub use mlflow::{Tracker, TrackerConfig, tracking_router};
 pub use tls::{Tls, TlsError, install_crypto};
+pub use webhooks::{AllowedHost, Tested, WebhookConfig, Webhooks};
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -70,7 +72,8 @@ pub async fn serve(
 /// How long requests in flight may take when a tracking server stops.
 const TRACKING_DRAIN: Duration = Duration::from_secs(10);
 
-/// Answers MLflow's clients at `door` until `shutdown` is ready, and lets requests in flight finish.
+/// Answers MLflow's clients at `door`, and tells webhooks of events, until `shutdown` is ready; lets requests in flight
+/// finish.
 ///
 /// # Errors
 /// [`io::Error`] if the listener fails.
@@ -80,7 +83,17 @@ pub async fn serve_tracking(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let limits = tracker.http_limits().clone();
-    connections::serve(door.into(), tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let shutdown = async move {
+        shutdown.await;
+        let _ = stop.send(true);
+    };
+    let (tracking, hooks) = (tracker.tracking().clone(), tracker.webhooks().clone());
+    let telling = tokio::spawn(webhooks::run(tracking, hooks, stopped, TRACKING_DRAIN));
+    let outcome = connections::serve(door.into(), tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await;
+    // Both were told to end at the same time, and both end in time.
+    let told = telling.await.map_err(io::Error::other);
+    outcome.and(told)
 }
 
 /// The routes.

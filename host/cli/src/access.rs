@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Who a command of this machine's operator is done by.
-fn operator() -> String {
+pub(crate) fn operator() -> String {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "operator".to_owned());
     format!("{name} (command line)")
 }

@@ -97,6 +97,9 @@ pub(crate) enum Command {
     /// Tokens by which clients of the tracking server say who they are
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Receivers that the tracking server tells of events in its registry
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Who did what
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -184,6 +187,9 @@ pub(crate) struct UpArgs {
     /// The folder of MLflow's web interface, or none [default: the one of the mlflow package in the active Python]
     #[arg(long, value_name = "DIR")]
     pub(crate) mlflow_ui: Option<PathBuf>,
+    /// A receiver that webhooks may lead to although its address is not public: HOST or HOST:PORT; * for any
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) webhook_allow: Vec<plinth_api::AllowedHost>,
 }
 
 /// How a server is reached over TLS.
@@ -479,6 +485,53 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Its id, from `plinth token list`
         token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  \
+    plinth webhook create ci https://ci.example.org/hook --event model_version_alias.created --secret-file key\n  \
+    plinth webhook test ID\n  \
+    plinth webhook deliveries ID                       what was sent, and what came of it")]
+pub(crate) enum WebhookCommand {
+    /// List webhooks
+    List,
+    /// Tell a receiver of events from now on
+    Create {
+        /// For people: letters, digits, `.`, `_` and `-`
+        name: String,
+        /// Where events are sent: http:// or https://
+        url: String,
+        /// An event, such as `model_version.created`; may be given more than once
+        #[arg(long = "event", value_name = "ENTITY.ACTION", required = true, value_delimiter = ',')]
+        events: Vec<String>,
+        /// For people
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Where the key is written that requests are signed with
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
+    /// Remove a webhook, with its log and what was still to be sent
+    Delete {
+        /// Its id, from `plinth webhook list`
+        webhook: String,
+    },
+    /// Send an example, from this machine, and show the answer
+    Test {
+        /// Its id, from `plinth webhook list`
+        webhook: String,
+        /// Another event than the first of the webhook's
+        #[arg(long, value_name = "ENTITY.ACTION")]
+        event: Option<String>,
+    },
+    /// Show the delivery log of a webhook, newest first
+    Deliveries {
+        /// Its id, from `plinth webhook list`
+        webhook: String,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
     },
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) catalog: CatalogConfig,
     /// What `plinth serve` does unless its flags say otherwise.
     pub(crate) serve: ServeConfig,
+    /// Where webhooks of `plinth up` may lead.
+    pub(crate) webhooks: WebhooksConfig,
     /// How a drift check decides.
     pub(crate) monitor: plinth_monitor::Config,
     /// Every bound.
@@ -82,6 +84,14 @@ pub(crate) struct ServeConfig {
     pub(crate) capture: bool,
 }
 
+/// Where webhooks of `plinth up` may lead.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct WebhooksConfig {
+    /// Receivers that are allowed whatever their address: `HOST`, `HOST:PORT`, or `*` for any.
+    pub(crate) allow: Vec<String>,
+}
+
 /// What the operator says about one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -110,6 +120,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             catalog: CatalogConfig::default(),
             serve: ServeConfig::default(),
+            webhooks: WebhooksConfig::default(),
             monitor: plinth_monitor::Config::default(),
             limits: Limits::default(),
             plugins: BTreeMap::new(),
@@ -357,8 +368,13 @@ fn set_from_text(table: &mut Table, path: &str, text: &str, variable: &str) -> R
         Some(Value::Float(_)) => Value::Float(text.parse().map_err(|_| bad("a number"))?),
         Some(Value::Boolean(_)) => Value::Boolean(text.parse().map_err(|_| bad("true or false"))?),
         Some(Value::Array(_)) => {
-            let parts = std::env::split_paths(text).map(|path| Value::String(path.display().to_string()));
-            Value::Array(parts.collect())
+            // Folders are set apart as the system does it; everything else may have colons of its own.
+            let parts: Vec<String> = if path == "plugin-dirs" {
+                std::env::split_paths(text).map(|path| path.display().to_string()).collect()
+            } else {
+                text.split(',').map(|part| part.trim().to_owned()).collect()
+            };
+            Value::Array(parts.into_iter().map(Value::String).collect())
         }
         _ => Value::String(text.to_owned()),
     };

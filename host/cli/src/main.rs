@@ -30,6 +30,7 @@ mod serve;
 mod stages;
 mod ui;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -95,6 +96,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Runs(command) => models::runs(command, &Host::open(settings, None, None)?, output),
         Command::User(command) => access::user(command, &Host::open(settings, None, None)?, output),
         Command::Token(command) => access::token(command, &Host::open(settings, None, None)?, output),
+        Command::Webhook(command) => webhook::webhook(command, &Host::open(settings, None, None)?, output),
         Command::Audit(command) => access::audit(command, &Host::open(settings, None, None)?, output),
         Command::Plugin(command) => plugin::plugin(command, &settings, output),
         Command::Gc(args) => gc::gc(args, &settings, output),

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use plinth_api::{Tracker, TrackerConfig};
+use plinth_api::{Tracker, TrackerConfig, WebhookConfig};
 use plinth_core::{SystemClock, UuidIds, codes};
 use plinth_store::Access;
 use plinth_tracking::Tracking;
@@ -13,6 +13,7 @@ use crate::{
     listen,
     output::{Failure, Output, io_failure},
     ui,
+    webhook,
 };
 
 /// `plinth up`
@@ -39,6 +40,12 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         allowed_hosts: args.allowed_hosts.clone(),
         cors_origins: args.cors_origin.clone(),
         ui: ui::folder(args.mlflow_ui.as_deref(), |name| std::env::var_os(name))?,
+        webhooks: WebhookConfig {
+            allow: webhook::allowed(settings, &args.webhook_allow)?,
+            // Where everyone who can call is on this machine, and can reach it without the server's help. Another name
+            // means that something stands in front of the server, and with it others.
+            loopback: !args.auth && listen::is_loopback(&args.host) && args.allowed_hosts.is_empty(),
+        },
         ..TrackerConfig::default()
     };
     let tracker = Tracker::new(tracking, config);

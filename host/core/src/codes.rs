@@ -202,6 +202,7 @@ codes! {
     LAST_ADMIN "last-admin" Conflict "The change would leave nobody who may manage users.";
     CATALOG_UNAVAILABLE "catalog-unavailable" Unavailable "The catalog's database server does not answer, or has no such database.";
     CATALOG_DENIED "catalog-denied" Unavailable "The catalog's database server does not accept the user, the password or what they may do.";
+    WEBHOOK_NOT_FOUND "webhook-not-found" NotFound "No webhook has that id.";
 }
 
 #[cfg(test)]

@@ -322,6 +322,57 @@ pub struct TrackingLimits {
     pub filter_clauses_max: u32,
     /// Points of one page of a metric's history.
     pub history_points_max: u32,
+    /// What webhooks may be, and how events are sent to them.
+    pub webhooks: WebhookLimits,
+}
+
+/// What webhooks may be, and how events are sent to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WebhookLimits {
+    /// Webhooks that there may be.
+    pub webhooks_max: u32,
+    /// Length of a webhook's URL.
+    pub url_bytes_max: u32,
+    /// Length of a webhook's description, and of its secret.
+    pub text_chars_max: u32,
+    /// Time of one attempt, from the name's look-up to the answer's last byte.
+    pub request_ms_max: u64,
+    /// Bytes of an answer that are read; the rest is left on the wire.
+    pub response_bytes_max: u32,
+    /// Requests to receivers at once; each webhook has at most one.
+    pub requests_in_flight_max: u32,
+    /// Attempts to deliver one event. Twelve of them, with the rests below, take about half an hour.
+    pub attempts_max: u32,
+    /// Rest after the first failed attempt; each further one doubles it, and a part of it is left to chance.
+    pub backoff_ms: u64,
+    /// The longest rest, also if a receiver asks for more.
+    pub backoff_ms_max: u64,
+    /// Events that wait for one webhook; further ones are not delivered, and logged as failed.
+    pub pending_max: u32,
+    /// Finished deliveries of one webhook that the log keeps.
+    pub log_rows_max: u32,
+    /// Time that the outbox keeps events that everyone was told of.
+    pub outbox_ms_max: u64,
+}
+
+impl Default for WebhookLimits {
+    fn default() -> Self {
+        Self {
+            webhooks_max: 1_000,
+            url_bytes_max: 2_000,
+            text_chars_max: 1_000,
+            request_ms_max: 10_000,
+            response_bytes_max: 64 << 10,
+            requests_in_flight_max: 32,
+            attempts_max: 12,
+            backoff_ms: 1_000,
+            backoff_ms_max: 900_000,
+            pending_max: 10_000,
+            log_rows_max: 1_000,
+            outbox_ms_max: 7 * 24 * 3_600_000,
+        }
+    }
 }
 
 impl Default for TrackingLimits {
@@ -356,6 +407,7 @@ impl Default for TrackingLimits {
             filter_chars_max: 100_000,
             filter_clauses_max: 100,
             history_points_max: 1_000_000,
+            webhooks: WebhookLimits::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("tracking", include_str!("migrations/0002_tracking.sql")),
     ("registry", include_str!("migrations/0003_registry.sql")),
     ("traces", include_str!("migrations/0004_traces.sql")),
+    ("webhooks", include_str!("migrations/0005_webhooks.sql")),
     ("access", include_str!("migrations/0006_access.sql")),
     ("uploads", include_str!("migrations/0007_uploads.sql")),
     ("search", include_str!("migrations/0008_search.sql")),

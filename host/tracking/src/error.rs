@@ -61,6 +61,9 @@ pub enum TrackingError {
     /// No such user.
     #[error("there is no user `{0}`")]
     UserNotFound(String),
+    /// No such webhook.
+    #[error("there is no webhook `{0}`")]
+    WebhookNotFound(String),
     /// No such trace.
     #[error("there is no trace `{0}`")]
     TraceNotFound(String),
@@ -160,6 +163,7 @@ impl Coded for TrackingError {
             | Self::Missing(_) => codes::MODEL_NOT_FOUND,
             Self::UserNotFound(_) => codes::USER_NOT_FOUND,
             Self::TraceNotFound(_) => codes::TRACE_NOT_FOUND,
+            Self::WebhookNotFound(_) => codes::WEBHOOK_NOT_FOUND,
             Self::TagNotFound { .. } => codes::TAG_NOT_FOUND,
             Self::AlreadyExists(_) | Self::ModelExists { .. } | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
             Self::BadName { .. } | Self::BadPath { .. } => codes::BAD_REFERENCE,
@@ -174,6 +178,7 @@ impl Coded for TrackingError {
         match self {
             Self::Store(error) => error.hint(),
             Self::ExperimentNotFound(_) | Self::RunNotFound(_) => Some("`plinth runs list` shows what there is".into()),
+            Self::WebhookNotFound(_) => Some("`plinth webhook list` shows what there is".into()),
             Self::ModelNotFound { hint, .. } => Some(hint.clone()),
             Self::ParamsChanged { .. } => Some("log it under another key, or start another run".into()),
             Self::NotActive { .. } => Some("restore it first".into()),

@@ -36,6 +36,7 @@ mod traces;
 mod trail;
 mod uploads;
 mod watch;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -67,6 +68,10 @@ pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
+pub use webhooks::{
+    Attempted, Delivery, DeliveryRecord, Fate, NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name,
+    webhook_event,
+};
 
 /// The tracking store and model registry of a state directory.
 #[derive(Clone)]

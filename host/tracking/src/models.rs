@@ -172,6 +172,10 @@ impl Tracking {
         }
         self.store.catalog().write(|tx| {
             let now = self.clock.now();
+            if tx.query_one("SELECT 1 FROM models WHERE name = $1", &[model.into()])?.is_none() {
+                let event = serde_json::json!({"name": model, "tags": {}, "description": ""});
+                emit(tx, now, "registered_model.created", &event.to_string())?;
+            }
             tx.execute(
                 "INSERT INTO models (name, created_us, updated_us) VALUES ($1, $2, $2)
                  ON CONFLICT (name) DO UPDATE SET updated_us = excluded.updated_us",
@@ -200,7 +204,11 @@ impl Tracking {
                 // The same files where MLflow's clients look for them.
                 put(tx, &format!("{root}/{}", file.path), file.hash, file.bytes, now)?;
             }
-            let payload = serde_json::json!({"name": model, "version": version.to_string(), "run_id": new.run_id}).to_string();
+            let event = serde_json::json!({
+                "name": model, "version": version.to_string(), "source": format!("mlflow-artifacts:/{root}"),
+                "run_id": new.run_id, "tags": {}, "description": null,
+            });
+            let payload = event.to_string();
             emit(tx, now, "model_version.created", &payload)?;
             let entry = AuditEntry {
                 time: now,

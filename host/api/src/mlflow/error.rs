@@ -76,6 +76,7 @@ impl From<TrackingError> for MlflowError {
                     )
                 })
             }
+            E::WebhookNotFound(id) => Self::not_found(format!("Webhook with ID {id} not found.")),
             E::TraceNotFound(id) => Self::not_found(format!("Trace with ID '{id}' not found.")),
             E::LoggedModelNotFound(id) => Self::not_found(format!("Logged model with ID '{id}' not found.")),
             E::TagNotFound { key, owner } => Self::not_found(format!("No tag with name: {key} in {owner}")),

@@ -35,6 +35,7 @@ mod translate;
 mod ui;
 mod upload;
 mod users;
+mod webhooks;
 mod wire;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -52,6 +53,7 @@ use serde::Serialize;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::{error::MlflowError, fields::Fields};
+use crate::webhooks::{WebhookConfig, Webhooks};
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ pub struct Tracker {
     config: Arc<TrackerConfig>,
     doorkeeper: Arc<access::Doorkeeper>,
     intake: Arc<intake::Intake>,
+    webhooks: Arc<Webhooks>,
     /// Whoever comes, where access control is off.
     anyone: Arc<Principal>,
 }
@@ -83,6 +86,8 @@ pub struct TrackerConfig {
     pub cors_origins: Vec<String>,
     /// The folder of MLflow's web interface as it is built; nothing where there is none.
     pub ui: Option<PathBuf>,
+    /// Where webhooks may lead.
+    pub webhooks: WebhookConfig,
 }
 
 impl Default for TrackerConfig {
@@ -96,6 +101,7 @@ impl Default for TrackerConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             ui: None,
+            webhooks: WebhookConfig::default(),
         }
     }
 }
@@ -106,7 +112,16 @@ impl Tracker {
         let doorkeeper = Arc::new(access::Doorkeeper::new(&config.requests));
         let intake = Arc::new(intake::Intake::new(&config.requests));
         let anyone = Arc::new(Principal::anyone());
-        Self { tracking, config: Arc::new(config), doorkeeper, intake, anyone }
+        let webhooks = Arc::new(Webhooks::new(config.webhooks.clone(), tracking.limits().webhooks.clone()));
+        Self { tracking, config: Arc::new(config), doorkeeper, intake, webhooks, anyone }
+    }
+
+    pub(crate) fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    pub(crate) fn webhooks(&self) -> &Arc<Webhooks> {
+        &self.webhooks
     }
 
     pub(crate) fn http_limits(&self) -> &HttpLimits {
@@ -119,6 +134,7 @@ struct Call<'a> {
     tracking: &'a Tracking,
     fields: Fields,
     principal: &'a Principal,
+    webhooks: &'a Webhooks,
 }
 
 impl Call<'_> {
@@ -231,6 +247,7 @@ const ROUTES: &[&[Route]] = &[
     assessments::ROUTES,
     evaluation::ROUTES,
     users::ROUTES,
+    webhooks::ROUTES,
 ];
 
 /// Where MLflow's clients and its web interface look for the same endpoints.
@@ -311,7 +328,12 @@ async fn answer(
         let guard::Caller(principal) = caller.ok_or_else(|| MlflowError::not_found("the caller is unknown"))?;
         access::authorize(&tracker.tracking, &principal, route.need, &fields)?;
         let tracking = tracker.tracking.by(&principal.name);
-        (route.handler)(&Call { tracking: &tracking, fields, principal: &principal })
+        let webhooks = &*tracker.webhooks;
+        let answer = (route.handler)(&Call { tracking: &tracking, fields, principal: &principal, webhooks })?;
+        if webhooks::makes_events(route) {
+            webhooks.wake();
+        }
+        Ok(answer)
     };
     match blocking(work).await {
         Ok(Answer(body)) => json(body),
