@@ -66,7 +66,8 @@ pub(crate) fn webhook(command: &WebhookCommand, host: &Host, output: Output) -> 
         }
         WebhookCommand::Test { webhook, event } => {
             let event = event.as_deref().map(known).transpose()?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
                 .enable_all()
                 .build()
                 .map_err(|error| io_failure("a thread for requests", &error))?;

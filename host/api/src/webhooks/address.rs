@@ -407,7 +407,7 @@ mod tests {
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        super::super::install_provider();
+        crate::install_crypto();
         let client = reqwest::Client::builder()
             .no_proxy()
             .tls_certs_only([])

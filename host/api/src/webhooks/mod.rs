@@ -108,9 +108,3 @@ impl Webhooks {
         }
     }
 }
-
-/// Makes ring the process's cryptography, if nobody has chosen another.
-fn install_provider() {
-    // The only error is that there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}

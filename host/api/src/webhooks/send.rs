@@ -42,7 +42,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(config: &WebhookConfig, limits: &WebhookLimits) -> Result<Self, reqwest::Error> {
-        super::install_provider();
+        crate::install_crypto();
         Ok(Self {
             guarded: client(limits, |builder| builder.dns_resolver(Guard::new(config)))?,
             any: client(limits, |builder| builder)?,

@@ -8,13 +8,18 @@ use plinth_store::{Access, Store};
 use plinth_tracking::Tracking;
 use serde_json::{Value, json};
 
+/// Settings, and the URL of the catalog where that is not in the state directory.
+type Made = (TrackerConfig, Option<String>);
+
 pub(crate) struct Server {
     /// What it serves.
     pub(crate) tracking: Tracking,
     address: String,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    dir: tempfile::TempDir,
+    made_with: Made,
+    /// Whose state it serves, unless that is another server's.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -24,22 +29,48 @@ impl Server {
 
     /// With other settings than the usual.
     pub(crate) fn start_with(change: impl FnOnce(&mut TrackerConfig)) -> Self {
-        Self::start_at(None, change)
+        Self::start_at(None, change, |_| {})
     }
 
     /// Over TLS.
     pub(crate) fn start_over(tls: Tls, change: impl FnOnce(&mut TrackerConfig)) -> Self {
-        Self::start_at(Some(tls), change)
+        Self::start_at(Some(tls), change, |_| {})
     }
 
-    fn start_at(tls: Option<Tls>, change: impl FnOnce(&mut TrackerConfig)) -> Self {
+    /// With other settings and limits than the usual.
+    pub(crate) fn start_within(
+        change: impl FnOnce(&mut TrackerConfig),
+        limit: impl FnOnce(&mut TrackingLimits),
+    ) -> Self {
+        Self::start_at(None, change, limit)
+    }
+
+    fn start_at(
+        tls: Option<Tls>,
+        change: impl FnOnce(&mut TrackerConfig),
+        limit: impl FnOnce(&mut TrackingLimits),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let catalog = plinth_test_catalog::url();
         let store = Arc::new(Store::open_with(dir.path(), catalog.as_deref(), Access::Shared).unwrap());
-        let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
-        let mut config = TrackerConfig::default();
+        let (mut config, mut limits) = (TrackerConfig::default(), TrackingLimits::default());
         change(&mut config);
-        let tracker = Tracker::new(tracking.clone(), config);
+        limit(&mut limits);
+        let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
+        Self::launch(tracking, (config, catalog), tls, Some(dir))
+    }
+
+    /// Another server over the same state; it must end before this one.
+    pub(crate) fn twin(&self) -> Self {
+        let (config, catalog) = self.made_with.clone();
+        let store = Arc::new(Store::open_with(self.dir(), catalog.as_deref(), Access::Shared).unwrap());
+        let limits = self.tracking.limits().clone();
+        let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
+        Self::launch(tracking, (config, catalog), None, None)
+    }
+
+    fn launch(tracking: Tracking, made_with: Made, tls: Option<Tls>, dir: Option<tempfile::TempDir>) -> Self {
+        let tracker = Tracker::new(tracking.clone(), made_with.0.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -54,7 +85,7 @@ impl Server {
                 plinth_api::serve_tracking(Door::new(listener, tls), tracker, stop).await.unwrap();
             });
         });
-        Self { tracking, address, stop: Some(stop), thread: Some(thread), dir }
+        Self { tracking, address, stop: Some(stop), thread: Some(thread), made_with, _dir: dir }
     }
 
     /// `127.0.0.1:PORT`
@@ -64,7 +95,7 @@ impl Server {
 
     /// The state directory.
     pub(crate) fn dir(&self) -> &std::path::Path {
-        self.dir.path()
+        self.tracking.store().dir()
     }
 
     /// A connection to it.

@@ -7,3 +7,4 @@ mod plugins;
 mod serving;
 mod tracking;
 mod ui;
+mod webhooks;
