@@ -12,8 +12,7 @@ use crate::{
     config::Settings,
     listen,
     output::{Failure, Output, io_failure},
-    ui,
-    webhook,
+    ui, webhook,
 };
 
 /// `plinth up`

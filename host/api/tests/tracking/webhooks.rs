@@ -10,7 +10,6 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use plinth_store::{Access, Store};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -563,7 +562,7 @@ fn what_another_process_did_is_told_too_and_two_servers_tell_it_once() {
     hook(&server, &receiver.url("/x"), &["registered_model.created"], &json!({}));
     let second = server.twin();
     let now = server.tracking.now();
-    let other = Store::open(server.dir(), Access::Shared).unwrap();
+    let other = second.tracking.store();
     other
         .catalog()
         .write::<_, plinth_store::StoreError>(|tx| {

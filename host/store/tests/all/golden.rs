@@ -304,6 +304,17 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
         ),
         ("INSERT INTO uploads (upload_id, path, parts, created_us) VALUES ('u1', '1/r/artifacts/x', 2, 44)", vec![]),
         ("INSERT INTO upload_parts (upload_id, part, blob, bytes) VALUES ('u1', 1, $1, 26)", vec![blob()]),
+        (
+            "INSERT INTO webhooks (webhook_id, name, url, status, created_us, updated_us)
+             VALUES ('w1', 'ci', 'https://example.com', 'ACTIVE', 44, 44)",
+            vec![],
+        ),
+        ("INSERT INTO webhook_events (webhook_id, event, place) VALUES ('w1', 'model_version.created', 0)", vec![]),
+        (
+            "INSERT INTO webhook_deliveries (webhook_id, event_id, delivery_id, event, payload, state, event_us, next_us)
+             VALUES ('w1', 1, 'd1', 'model_version.created', '{}', 'pending', 44, 44)",
+            vec![],
+        ),
         ("INSERT INTO users (name, password, role, created_us) VALUES ('ann', '$argon2id$x', 'admin', 45)", vec![]),
         ("INSERT INTO tokens (token_id, user_name, hash, created_us) VALUES ('t1', 'ann', 'h', 46)", vec![]),
         ("INSERT INTO grants (user_name, kind, resource, role) VALUES ('ann', 'experiment', '1', 'editor')", vec![]),
