@@ -266,10 +266,10 @@ impl<'a> Execution<'a> {
         let route = ROUTES.iter().copied().flatten().find(|route| route.method == method && route.path == path);
         let route = route.ok_or_else(|| MlflowError::not_found(format!("there is nothing at {path}")))?;
         let fields = Fields::of(map);
-        let Call { tracking, principal, .. } = *self.call;
+        let Call { tracking, principal, webhooks, .. } = *self.call;
         rules::check(rules::of(&route.method, route.path), &fields)?;
         access::authorize(tracking, principal, route.need, &fields)?;
-        let answer = (route.handler)(&Call { tracking, fields, principal })?;
+        let answer = (route.handler)(&Call { tracking, fields, principal, webhooks })?;
         serde_json::from_slice(&answer.0).map_err(|error| MlflowError::invalid(error.to_string()))
     }
 

@@ -44,7 +44,8 @@ async fn answer(State(tracker): State<Tracker>, request: Request) -> Result<Resp
             _ => Fields::from_json(&body)?,
         };
         let tracking = tracker.tracking.by(&principal.name);
-        Ok(respond(&Call { tracking: &tracking, fields, principal: &principal }))
+        let webhooks = &*tracker.webhooks;
+        Ok(respond(&Call { tracking: &tracking, fields, principal: &principal, webhooks }))
     };
     let (status, data, errors) = match blocking(work).await? {
         Ok((data, errors)) => (StatusCode::OK, data, errors),
