@@ -34,7 +34,7 @@ async fn info() -> impl IntoResponse {
             "multipart_downloads_enabled": false,
             "presigned_upload_run_id_supported": true,
             "presigned_upload_model_id_supported": true,
-            "features_enabled": {},
+            "features_enabled": {"gateway": false},
         })
         .to_string()
         .into_bytes(),

@@ -204,3 +204,25 @@ fn traces_are_counted_and_measured_in_groups() {
         assert_eq!(status, 400, "{wrong}: {told}");
     }
 }
+
+#[test]
+fn the_browser_is_asked_who_is_there_and_other_sites_cannot_use_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "index.html", b"<html>the page</html>");
+    write(folder.path(), "static/js/main.js", b"script");
+    let ui = folder.path().to_owned();
+    let server = Server::start_with(|config| (config.access, config.ui) = (true, Some(ui)));
+    server.tracking.add_user("ann", "correct horse", plinth_tracking::Role::Admin, "test").unwrap();
+    let (head, body) = get(&server, "/", "");
+    assert!(head.starts_with("HTTP/1.1 401") && head.contains("www-authenticate: Basic realm="), "{head}");
+    assert!(!body.windows(8).any(|part| part == b"the page"));
+    let ann = "authorization: Basic YW5uOmNvcnJlY3QgaG9yc2U=\r\n";
+    assert!(get(&server, "/", ann).0.starts_with("HTTP/1.1 200"));
+    assert!(get(&server, "/static-files/static/js/main.js", "").0.starts_with("HTTP/1.1 200"));
+    let foreign = [("authorization", "Basic YW5uOmNvcnJlY3QgaG9yc2U="), ("origin", "https://evil.example")];
+    for path in
+        ["/graphql", "/ajax-api/2.0/mlflow/runs/create", "/ajax-api/2.0/mlflow/upload-artifact?run_uuid=r&path=x"]
+    {
+        assert_eq!(server.send_with("POST", path, Some("{}"), &foreign).0, 403, "{path}");
+    }
+}
