@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::server::Server;
 
 /// Data and errors.
-fn ask(server: &Server, query: &str, variables: Value) -> (Value, Value) {
+fn ask(server: &Server, query: &str, variables: &Value) -> (Value, Value) {
     let body = json!({"query": query, "variables": variables, "operationName": null}).to_string();
     let (status, mut answer) = server.send("POST", "/graphql", Some(&body));
     assert_eq!(status, 200, "{query}: {answer}");
@@ -12,7 +12,7 @@ fn ask(server: &Server, query: &str, variables: Value) -> (Value, Value) {
 }
 
 fn refused(server: &Server, query: &str) -> Vec<String> {
-    let (data, errors) = ask(server, query, json!({}));
+    let (data, errors) = ask(server, query, &json!({}));
     assert_eq!(data, Value::Null, "{query}");
     errors.as_array().unwrap().iter().map(|error| error.as_str().unwrap().to_owned()).collect()
 }
@@ -50,7 +50,7 @@ fn a_run_is_answered_with_its_experiment_and_the_versions_of_its_model() {
         }
     }
     fragment Info on MlflowRunExtension { info { runId startTime } }";
-    let (data, errors) = ask(&server, query, json!({"data": {"runId": run}}));
+    let (data, errors) = ask(&server, query, &json!({"data": {"runId": run}}));
     assert_eq!(errors, Value::Null);
     let wanted = json!({"found": {
         "__typename": "MlflowGetRunResponse",
@@ -73,7 +73,7 @@ fn a_run_is_answered_with_its_experiment_and_the_versions_of_its_model() {
         },
     }});
     assert_eq!(data, wanted);
-    let (data, _) = ask(&server, query, json!({"data": {"runId": run}, "more": true}));
+    let (data, _) = ask(&server, query, &json!({"data": {"runId": run}, "more": true}));
     assert!(data["found"]["run"]["outputs"].is_object() && data["found"]["run"].get("inputs").is_none(), "{data}");
 }
 
@@ -97,7 +97,7 @@ fn every_root_answers_and_says_what_went_wrong_beside_the_data() {
             gone: mlflowGetRun(input: {{runId: \"nope\"}}) {{ run {{ info {{ runId }} }} }}
         }}"
     );
-    let (data, errors) = ask(&server, &query, Value::Null);
+    let (data, errors) = ask(&server, &query, &Value::Null);
     assert_eq!(errors, json!(["Run with id=nope not found"]));
     assert_eq!(data["gone"], Value::Null);
     assert_eq!(data["test"]["output"], "x");
@@ -108,7 +108,7 @@ fn every_root_answers_and_says_what_went_wrong_beside_the_data() {
     assert_eq!(data["mlflowSearchModelVersions"]["modelVersions"], json!([{"runId": run}]));
     let mutation = "mutation { testMutation(inputString: \"y\") { output } \
         mlflowSearchDatasets(input: {experimentIds: \"0\"}) { datasetSummaries { name } } }";
-    let (data, errors) = ask(&server, mutation, Value::Null);
+    let (data, errors) = ask(&server, mutation, &Value::Null);
     assert_eq!(data, json!({"testMutation": {"output": "y"}, "mlflowSearchDatasets": {"datasetSummaries": []}}));
     assert_eq!(errors, Value::Null);
 }
@@ -147,7 +147,7 @@ fn what_the_schema_does_not_have_is_refused() {
     let chain: String =
         (0..40).map(|at| format!("fragment F{at} on Test {{...F{} ...F{}}} ", at + 1, at + 1)).collect();
     let query = format!("{{test(inputString: \"x\") {{...F0}}}} {chain} fragment F40 on Test {{output}}");
-    assert_eq!(ask(&server, &query, Value::Null).0, json!({"test": {"output": "x"}}));
+    assert_eq!(ask(&server, &query, &Value::Null).0, json!({"test": {"output": "x"}}));
     for body in ["{", "[]", "{\"query\": 5}", "{\"query\": \"{\"}", "{}", "{\"query\": \"{test}\", \"variables\": []}"]
     {
         assert_eq!(server.send("POST", "/graphql", Some(body)).0, 400, "{body}");

@@ -230,7 +230,7 @@ impl<'a> Execution<'a> {
                 if let Some(Value::Object(members)) = given {
                     map.extend(members.into_iter().map(|(name, value)| (snake(&name), value)));
                 }
-                self.ask(if post { Method::POST } else { Method::GET }, path, map)
+                self.ask(if post { &Method::POST } else { &Method::GET }, path, map)
             }
             Source::ExperimentOfRun => {
                 self.once("/mlflow/experiments/get", "experiment_id", info("experiment_id"), "experiment")
@@ -256,14 +256,14 @@ impl<'a> Execution<'a> {
             return Ok(known.clone());
         }
         let map = Map::from_iter([(field.to_owned(), Value::from(key.1.as_str()))]);
-        let found = self.ask(Method::GET, path, map)?.get_mut(member).map(Value::take).unwrap_or_default();
+        let found = self.ask(&Method::GET, path, map)?.get_mut(member).map(Value::take).unwrap_or_default();
         self.known.insert(key, found.clone());
         Ok(found)
     }
 
     /// What a route answers the caller, who needs the same rights as there.
-    fn ask(&self, method: Method, path: &str, map: Map<String, Value>) -> Result<Value, MlflowError> {
-        let route = ROUTES.iter().copied().flatten().find(|route| route.method == method && route.path == path);
+    fn ask(&self, method: &Method, path: &str, map: Map<String, Value>) -> Result<Value, MlflowError> {
+        let route = ROUTES.iter().copied().flatten().find(|route| route.method == *method && route.path == path);
         let route = route.ok_or_else(|| MlflowError::not_found(format!("there is nothing at {path}")))?;
         let fields = Fields::of(map);
         let Call { tracking, principal, webhooks, .. } = *self.call;
