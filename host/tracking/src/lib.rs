@@ -15,7 +15,6 @@
 mod access;
 mod aliases;
 mod assessments;
-mod deliveries;
 mod error;
 mod evaluation;
 mod experiments;
@@ -46,7 +45,6 @@ use plinth_store::Store;
 
 pub use access::{Principal, Resource, Role, Token, User, verify_password};
 pub use assessments::{Assessment, AssessmentUpdate};
-pub use deliveries::{Attempted, Delivery, DeliveryRecord, Fate};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
@@ -70,7 +68,10 @@ pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
-pub use webhooks::{NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name, webhook_event};
+pub use webhooks::{
+    Attempted, Delivery, DeliveryRecord, Fate, NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name,
+    webhook_event,
+};
 
 /// The tracking store and model registry of a state directory.
 #[derive(Clone)]

@@ -230,8 +230,12 @@ impl Tracking {
         check_name(to.alias, "an alias")?;
         self.store.catalog().write(|tx| {
             let now = self.clock.now();
-            read_version(tx, to.model, to.version)?;
+            // The run of a version may be unknown here.
             let (model, version) = (Value::from(to.model), Value::from(to.version));
+            let known = "SELECT 1 FROM versions WHERE model = $1 AND version = $2";
+            if tx.query_one(known, &[model.clone(), version.clone()])?.is_none() {
+                read_version(tx, to.model, to.version)?;
+            }
             let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
             let from = tx.query_one(sql, &[model.clone(), to.alias.into()])?.map(|row| row.int(0)).transpose()?;
             tx.execute(

@@ -5,15 +5,18 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    plugins,
+    plugins, python,
     repo::{Repo, Workspace},
     setup, shell,
 };
 
-pub(crate) const HELP: &str = "bench [PART…] [--json]
+pub(crate) const HELP: &str = "bench [PART…] [--peers] [--json]
 
 Builds everything in release, then prints figures as ratios against a peer or a physical limit. All arguments go to
-the measuring program; without any, all parts are measured.";
+the measuring program; without any, all parts are measured.
+
+  --peers   only the tracking server, in one run with MLflow's own and with FastTrackML, which are installed from PyPI
+            into the cache of the user";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let toolchain = setup::ensure(repo)?;
@@ -28,6 +31,11 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
         "--bin",
         "plinth-bench",
     ]))?;
-    let arguments = arguments.iter().filter(|argument| *argument != "--");
-    shell::stream(Command::new(repo.target().join("release/plinth-bench")).current_dir(repo.root()).args(arguments))
+    let mut bench = Command::new(repo.target().join("release/plinth-bench"));
+    bench.current_dir(repo.root()).args(arguments.iter().filter(|argument| *argument != "--"));
+    if arguments.iter().any(|argument| argument == "--peers") {
+        bench.env("PLINTH_BENCH_MLFLOW", python::install(repo, python::MLFLOW)?);
+        bench.env("PLINTH_BENCH_FASTTRACKML", python::install(repo, python::FASTTRACKML)?);
+    }
+    shell::stream(&mut bench)
 }

@@ -17,6 +17,7 @@ mod demo;
 mod docs;
 mod onnxruntime;
 mod plugins;
+mod python;
 mod repo;
 mod setup;
 mod shell;

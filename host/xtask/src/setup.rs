@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     flags,
     onnxruntime::{self, Flavour},
+    python,
     repo::Repo,
     shell,
     toolchain::{TARGET, Toolchain},
@@ -22,6 +23,7 @@ Installs what is missing and says so; a second run finds everything and changes 
   - MLflow's web interface, from its Python wheel, into the cache of the user, and Chromium, which the tests look at it
     with, from Debian's package
   - PostgreSQL's server, Debian's package, for the tests that keep a catalog on it; they start servers of their own
+  - the stock MLflow client that tests drive the server with, in a Python environment in the cache of the user
 
   --gpu   also the library for CUDA devices (270 MB to download)";
 
@@ -33,6 +35,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     report(Flavour::Cpu)?;
     shell::say(&format!("mlflow's web interface {}: {}", webui::VERSION, webui::install()?.display()));
     shell::say(&format!("PostgreSQL: {}", postgres()?.display()));
+    shell::say(&format!("stock MLflow client: {}", python::install(repo, python::MLFLOW)?.display()));
     if gpu {
         report(Flavour::Cuda)?;
     }

@@ -1,26 +1,32 @@
 //! `cargo xtask test`: prepares everything, then runs every test.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::Result;
 use serde_json::Value;
 
 use crate::{
-    flags, plugins,
+    flags, plugins, python,
     repo::{Repo, Workspace},
     setup, shell, webui,
 };
 
-pub(crate) const HELP: &str = "test [--nextest] [-- ARGUMENT…]
+pub(crate) const HELP: &str = "test [--nextest] [--clients] [-- ARGUMENT…]
 
 Installs what is missing, builds the components and the `plinth` binary, then runs the tests of the product, of the
-plugins and of the SDK. The tracking server's are run twice: with the catalog on SQLite and on PostgreSQL. Arguments after `--` go to `cargo test` of the product (a test's name, for example).
+plugins and of the SDK, and drives the binary with the stock MLflow client. The tracking server's are run twice: with
+the catalog on SQLite and on PostgreSQL. Arguments after `--` go to `cargo test` of the product (a test's name, for
+example).
 
-  --nextest   run the product's tests with cargo-nextest, which must be installed";
+  --nextest   run the product's tests with cargo-nextest, which must be installed
+  --clients   only the stock clients against the binary; arguments after `--` go to pytest";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
-    let ([nextest], others) = flags(arguments, ["--nextest"])?;
+    let ([nextest, only_clients], others) = flags(arguments, ["--nextest", "--clients"])?;
     prepare(repo)?;
+    if only_clients {
+        return clients(repo, &others);
+    }
     webui::install()?;
     setup::postgres()?;
     shell::say("testing the product");
@@ -30,7 +36,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     } else {
         host.arg("test");
     }
-    host.arg("--workspace").args(locked()).args(others);
+    host.arg("--workspace").args(locked()).args(&others);
     shell::stream(&mut host)?;
     if nextest {
         // nextest does not run the examples in documentation comments.
@@ -41,8 +47,23 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     }
     shell::say("testing the plugins and the SDK natively");
     shell::stream(repo.cargo(Workspace::Plugins).args(["test", "--workspace"]).args(locked()))?;
+    clients(repo, &[])?;
     shell::say("every test passed");
     Ok(())
+}
+
+/// Drives the built binary with other people's clients.
+fn clients(repo: &Repo, arguments: &[String]) -> Result<()> {
+    let bin = python::install(repo, python::MLFLOW)?;
+    shell::say("driving plinth with the stock MLflow client");
+    shell::stream(
+        Command::new(bin.join("python"))
+            .args(["-m", "pytest", "--numprocesses", "auto"])
+            .args(arguments)
+            .current_dir(repo.path("tests/conformance/mlflow"))
+            .env("PLINTH_BIN", repo.target().join("debug/plinth"))
+            .env("PYTHONDONTWRITEBYTECODE", "1"),
+    )
 }
 
 /// The suites of the tracking server once more, with their catalogs on PostgreSQL; what was built for SQLite serves.
@@ -57,7 +78,7 @@ fn on_postgres(repo: &Repo) -> Result<()> {
         let wanted = (target == "plinth_tracking" && kind == "lib") || (target == "tracking" && kind == "test");
         let (Some(executable), true) = (message["executable"].as_str(), wanted) else { continue };
         shell::say(&format!("testing {} on PostgreSQL", target.as_str().unwrap_or_default()));
-        let mut suite = std::process::Command::new(executable);
+        let mut suite = Command::new(executable);
         if let Some(folder) = message["manifest_path"].as_str().and_then(|path| Path::new(path).parent()) {
             suite.current_dir(folder);
         }

@@ -1,6 +1,7 @@
 //! A bounded load over keep-alive connections, and what it cost the server.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
@@ -12,10 +13,12 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Cost {
     /// Requests answered.
     pub(crate) requests: usize,
-    /// The server process's CPU time, user and system.
+    /// CPU time of the server and the processes it started, user and system.
     pub(crate) cpu: Duration,
     /// Wall-clock time.
     pub(crate) wall: Duration,
+    /// The median time of an answer.
+    pub(crate) median: Duration,
 }
 
 impl Cost {
@@ -26,61 +29,160 @@ impl Cost {
 
 /// Posts `body` to `path` so many times over so many connections, and reads the server's CPU time before and after.
 pub(crate) fn run(server: u32, port: u16, path: &str, body: &str, connections: usize, each: usize) -> Result<Cost> {
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let before = cpu_time(server)?;
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..connections).map(|_| scope.spawn(|| one_connection(port, &request, each))).collect();
-        for worker in workers {
-            worker.join().map_err(|_| anyhow::anyhow!("a load connection panicked"))??;
-        }
-        Ok::<_, anyhow::Error>(())
-    })?;
-    let wall = start.elapsed();
-    Ok(Cost { requests: connections * each, cpu: cpu_time(server)? - before, wall })
+    let request = request(port, "POST", path, body);
+    run_with(server, port, connections, each, &|_, _| request.clone())
 }
 
-fn one_connection(port: u16, request: &str, times: usize) -> Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    let mut body = Vec::new();
-    for _ in 0..times {
-        stream.write_all(request.as_bytes())?;
-        line.clear();
-        reader.read_line(&mut line)?;
-        let status = line.clone();
-        let mut length = 0_usize;
+/// The same with a request of its own for each connection and turn.
+pub(crate) fn run_with(
+    server: u32,
+    port: u16,
+    connections: usize,
+    each: usize,
+    make: &(dyn Fn(usize, usize) -> Vec<u8> + Sync),
+) -> Result<Cost> {
+    let before = cpu_time(server)?;
+    let start = Instant::now();
+    let mut times = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..connections)
+            .map(|connection| scope.spawn(move || one_connection(port, each, &|turn| make(connection, turn))))
+            .collect();
+        let mut times = Vec::new();
+        for worker in workers {
+            times.extend(worker.join().map_err(|_| anyhow::anyhow!("a load connection panicked"))??);
+        }
+        Ok::<_, anyhow::Error>(times)
+    })?;
+    let wall = start.elapsed();
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    Ok(Cost { requests: connections * each, cpu: cpu_time(server)? - before, wall, median })
+}
+
+/// A request as it goes over the wire.
+pub(crate) fn request(port: u16, method: &str, path: &str, body: &str) -> Vec<u8> {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// One request on a connection of its own; its answer.
+pub(crate) fn once(port: u16, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
+    let mut connection = Connection::open(port)?;
+    connection.ask(&request(port, method, path, body))?;
+    Ok(connection.body)
+}
+
+fn one_connection(port: u16, times: usize, make: &dyn Fn(usize) -> Vec<u8>) -> Result<Vec<Duration>> {
+    let mut connection = Connection::open(port)?;
+    (0..times)
+        .map(|turn| {
+            let request = make(turn);
+            let start = Instant::now();
+            connection.ask(&request)?;
+            Ok(start.elapsed())
+        })
+        .collect()
+}
+
+struct Connection {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    line: String,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
+        Ok(Self { stream, reader, line: String::new(), body: Vec::new() })
+    }
+
+    fn next_line(&mut self) -> Result<&str> {
+        self.line.clear();
+        if self.reader.read_line(&mut self.line)? == 0 {
+            bail!("the server closed the connection");
+        }
+        Ok(self.line.trim_end())
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request)?;
+        let status = self.next_line()?.to_owned();
+        let (mut length, mut chunked) = (0_usize, false);
         loop {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let header = line.trim_end().to_ascii_lowercase();
+            let header = self.next_line()?.to_ascii_lowercase();
             if header.is_empty() {
                 break;
             }
             if let Some(value) = header.strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
+            chunked |= header.starts_with("transfer-encoding:") && header.ends_with("chunked");
         }
-        body.resize(length, 0);
-        reader.read_exact(&mut body)?;
+        self.body.clear();
+        if chunked {
+            loop {
+                let size = usize::from_str_radix(self.next_line()?, 16).context("the size of a chunk")?;
+                let at = self.body.len();
+                self.body.resize(at + size, 0);
+                self.reader.read_exact(&mut self.body[at..])?;
+                self.next_line()?;
+                if size == 0 {
+                    break;
+                }
+            }
+        } else {
+            self.body.resize(length, 0);
+            self.reader.read_exact(&mut self.body)?;
+        }
         if !status.contains(" 200 ") {
-            bail!("{}: {}", status.trim(), String::from_utf8_lossy(&body));
+            bail!("{status}: {}", String::from_utf8_lossy(&self.body[..self.body.len().min(500)]));
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// User and system time that a process has used so far, to a hundredth of a second.
+/// User and system time that a process and its descendants have used so far, to a hundredth of a second.
 fn cpu_time(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the server is gone")?;
-    // The process's name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields after it.
-    let after_name = stat.rsplit_once(')').context("an odd /proc/PID/stat")?.1;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or(0)).sum();
-    Ok(Duration::from_millis(ticks * 10))
+    let mut parents = HashMap::new();
+    let mut ticks = HashMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that ends meanwhile is no longer of interest.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+        // The process's name, in parentheses, may hold spaces; the parent is the 2nd field after it, utime and stime
+        // are the 12th and 13th.
+        let after_name = stat.rsplit_once(')').context("an odd /proc/PID/stat")?.1;
+        let fields: Vec<u64> = after_name.split_whitespace().map(|n| n.parse().unwrap_or(0)).collect();
+        parents.insert(id, fields[1] as u32);
+        ticks.insert(id, fields[11] + fields[12]);
+    }
+    if !ticks.contains_key(&pid) {
+        bail!("the server is gone");
+    }
+    let below = |mut id: u32| loop {
+        if id == pid {
+            return true;
+        }
+        match parents.get(&id) {
+            Some(&parent) if parent != id => id = parent,
+            _ => return false,
+        }
+    };
+    let sum: u64 = ticks.iter().filter(|(id, _)| below(**id)).map(|(_, ticks)| ticks).sum();
+    Ok(Duration::from_millis(sum * 10))
+}
+
+/// Resident memory of a process, in MiB.
+pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the server is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kib: f64 = line.split_whitespace().next().context("VmRSS")?.parse()?;
+    Ok(kib / 1024.0)
 }

@@ -11,6 +11,7 @@ mod memory;
 mod peer;
 mod serve;
 mod start;
+mod tracking;
 mod transform;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ const PARTS: &[(&str, Measure)] = &[
     ("start", start::measure),
     ("serve", serve::measure),
     ("memory", memory::measure),
+    ("tracking", tracking::measure),
 ];
 
 fn main() -> Result<()> {
@@ -45,8 +47,14 @@ fn main() -> Result<()> {
         let [_, model, library] = &arguments[..] else { bail!("peer-server needs a model file and a library") };
         return peer::serve(model, library);
     }
+    if arguments.first().is_some_and(|a| a == "file-server") {
+        let [_, folder] = &arguments[..] else { bail!("file-server needs a folder") };
+        return tracking::serve_files(folder.as_ref());
+    }
     let json = arguments.iter().any(|a| a == "--json");
     arguments.retain(|a| a != "--json");
+    let peers = arguments.iter().any(|a| a == "--peers");
+    arguments.retain(|a| a != "--peers");
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let here = std::env::current_exe()?;
     let place = Place { plinth: here.with_file_name("plinth"), plugins: root.join("target/plugins"), root };
@@ -62,6 +70,11 @@ fn main() -> Result<()> {
         }
     }
     let mut figures = Figures::default();
+    if peers {
+        eprintln!("measuring the tracking server against its peers …");
+        tracking::measure_peers(&place, &mut figures)?;
+        return figures.print(json);
+    }
     for (name, measure) in PARTS {
         if arguments.is_empty() || arguments.iter().any(|a| a == name) {
             eprintln!("measuring {name} …");

@@ -210,14 +210,14 @@ pub(super) fn trimmed(uri: &Uri) -> &str {
 
 /// What a request's path says after `marker`, decoded once and checked: nothing but a path among artifacts.
 pub(super) fn path_of(path: &str, marker: &str) -> Result<String, MlflowError> {
-    let invalid = |reason: &str| MlflowError::invalid(format!("Invalid path: {reason}"));
+    let invalid = || MlflowError::invalid("Invalid path");
     let rest = path.split_once(marker).map_or("", |(_, rest)| rest);
-    let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| invalid("it is no UTF-8"))?;
+    let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| invalid())?;
     if decoded.is_empty() {
-        return Err(invalid("it is empty"));
+        return Err(invalid());
     }
     match plinth_core::refs::path_problem(&decoded) {
-        Some(reason) => Err(invalid(reason)),
+        Some(_) => Err(invalid()),
         None => Ok(decoded.into_owned()),
     }
 }

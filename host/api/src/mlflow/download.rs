@@ -40,6 +40,8 @@ const TEXT: &[&str] = &[
     "ipynb",
     "MLmodel",
     "MLproject",
+    "mlmodel",
+    "mlproject",
 ];
 
 /// The file at a place.
@@ -193,7 +195,7 @@ fn content_type(name: &str) -> String {
 }
 
 /// As an attachment: the name in ASCII, and in full where that is not enough.
-fn disposition(name: &str) -> String {
+pub(super) fn disposition(name: &str) -> String {
     let ascii: String = name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
     let ascii = if ascii.is_empty() { "download" } else { &ascii };
     if ascii == name && ascii.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte)) {

@@ -97,7 +97,8 @@ impl From<TrackingError> for MlflowError {
             E::BadName { value, field, reason } => {
                 Self::invalid(format!("Invalid value {} for parameter '{field}' supplied: {reason}", json!(value)))
             }
-            E::BadPath { .. } => Self::invalid(format!("Invalid path: {error}")),
+            // Not a word more: clients compare it.
+            E::BadPath { .. } => Self::invalid("Invalid path"),
             E::TooLong { field, limit } => {
                 Self::invalid(format!("'{field}' exceeds the maximum length of {limit} characters"))
             }

@@ -12,7 +12,7 @@ use plinth_core::ContentHash;
 use plinth_tracking::TrackingError;
 use tokio_util::io::ReaderStream;
 
-use super::{MlflowError, Tracker, blocking, fields::Fields};
+use super::{MlflowError, Tracker, blocking, download::disposition, fields::Fields};
 
 /// The file that clients put the spans of a trace into.
 const SPANS: &str = "traces.json";
@@ -38,11 +38,12 @@ async fn download(State(tracker): State<Tracker>, RawQuery(query): RawQuery) -> 
             (name, Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10)))
         }
     };
+    let kind = if name == SPANS { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     // Nothing of it is to be shown by a browser as a page of this server.
     let head = [
-        (header::CONTENT_TYPE, if name == SPANS { "text/plain; charset=utf-8" } else { "application/octet-stream" }),
-        (header::CONTENT_DISPOSITION, "attachment"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition(&name)),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
     Ok((StatusCode::OK, head, body).into_response())
 }

@@ -158,7 +158,7 @@ pub(super) async fn abort(State(tracker): State<Tracker>, uri: Uri, body: Body) 
 fn file_path(folder: &str, fields: &Fields) -> Result<String, MlflowError> {
     let local = fields.required("path")?;
     match local.rsplit(['/', '\\']).next().unwrap_or_default() {
-        "" => Err(MlflowError::invalid("Invalid path: it names no file")),
+        "" => Err(MlflowError::invalid("Invalid path")),
         name => Ok(format!("{folder}/{name}")),
     }
 }

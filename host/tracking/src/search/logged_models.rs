@@ -77,6 +77,14 @@ impl Tracking {
             for clause in &clauses {
                 conditions.push(condition(&mut query, clause, &search.datasets)?);
             }
+            // Without a metric to filter by, any metric that was measured on one of the data sets counts.
+            if !search.datasets.is_empty() && !clauses.iter().any(|c| c.entity.as_deref() == Some("metrics")) {
+                let any: Vec<_> = search.datasets.iter().map(|dataset| of_dataset(&mut query, "m", dataset)).collect();
+                conditions.push(format!(
+                    "EXISTS (SELECT 1 FROM logged_model_metrics m WHERE m.model_id = l.model_id AND ({}))",
+                    any.join(" OR ")
+                ));
+            }
             let order = orders(&mut query, &search.order_by)?;
             let (most, skip) = (query.bind(search.most + 1), query.bind(search.skip));
             let sql = format!(
