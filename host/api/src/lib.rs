@@ -36,7 +36,7 @@ use axum::{
 use plinth_serve::Server;
 
 pub use connections::Door;
-pub use mlflow::{Tracker, TrackerConfig, tracking_router};
+pub use mlflow::{Tracker, TrackerConfig, endpoints, tracking_router};
 pub use tls::{Tls, TlsError, install_crypto};
 pub use webhooks::{AllowedHost, Tested, WebhookConfig, Webhooks};
 

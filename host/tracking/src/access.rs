@@ -200,9 +200,12 @@ impl Tracking {
     /// Gives a user another role.
     ///
     /// # Errors
-    /// [`TrackingError::UserNotFound`].
+    /// [`TrackingError::UserNotFound`]; [`TrackingError::LastAdmin`].
     pub fn set_role(&self, name: &str, role: Role, who: &str) -> Result<(), TrackingError> {
         self.change_user(name, who, "user.role", &json!({"role": role}), |tx| {
+            if role != Role::Admin {
+                keep_an_admin(tx, name)?;
+            }
             tx.execute("UPDATE users SET role = $2 WHERE name = $1", &[name.into(), role.name().into()])?;
             Ok(())
         })
@@ -211,9 +214,10 @@ impl Tracking {
     /// Removes a user, with tokens and grants.
     ///
     /// # Errors
-    /// [`TrackingError::UserNotFound`].
+    /// [`TrackingError::UserNotFound`]; [`TrackingError::LastAdmin`].
     pub fn remove_user(&self, name: &str, who: &str) -> Result<(), TrackingError> {
         self.change_user(name, who, "user.remove", &json!({}), |tx| {
+            keep_an_admin(tx, name)?;
             tx.execute("DELETE FROM users WHERE name = $1", &[name.into()])?;
             Ok(())
         })
@@ -408,6 +412,15 @@ fn rehashed(hash: &PasswordHash<'_>, password: &str) -> Option<Output> {
     Output::new(&out).ok()
 }
 
+/// Refuses to take away the only one who may manage users.
+fn keep_an_admin(tx: &mut dyn Tx, name: &str) -> Result<(), TrackingError> {
+    let rows = tx.query("SELECT name FROM users WHERE role = $1 LIMIT 2", &[Role::Admin.name().into()])?;
+    match &rows[..] {
+        [only] if only.text(0)? == name => Err(TrackingError::LastAdmin(cut(name))),
+        _ => Ok(()),
+    }
+}
+
 fn principal(tx: &mut dyn Tx, name: &str) -> Result<Option<Principal>, TrackingError> {
     let Some(row) = tx.query_one("SELECT role FROM users WHERE name = $1", &[name.into()])? else { return Ok(None) };
     let role = Role::from_name(&row.text(0)?)?;
@@ -464,8 +477,13 @@ mod tests {
         assert_eq!(principal.role_for(&churn), Role::Editor);
         assert_eq!(principal.role_for(&Resource::Experiment("2".into())), Role::None);
         assert_eq!((principal.experiments(), principal.models()), (Some(vec!["1".to_owned()]), Some(vec![])));
+        // There is always someone who may manage users, once there was.
+        tracking.set_role("ann", Role::Admin, "root").unwrap();
+        let last = |outcome: Result<(), TrackingError>| matches!(outcome, Err(TrackingError::LastAdmin(name)) if name == "ann");
+        assert!(last(tracking.set_role("ann", Role::Reader, "ann")) && last(tracking.remove_user("ann", "ann")));
+        tracking.add_user("eve", "correct horse", Role::Admin, "root").unwrap();
         tracking.remove_user("ann", "root").unwrap();
         assert_eq!(tracking.credentials("ann").unwrap(), None);
-        assert_eq!(tracking.store().catalog().read(verify_audit).unwrap(), 6);
+        assert_eq!(tracking.store().catalog().read(verify_audit).unwrap(), 8);
     }
 }

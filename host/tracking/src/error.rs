@@ -133,6 +133,9 @@ pub enum TrackingError {
         /// The limit.
         limit: u32,
     },
+    /// A change after which nobody could manage users.
+    #[error("`{0}` is the last admin")]
+    LastAdmin(String),
     /// A request that makes no sense, in a sentence.
     #[error("{0}")]
     Invalid(String),
@@ -168,6 +171,7 @@ impl Coded for TrackingError {
             Self::AlreadyExists(_) | Self::ModelExists { .. } | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
             Self::BadName { .. } | Self::BadPath { .. } => codes::BAD_REFERENCE,
             Self::TooLong { .. } | Self::TooMuch { .. } => codes::LIMIT_EXCEEDED,
+            Self::LastAdmin(_) => codes::LAST_ADMIN,
             Self::Invalid(_) => codes::BAD_REQUEST,
             Self::NotActive { .. } | Self::State(_) => codes::INVALID_STATE,
             Self::BadDocument { .. } => codes::CATALOG,
@@ -181,6 +185,7 @@ impl Coded for TrackingError {
             Self::WebhookNotFound(_) => Some("`plinth webhook list` shows what there is".into()),
             Self::ModelNotFound { hint, .. } => Some(hint.clone()),
             Self::ParamsChanged { .. } => Some("log it under another key, or start another run".into()),
+            Self::LastAdmin(_) => Some("make someone else an admin first".into()),
             Self::NotActive { .. } => Some("restore it first".into()),
             Self::TooLong { .. } | Self::TooMuch { .. } => {
                 Some("send less at once, or raise it under [limits.tracking] in plinth.toml".into())

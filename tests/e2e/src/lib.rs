@@ -172,7 +172,7 @@ impl Project {
             let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
             seen.push_str(&line);
             seen.push('\n');
-            if let Some(rest) = line.split("http://127.0.0.1:").nth(1) {
+            if let Some(rest) = line.split("://127.0.0.1:").nth(1) {
                 let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 break digits.parse().expect("a port");
             }
@@ -223,6 +223,11 @@ impl Server {
     /// Its address with a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its process id.

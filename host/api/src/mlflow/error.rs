@@ -107,6 +107,7 @@ impl From<TrackingError> for MlflowError {
                  {what} across multiple requests and try again."
             )),
             E::Invalid(message) => Self::invalid(message.clone()),
+            E::LastAdmin(_) => Self::new(StatusCode::BAD_REQUEST, "INVALID_STATE", Self::coded(&error).message),
             E::State(message) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INVALID_STATE", message.clone())
                 .with_status(StatusCode::BAD_REQUEST),
             other => Self::coded(other),

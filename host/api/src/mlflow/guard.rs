@@ -30,10 +30,17 @@ static TABLED: LazyLock<HashSet<String>> = LazyLock::new(|| {
 
 /// Before anything else, and for every method: what a page of another site asks first tells it nothing either.
 pub(super) async fn same_site(State(tracker): State<Tracker>, request: Request, next: Next) -> Response {
-    match named_rightly(&tracker, &request) {
-        Ok(()) => secured(next.run(request).await),
-        Err(refusal) => refusal,
+    if let Err(refusal) = named_rightly(&tracker, &request) {
+        return refusal;
     }
+    // A length that stood beside the chunks is gone by now. What follows a body that others may have measured by it
+    // must not be taken for another request.
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = secured(next.run(request).await);
+    if chunked {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 pub(super) async fn guard(State(tracker): State<Tracker>, mut request: Request, next: Next) -> Response {
@@ -59,8 +66,16 @@ fn named_rightly(tracker: &Tracker, request: &Request) -> Result<(), Response> {
     let config = &tracker.config;
     let path = request.uri().path();
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
-    if !matches!(path, "/health" | "/version") && !allowed_host(&config.allowed_hosts, host.unwrap_or_default()) {
+    let hosts: Vec<&str> = request
+        .headers()
+        .get_all(header::HOST)
+        .iter()
+        .map(|host| host.to_str().unwrap_or_default())
+        // A proxy's form of a request names a host of its own.
+        .chain(request.uri().authority().map(Authority::as_str))
+        .collect();
+    let rightly = !hosts.is_empty() && hosts.iter().all(|host| allowed_host(&config.allowed_hosts, host));
+    if !matches!(path, "/health" | "/version") && !rightly {
         return Err(plain("Invalid Host header - possible DNS rebinding attack detected"));
     }
     // A page that asks whether it may is told as plainly as one that does not ask.

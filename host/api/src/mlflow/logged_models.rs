@@ -40,6 +40,9 @@ fn create(call: &Call<'_>) -> Outcome {
         params: fields.loose_pairs("params")?,
         tags: fields.loose_pairs("tags")?,
     };
+    if !new.source_run_id.is_empty() {
+        call.must(Need::Read(Thing::Run), "run_id", &new.source_run_id)?;
+    }
     answer(&call.tracking.create_logged_model(&new)?)
 }
 

@@ -253,6 +253,12 @@ const ROUTES: &[&[Route]] = &[
 /// Where MLflow's clients and its web interface look for the same endpoints.
 const PREFIXES: [&str; 4] = ["/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"];
 
+/// The endpoints whose fields are read from JSON, a query and the path: method, and path below `/api/2.0`, in which
+/// braces stand for a name.
+pub fn endpoints() -> impl Iterator<Item = (&'static Method, &'static str)> {
+    ROUTES.iter().copied().flatten().map(|route| (&route.method, route.path))
+}
+
 /// The routes of a tracking server.
 pub fn tracking_router(tracker: Tracker) -> Router {
     let mut router = Router::new();

@@ -226,12 +226,14 @@ fn log_inputs(call: &Call<'_>) -> Outcome {
     let datasets = fields.list("datasets")?.iter().enumerate().map(|(at, item)| dataset(at, item));
     let datasets = datasets.collect::<Result<Vec<_>, _>>()?;
     let models = links(fields, Direction::Input)?;
+    linkable(call, &models, Need::Read(Thing::LoggedModel))?;
     call.tracking.log_inputs(formed_run_id(fields)?, &datasets, &models)?;
     Ok(Answer::empty())
 }
 
 fn log_outputs(call: &Call<'_>) -> Outcome {
     let models = links(&call.fields, Direction::Output)?;
+    linkable(call, &models, Need::Edit(Thing::LoggedModel))?;
     call.tracking.log_inputs(call.fields.run_id()?, &[], &models)?;
     Ok(Answer::empty())
 }
@@ -259,6 +261,11 @@ fn log_model(call: &Call<'_>) -> Outcome {
     }
     call.tracking.note_model(run_id, Value::Object(model))?;
     Ok(Answer::empty())
+}
+
+/// Who says what a run read must see it, and who says what it made must have been able to make it.
+fn linkable(call: &Call<'_>, models: &[(Direction, ModelLink)], need: Need) -> Result<(), MlflowError> {
+    models.iter().try_for_each(|(_, link)| call.must(need, "model_id", &link.model_id))
 }
 
 fn links(fields: &Fields, direction: Direction) -> Result<Vec<(Direction, ModelLink)>, MlflowError> {
