@@ -106,6 +106,12 @@ pub(crate) enum Command {
     /// WebAssembly plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Take over what another store has
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Hand on everything to another store
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Give back the room of what was deleted long ago
     Gc(GcArgs),
     /// Check the machine and the state directory
@@ -164,6 +170,9 @@ pub(crate) struct UpArgs {
     /// Where runs, models and artifacts are kept [default: the state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Where artifacts are kept, on another device, say; named once, every command finds it [default: the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts_dir: Option<PathBuf>,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -622,4 +631,57 @@ mod tests {
         let error = at("yesterday").unwrap_err();
         assert!(error.starts_with("neither a duration such as 2h nor a time such as"), "{error}");
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Take over a store of MLflow's: a database, or a folder `mlruns`
+    Mlflow(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth import mlflow sqlite:///mlflow.db --artifacts mlartifacts --dry-run     what is there\n  \
+    plinth import mlflow sqlite:///mlflow.db --artifacts mlartifacts               take it over\n  \
+    plinth import mlflow mlruns                                                    the same of a folder\n\n\
+    A second import adds what is new since. The store is only read, and may be in use.")]
+pub(crate) struct ImportArgs {
+    /// sqlite:///FILE, or a folder `mlruns`
+    #[arg(value_name = "STORE")]
+    pub(crate) store: String,
+    /// The folder with its artifacts; nothing outside of it is read [default: the folder `mlruns` itself]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
+    /// Where it goes [default: the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Only say what is there
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportCommand {
+    /// Write a database that MLflow 3.17 opens, and the artifacts beside it
+    Mlflow(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth export mlflow sqlite:///new.db --artifacts artifacts\n  \
+    plinth export mlflow sqlite:///new.db --artifacts artifacts --proxied\n  \
+    mlflow server --backend-store-uri sqlite:///new.db --artifacts-destination artifacts")]
+pub(crate) struct ExportArgs {
+    /// sqlite:///FILE, which must not be there yet
+    #[arg(value_name = "STORE")]
+    pub(crate) store: String,
+    /// The folder that artifacts are written to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: PathBuf,
+    /// Let the store name artifacts by `mlflow-artifacts:`, for a server of MLflow's that serves the folder
+    #[arg(long)]
+    pub(crate) proxied: bool,
+    /// What is handed on [default: the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }

@@ -12,6 +12,7 @@ mod args;
 mod components;
 mod config;
 mod doctor;
+mod exchange;
 mod gc;
 mod host;
 mod info;
@@ -38,7 +39,7 @@ use clap::Parser;
 use plinth_core::codes;
 
 use crate::{
-    args::{Cli, Command, ConfigCommand, MonitorCommand},
+    args::{Cli, Command, ConfigCommand, ExportCommand, ImportCommand, MonitorCommand},
     config::Settings,
     host::Host,
     output::{Failure, Output},
@@ -99,6 +100,8 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Webhook(command) => webhook::webhook(command, &Host::open(settings, None, None)?, output),
         Command::Audit(command) => access::audit(command, &Host::open(settings, None, None)?, output),
         Command::Plugin(command) => plugin::plugin(command, &settings, output),
+        Command::Import(ImportCommand::Mlflow(args)) => exchange::import(args, &settings, output),
+        Command::Export(ExportCommand::Mlflow(args)) => exchange::export(args, &settings, output),
         Command::Gc(args) => gc::gc(args, &settings, output),
         Command::Doctor(args) => doctor::doctor(args.repair, &settings, output),
         Command::Config(ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use plinth_api::{Tracker, TrackerConfig, WebhookConfig};
 use plinth_core::{SystemClock, UuidIds, codes};
-use plinth_store::Access;
+use plinth_store::{Access, Store};
 use plinth_tracking::Tracking;
 
 use crate::{
@@ -25,6 +25,9 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     }
     let tls = listen::tls(&args.tls, settings)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
+    if let Some(folder) = &args.artifacts_dir {
+        Store::put_blobs_in(&dir, folder)?;
+    }
     let store = Arc::new(settings.open_store(&dir, Access::Shared)?);
     let catalog = settings.catalog().map(|_| format!(", catalog {}", store.catalog().name().display()));
     let limits = settings.config.limits.tracking.clone();

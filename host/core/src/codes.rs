@@ -203,6 +203,7 @@ codes! {
     CATALOG_UNAVAILABLE "catalog-unavailable" Unavailable "The catalog's database server does not answer, or has no such database.";
     CATALOG_DENIED "catalog-denied" Unavailable "The catalog's database server does not accept the user, the password or what they may do.";
     WEBHOOK_NOT_FOUND "webhook-not-found" NotFound "No webhook has that id.";
+    ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder that holds the artifacts is not there.";
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ const PIECE_BYTES: usize = 1 << 18;
 /// The blobs of a state directory.
 #[derive(Debug, Clone)]
 pub struct Blobs {
+    root: PathBuf,
     dir: PathBuf,
     temporary: PathBuf,
     known: Arc<Known>,
@@ -27,7 +28,8 @@ pub struct Blobs {
 impl Blobs {
     /// The blobs below `dir`; makes the folders if they are not there.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let blobs = Self { dir: dir.join("blobs"), temporary: dir.join("tmp"), known: Arc::default() };
+        let blobs =
+            Self { root: dir.to_owned(), dir: dir.join("blobs"), temporary: dir.join("tmp"), known: Arc::default() };
         for path in [&blobs.dir, &blobs.temporary] {
             fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
         }
@@ -131,6 +133,11 @@ impl Blobs {
         Ok(fs::metadata(&path).map_err(|e| self.missing(hash, &path, e))?.len())
     }
 
+    /// The folder that they, and what is on its way to become or to cease to be one, lie in.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a blob lies, or would lie.
     pub fn path(&self, hash: &ContentHash) -> PathBuf {
         let hex = hash.to_hex();
@@ -219,6 +226,8 @@ impl Blobs {
 
     pub(crate) fn missing(&self, hash: &ContentHash, path: &Path, error: io::Error) -> StoreError {
         match error.kind() {
+            // The whole folder: a device that went away.
+            io::ErrorKind::NotFound if !self.dir.is_dir() => StoreError::BlobsAway { folder: self.root.clone() },
             io::ErrorKind::NotFound => StoreError::BlobNotFound { hash: *hash, dir: self.dir.clone() },
             _ => StoreError::io("read", path, error),
         }

@@ -54,7 +54,7 @@ pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Ve
         return Err(StoreError::NoDirectory { dir: dir.to_owned() });
     }
     // Opening for repair sweeps them up; they are to be named all the same.
-    let strays = Blobs::open(dir)?.strays(false)?;
+    let strays = Blobs::open(&crate::location::root(dir)?)?.strays(false)?;
     let store = Store::open_with(dir, catalog, access)?;
     let mut findings = Vec::new();
     let mut found = |what: String, repair_text: &str, repaired, harmful| {
@@ -114,7 +114,7 @@ pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Ve
 }
 
 fn quarantine(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
-    let folder = store.dir().join("quarantine");
+    let folder = store.blobs().root().join("quarantine");
     fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
     let (from, to) = (store.blobs().path(hash), folder.join(hash.to_hex()));
     fs::rename(&from, &to).map_err(|e| StoreError::io("move", &from, e))

@@ -37,6 +37,20 @@ pub enum StoreError {
         /// The last that this binary knows.
         known: i64,
     },
+    /// The folder that holds the blobs is not there: a device that is not mounted, say.
+    #[error("the artifacts are not in {}: the folder is not there, or is not the one that held them", folder.display())]
+    BlobsAway {
+        /// Where they were.
+        folder: PathBuf,
+    },
+    /// Blobs lie somewhere else than they were to be put.
+    #[error("the artifacts are in {}, not in {}", known.display(), wanted.display())]
+    BlobsElsewhere {
+        /// Where they are.
+        known: PathBuf,
+        /// Where they were to be.
+        wanted: PathBuf,
+    },
     /// A blob that is not there.
     #[error("there is no blob {hash} in {}", dir.display())]
     BlobNotFound {
@@ -173,6 +187,8 @@ impl Coded for StoreError {
             Self::InUse { .. } => codes::STATE_IN_USE,
             Self::NoDirectory { .. } => codes::FILE_NOT_FOUND,
             Self::NewerVersion { .. } => codes::STATE_VERSION,
+            Self::BlobsAway { .. } => codes::ARTIFACTS_AWAY,
+            Self::BlobsElsewhere { .. } => codes::ALREADY_EXISTS,
             Self::BlobNotFound { .. } => codes::BLOB_NOT_FOUND,
             Self::BlobCorrupt { .. } | Self::Audit { .. } => codes::BLOB_CORRUPT,
             Self::DiskFull { .. } => codes::DISK_FULL,
@@ -223,6 +239,13 @@ impl Coded for StoreError {
             Self::Foreign { .. } if self.code() == codes::SOURCE_CORRUPT => {
                 Some("repair it, such as with SQLite's .recover; what was taken over so far is kept".into())
             }
+            Self::BlobsAway { .. } => {
+                Some("mount it; or, if it was moved, name it once with `plinth up --artifacts-dir`".into())
+            }
+            Self::BlobsElsewhere { known, .. } => Some(format!(
+                "use {}, or another --data-dir: artifacts are put somewhere else only before the first is stored",
+                known.display()
+            )),
             Self::Audit { .. } => Some("restore the catalog from a backup; `plinth doctor` shows what else is wrong".into()),
             _ => None,
         }

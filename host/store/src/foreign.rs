@@ -63,7 +63,7 @@ impl Foreign {
     pub fn create(path: &Path, schema: &str) -> Result<Self, StoreError> {
         std::fs::File::create_new(path).map_err(|e| StoreError::io("create", path, e))?;
         let connection = Connection::open(path).map_err(|source| Self::refused(path, source))?;
-        let made = connection.execute_batch(&format!("BEGIN; {schema}; COMMIT;"));
+        let made = connection.execute_batch(&format!("PRAGMA foreign_keys = OFF; BEGIN; {schema}; COMMIT;"));
         made.map_err(|source| Self::refused(path, source))?;
         Ok(Self { path: path.to_owned(), connection })
     }
@@ -120,7 +120,7 @@ impl Foreign {
         each: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let tx = SqliteTx { connection: &self.connection, path: &self.path };
-        tx.each(sql, parameters, |source| Self::refused(&self.path, source), each)
+        tx.stream(sql, parameters, |source| Self::refused(&self.path, source), each)
     }
 
     /// Does `work` in a transaction; after an error nothing of it has happened.

@@ -140,7 +140,7 @@ fn look(path: &Path, grace: Duration) -> Result<Option<(u64, bool)>, StoreError>
 
 /// Removes a blob unless somebody needs it meanwhile; says whether it was removed.
 fn remove(store: &Store, hash: &ContentHash, grace: Duration) -> Result<bool, StoreError> {
-    let (path, folder) = (store.blobs().path(hash), aside(store.dir()));
+    let (path, folder) = (store.blobs().path(hash), aside(store.blobs().root()));
     fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
     let set_aside = folder.join(hash.to_hex());
     fs::rename(&path, &set_aside).map_err(|e| StoreError::io("move", &path, e))?;

@@ -18,6 +18,7 @@ mod doctor;
 mod error;
 mod foreign;
 mod gc;
+mod location;
 mod lock;
 mod migrate;
 mod outbox;
@@ -90,16 +91,25 @@ impl Store {
             Access::Writer { command } => Some(lock::WriterLock::take(dir, &command)?),
             Access::Shared => None,
         };
-        let blobs = Blobs::open(dir)?;
+        let blobs = Blobs::open(&location::root(dir)?)?;
         if lock.is_some() {
             blobs.strays(true)?;
-            gc::recover(dir, |hash| blobs.path(hash))?;
+            gc::recover(blobs.root(), |hash| blobs.path(hash))?;
         }
         let catalog = match catalog {
             Some(url) => Catalog::connect(url)?,
             None => Catalog::open(&dir.join("catalog.db"))?,
         };
         Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })
+    }
+
+    /// Lets the blobs of a state directory lie in another folder from now on. The directory may not hold any yet; a folder
+    /// that was moved may be named again.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobsElsewhere`] if they lie somewhere else; [`StoreError::Io`].
+    pub fn put_blobs_in(dir: &Path, folder: &Path) -> Result<(), StoreError> {
+        location::set(dir, folder)
     }
 
     /// Where it is.

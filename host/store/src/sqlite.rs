@@ -273,7 +273,7 @@ pub(crate) struct SqliteTx<'a> {
 
 impl SqliteTx<'_> {
     /// Rows of a query, one by one.
-    pub(crate) fn each<E>(
+    pub(crate) fn stream<E>(
         &self,
         sql: &str,
         parameters: &[Value],

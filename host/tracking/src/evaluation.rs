@@ -490,7 +490,7 @@ fn merge(old: Option<Json>, new: Option<&Map<String, Json>>) -> Option<Json> {
 }
 
 /// The same for the same inputs, in whatever order their keys come.
-fn inputs_hash(inputs: &Map<String, Json>) -> ContentHash {
+pub(crate) fn inputs_hash(inputs: &Map<String, Json>) -> ContentHash {
     let mut inputs = Json::Object(inputs.clone());
     inputs.sort_all_objects();
     ContentHash::of(inputs.to_string().as_bytes())

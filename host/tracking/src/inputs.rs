@@ -64,7 +64,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Input => "input",
             Self::Output => "output",
@@ -142,7 +142,7 @@ impl Tracking {
             .collect()
     }
 
-    fn dataset_id(
+    pub(crate) fn dataset_id(
         &self,
         tx: &mut dyn Tx,
         experiment_id: &str,

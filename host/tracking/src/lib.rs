@@ -15,6 +15,7 @@
 mod access;
 mod aliases;
 mod assessments;
+mod bulk;
 mod error;
 mod evaluation;
 mod experiments;
@@ -45,6 +46,7 @@ use plinth_store::Store;
 
 pub use access::{Principal, Resource, Role, Token, User, verify_password};
 pub use assessments::{Assessment, AssessmentUpdate};
+pub use bulk::{Admission, Extent, Record, WholeTrace};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};

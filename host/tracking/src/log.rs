@@ -302,11 +302,12 @@ fn write_params(tx: &mut dyn Tx, rid: i64, run_id: &str, params: &[(String, Stri
     if changed.is_empty() { Ok(()) } else { Err(TrackingError::ParamsChanged { run: cut(run_id), changed }) }
 }
 
-fn write_metrics(tx: &mut dyn Tx, rid: i64, metrics: &[Metric]) -> Result<(), TrackingError> {
+/// Adds points of metrics that are not there yet; returns how many.
+pub(crate) fn write_metrics(tx: &mut dyn Tx, rid: i64, metrics: &[Metric]) -> Result<u64, TrackingError> {
     // The last of each key by step, time and value; a number is later than a NaN.
     let order = |metric: &Metric| (metric.step, metric.time, !metric.value.is_nan());
     let mut latest: HashMap<&str, &Metric> = HashMap::new();
-    tx.execute_all(
+    let added = tx.execute_all(
         "INSERT INTO metric_points (rid, key, time_us, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT DO NOTHING",
         &mut metrics.iter().map(|metric| {
@@ -348,5 +349,5 @@ fn write_metrics(tx: &mut dyn Tx, rid: i64, metrics: &[Metric]) -> Result<(), Tr
             ]
         }),
     )?;
-    Ok(())
+    Ok(added.iter().sum())
 }

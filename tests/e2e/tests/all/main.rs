@@ -1,6 +1,7 @@
 //! Everything a user does, and everything that can go wrong, through the built binary.
 
 mod bad_input;
+mod exchange;
 mod faults;
 mod main_job;
 mod plugins;
