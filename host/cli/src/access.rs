@@ -170,7 +170,7 @@ fn resource(tracking: &Tracking, experiment: Option<&str>, model: Option<&str>) 
     let found = tracking.experiments()?.into_iter().find(|e| e.name == wanted || e.experiment_id == wanted);
     let found = found.ok_or_else(|| {
         Failure::new(codes::EXPERIMENT_NOT_FOUND, format!("there is no experiment `{wanted}`"))
-            .hint("`plinth runs list` shows what there is")
+            .hint("`plinth experiment list` shows what there is")
     })?;
     Ok(Resource::Experiment(found.experiment_id))
 }

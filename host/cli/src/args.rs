@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plinth_core::Micros;
 
+use crate::tracked::args::{ArtifactCommand, ExperimentCommand, MetricsCommand, ModelCommand, RunVerb, TraceCommand};
+
 /// Trains, gates, registers, serves and watches models on one machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -74,7 +76,7 @@ pub(crate) enum When {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a pipeline: only what changed since the last time
+    /// Run a pipeline: only what changed since the last time; or look at recorded runs
     Run(RunArgs),
     /// Run the tracking server and model registry that MLflow's clients talk to
     Up(UpArgs),
@@ -88,9 +90,21 @@ pub(crate) enum Command {
     /// Registered models, their versions and aliases
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Recorded runs
+    /// The same as `plinth run list`, `plinth run show` and so on
+    #[command(subcommand, hide = true)]
+    Runs(RunVerb),
+    /// Experiments: named groups of runs
     #[command(subcommand)]
-    Runs(RunsCommand),
+    Experiment(ExperimentCommand),
+    /// Metrics over steps and time
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
+    /// Files of runs and models
+    #[command(subcommand)]
+    Artifact(ArtifactCommand),
+    /// What applications did, step by step
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Users of the tracking server, and what they may do
     #[command(subcommand)]
     User(UserCommand),
@@ -129,13 +143,24 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Examples:\n  \
     plinth run                                         the plinth.yaml of this folder\n  \
     plinth run examples/churn/plinth.yaml              another one\n  \
     plinth run -p trainer=random-forest                set a parameter of the file\n  \
     plinth run --set split.fraction=0.3                set a key of a stage\n  \
-    plinth run --stage train                           only what `train` needs, and `train`")]
+    plinth run --stage train                           only what `train` needs, and `train`\n\n  \
+    plinth run list --experiment churn                 recorded runs; `plinth run list --help` and so on\n  \
+    plinth run search \"metrics.f1 > 0.8\" --order-by \"metrics.f1 DESC\"\n  \
+    plinth run compare 0c4f 91aa                       side by side, by the starts of their ids\n\n\
+    A file that is called like a verb is written ./list.",
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Recorded runs"
+)]
 pub(crate) struct RunArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<RunVerb>,
     /// The pipeline file
     #[arg(default_value = "plinth.yaml")]
     pub(crate) file: PathBuf,
@@ -335,55 +360,6 @@ impl Since {
             Moment::At(at) => at,
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// List registered models
-    List,
-    /// Show a model and its versions
-    Show {
-        /// A model's name, or models:/NAME@ALIAS, or models:/NAME/VERSION
-        model: String,
-    },
-    /// Let an alias name a version
-    #[command(after_help = "Example:\n  plinth model promote churn 7 --alias champion")]
-    Promote {
-        /// The model's name
-        name: String,
-        /// The version
-        version: u64,
-        /// The alias
-        #[arg(long, default_value = "champion")]
-        alias: String,
-    },
-    /// Set an alias
-    Alias {
-        /// The model's name
-        name: String,
-        /// The alias
-        alias: String,
-        /// The version that it names
-        version: u64,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RunsCommand {
-    /// List the latest runs
-    List {
-        /// Only those of an experiment
-        #[arg(long, value_name = "NAME")]
-        experiment: Option<String>,
-        /// How many
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-    },
-    /// Show a run
-    Show {
-        /// The run's id, or the start of it
-        run: String,
-    },
 }
 
 /// What someone may do.

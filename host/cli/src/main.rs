@@ -30,6 +30,7 @@ mod scorer;
 mod serve;
 mod stages;
 mod ui;
+mod tracked;
 mod up;
 mod webhook;
 
@@ -40,6 +41,7 @@ use plinth_core::codes;
 
 use crate::{
     args::{Cli, Command, ConfigCommand, ExportCommand, ImportCommand, MonitorCommand},
+    args::{Cli, Command, ConfigCommand, MonitorCommand, RunArgs},
     config::Settings,
     host::Host,
     output::{Failure, Output},
@@ -88,13 +90,19 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     let settings = Settings::load(&cli.global, &cwd, |name| std::env::var(name).ok())?;
     start_logging(cli, &settings, output);
     match &cli.command {
+        Command::Run(RunArgs { verb: Some(verb), .. }) | Command::Runs(verb) => {
+            tracked::run(verb, &Host::open(settings, None, None)?, output)
+        }
         Command::Run(args) => run::run(args, settings, output),
         Command::Up(args) => up::up(args, &settings, output),
         Command::Serve(args) => serve::serve(args, settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
-        Command::Model(command) => models::model(command, &Host::open(settings, None, None)?, output),
-        Command::Runs(command) => models::runs(command, &Host::open(settings, None, None)?, output),
+        Command::Experiment(command) => tracked::experiment(command, &Host::open(settings, None, None)?, output),
+        Command::Metrics(command) => tracked::metrics(command, &Host::open(settings, None, None)?, output),
+        Command::Artifact(command) => tracked::artifact(command, &Host::open(settings, None, None)?, output),
+        Command::Model(command) => tracked::model(command, &Host::open(settings, None, None)?, output),
+        Command::Trace(command) => tracked::trace(command, &Host::open(settings, None, None)?, output),
         Command::User(command) => access::user(command, &Host::open(settings, None, None)?, output),
         Command::Token(command) => access::token(command, &Host::open(settings, None, None)?, output),
         Command::Webhook(command) => webhook::webhook(command, &Host::open(settings, None, None)?, output),

@@ -68,7 +68,7 @@ impl Output {
     }
 }
 
-/// Writes to stdout. A reader that went away (`plinth runs list | head -1`) ends the command quietly.
+/// Writes to stdout. A reader that went away (`plinth run list | head -1`) ends the command quietly.
 pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 
 use comfy_table::{Cell, Color};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use plinth_core::codes;
+use plinth_core::{closest, codes};
 use plinth_pipeline::{
     Cancel, Graph, Observer, Overrides, Pipeline, PipelineError, Report, RunOptions, StageFailure, StageReport,
 };
@@ -22,10 +23,11 @@ use crate::{
     output::{Failure, Output, io_failure, table},
     record::Recorder,
     stages,
+    tracked::args::RUN_VERBS,
 };
 
 /// Set by ctrl-C and SIGTERM; there is one for the process, as there is one keyboard.
-static CANCEL: Cancel = Cancel::new();
+pub(crate) static CANCEL: Cancel = Cancel::new();
 
 /// `plinth run`
 pub(crate) fn run(args: &RunArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
@@ -33,12 +35,24 @@ pub(crate) fn run(args: &RunArgs, settings: Settings, output: Output) -> Result<
     // Before anything is written, so that ctrl-C always ends in the same orderly way.
     stop_on_ctrl_c();
     let overrides = Overrides { params: args.param.clone(), settings: args.set.clone() };
-    let pipeline = Pipeline::read(&args.file, &overrides).map_err(failure)?;
+    let pipeline = Pipeline::read(&args.file, &overrides).map_err(|error| meant_a_verb(&args.file, failure(error)))?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), Some("plinth run"))?);
     let options = RunOptions { only: args.stage.as_deref(), force: args.force };
     let report = execute(&host, &pipeline, &options, output)?;
     show(&report, start.elapsed(), output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file that is not there may be a verb with a slip in it, or one that stands in the wrong place.
+fn meant_a_verb(file: &Path, told: Failure) -> Failure {
+    let Some(word) = file.to_str().filter(|_| told.code == codes::FILE_NOT_FOUND) else { return told };
+    if RUN_VERBS.contains(&word) {
+        return told.hint(format!("write the verb right after `run`, as in `plinth run {word} --json`"));
+    }
+    match closest(word, RUN_VERBS) {
+        Some(verb) => told.hint(format!("did you mean `plinth run {verb}`?")),
+        None => told,
+    }
 }
 
 /// Runs a pipeline and records the run; what happens is said on stderr.
@@ -173,7 +187,7 @@ pub(crate) fn seconds(elapsed: Duration) -> String {
     }
 }
 
-fn stop_on_ctrl_c() {
+pub(crate) fn stop_on_ctrl_c() {
     let handler = || {
         if CANCEL.is_stopped() {
             // Twice means now. State survives: rows are written after blobs, and a lease ends with its process.

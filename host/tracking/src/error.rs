@@ -181,8 +181,9 @@ impl Coded for TrackingError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::ExperimentNotFound(_) | Self::RunNotFound(_) => Some("`plinth runs list` shows what there is".into()),
             Self::WebhookNotFound(_) => Some("`plinth webhook list` shows what there is".into()),
+            Self::ExperimentNotFound(_) => Some("`plinth experiment list` shows what there is".into()),
+            Self::RunNotFound(_) => Some("`plinth run list` shows what there is".into()),
             Self::ModelNotFound { hint, .. } => Some(hint.clone()),
             Self::ParamsChanged { .. } => Some("log it under another key, or start another run".into()),
             Self::LastAdmin(_) => Some("make someone else an admin first".into()),

@@ -216,7 +216,15 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::RunNotFound`].
     pub fn run_artifacts(&self, run_id: &str) -> Result<Vec<Artifact>, TrackingError> {
-        let prefix = format!("{}/", self.run_root(run_id)?);
+        self.files_below(&self.run_root(run_id)?)
+    }
+
+    /// Every file below a folder of the artifact store, by path from there; nothing if there is no such folder.
+    ///
+    /// # Errors
+    /// [`TrackingError::BadPath`].
+    pub fn files_below(&self, folder: &str) -> Result<Vec<Artifact>, TrackingError> {
+        let prefix = folder_prefix(folder)?;
         self.below(&prefix)?
             .iter()
             .map(|row| {

@@ -24,6 +24,7 @@ mod inputs;
 mod json;
 mod log;
 mod logged_models;
+mod lookup;
 mod models;
 mod names;
 mod registry;

@@ -63,7 +63,7 @@ fn story(stage: &Stage) -> Result<()> {
     println!(
         "\nDone in {:.0} s, in {}. The server has been stopped. Try next, in that folder:
   plinth run --set split.fraction=0.3            only what depends on the split runs again
-  plinth runs list                               everything that happened is recorded
+  plinth run list                                everything that happened is recorded
   plinth serve models:/churn/1                   any version can be served
   plinth plugin inspect tabular                  what a component offers, asks for and is granted
 and open drift.html in a browser. The binary is {}.",

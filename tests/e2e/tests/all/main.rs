@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod exchange;
+mod cli_tracking;
 mod faults;
 mod main_job;
 mod plugins;
