@@ -194,7 +194,11 @@ fn show_version(tracking: &Tracking, word: &str, number: Option<u64>, output: Ou
 }
 
 fn search_versions(tracking: &Tracking, search: &SearchArgs, output: Output) -> Result<ExitCode, Failure> {
-    let found = tracking.search_versions(&registry_search(search)?)?;
+    let mut found = tracking.search_versions(&registry_search(search)?)?;
+    // A search leaves out what points at a version.
+    for version in &mut found.items {
+        version.aliases = tracking.version(&version.model, version.version)?.aliases;
+    }
     let value = page::json("versions", found.items.iter().map(record), found.next);
     let code = print(output, &value, || {
         if found.items.is_empty() {

@@ -18,9 +18,11 @@ pub(super) fn experiment(tracking: &Tracking, word: &str) -> Result<Experiment, 
     if let Some(found) = tracking.experiment_by_name(word)? {
         return Ok(found);
     }
-    match tracking.get_experiment(word) {
-        Err(TrackingError::ExperimentNotFound(_)) => {}
-        found => return Ok(found?),
+    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        match tracking.get_experiment(word) {
+            Err(TrackingError::ExperimentNotFound(_)) => {}
+            found => return Ok(found?),
+        }
     }
     let search = ExperimentSearch { view: View::All, most: CANDIDATES, ..ExperimentSearch::default() };
     let names: Vec<String> = tracking.search_experiments(&search)?.items.into_iter().map(|e| e.name).collect();

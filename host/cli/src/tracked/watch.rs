@@ -54,6 +54,10 @@ pub(super) fn watch(
         let now = tracking.store().catalog().change_counter()?;
         if counter.replace(now) != Some(now) {
             let run = tracking.run(run_id)?;
+            let ended = !matches!(run.summary.status, Status::Running | Status::Scheduled);
+            if ended && !seen.head {
+                known(&run, only)?;
+            }
             let told = news(tracking, &run, only, &mut seen)?;
             match write(&told, output) {
                 // Whoever read has enough.
@@ -64,7 +68,7 @@ pub(super) fn watch(
                 return Err(Failure::new(codes::INVALID_STATE, format!("run {run_id} was deleted"))
                     .hint("`plinth run restore` brings it back"));
             }
-            if !matches!(run.summary.status, Status::Running | Status::Scheduled) {
+            if ended {
                 return end(&run, only, exit_status);
             }
         }
@@ -78,11 +82,15 @@ pub(super) fn watch(
     }
 }
 
+/// Nothing more comes of a run that has ended: it has the metrics, or it never will.
+fn known(run: &Run, only: &[String]) -> Result<(), Failure> {
+    let Some(key) = only.iter().find(|key| run.metric(key).is_none()) else { return Ok(()) };
+    let keys: Vec<String> = run.metrics.iter().map(|metric| metric.key.clone()).collect();
+    Err(unknown_metric(key, &keys))
+}
+
 fn end(run: &Run, only: &[String], exit_status: bool) -> Result<ExitCode, Failure> {
-    if let Some(key) = only.iter().find(|key| run.metric(key).is_none()) {
-        let keys: Vec<String> = run.metrics.iter().map(|metric| metric.key.clone()).collect();
-        return Err(unknown_metric(key, &keys));
-    }
+    known(run, only)?;
     if exit_status && run.summary.status != Status::Finished {
         let message = format!("run {} ended as {}", run.summary.run_id, run.summary.status.name());
         return Err(Failure::new(codes::INVALID_STATE, message).hint("--exit-status asks for it"));
