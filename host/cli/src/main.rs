@@ -29,8 +29,8 @@ mod run;
 mod scorer;
 mod serve;
 mod stages;
-mod ui;
 mod tracked;
+mod ui;
 mod up;
 mod webhook;
 
