@@ -114,7 +114,7 @@ mod tests {
         let (one, two) = (start("same"), start("same"));
         tracking.delete_run(&two).unwrap();
         let ids = |runs: Vec<RunSummary>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
-        assert_eq!(ids(tracking.runs_starting_with(&one, 9).unwrap()), [one.clone()]);
+        assert_eq!(ids(tracking.runs_starting_with(&one, 9).unwrap()), std::slice::from_ref(&one));
         assert_eq!(
             ids(tracking.runs_starting_with(&one[..31], 9).unwrap()).len(),
             usize::from(one[..31] == two[..31]) + 1
