@@ -63,17 +63,23 @@ fn parts(runs: &[Run], files: &[Vec<Artifact>]) -> Vec<Part> {
         runs.iter().map(|run| run.datasets.iter().map(|input| (input.name.clone(), input.digest.clone())).collect());
     let files = files.iter().map(|files| files.iter().map(|file| (file.path.clone(), file)).collect());
     vec![
-        Part { title: "params", lines: lines(params.collect(), |value| json!(value), |value| show::head(value, 200)) },
+        Part {
+            title: "params",
+            lines: lines(&params.collect::<Vec<_>>(), |value| json!(value), |value| show::head(value, 200)),
+        },
         Part { title: "metrics", lines: metrics(runs) },
-        Part { title: "tags", lines: lines(tags.collect(), |value| json!(value), |value| show::head(value, 200)) },
+        Part {
+            title: "tags",
+            lines: lines(&tags.collect::<Vec<_>>(), |value| json!(value), |value| show::head(value, 200)),
+        },
         Part {
             title: "datasets",
-            lines: lines(datasets.collect(), |digest| json!(digest), |digest| show::head(digest, 12)),
+            lines: lines(&datasets.collect::<Vec<_>>(), |digest| json!(digest), |digest| show::head(digest, 12)),
         },
         Part {
             title: "artifacts",
             lines: lines(
-                files.collect(),
+                &files.collect::<Vec<_>>(),
                 |file: &&Artifact| json!({"blob": file.blob, "bytes": file.bytes}),
                 |file| format!("{} ({})", file.blob.short(), show::bytes(file.bytes)),
             ),
@@ -83,7 +89,7 @@ fn parts(runs: &[Run], files: &[Vec<Artifact>]) -> Vec<Part> {
 
 /// One line for each key that any run has.
 fn lines<T: PartialEq>(
-    runs: Vec<BTreeMap<String, T>>,
+    runs: &[BTreeMap<String, T>],
     json_of: impl Fn(&T) -> Value,
     text: impl Fn(&T) -> String,
 ) -> Vec<Line> {
@@ -106,7 +112,7 @@ fn metrics(runs: &[Run]) -> Vec<Line> {
         .map(|run| run.metrics.iter().map(|metric| (metric.key.clone(), metric.value.to_bits())).collect())
         .collect();
     let firsts = maps.first().cloned().unwrap_or_default();
-    let mut lines = lines(maps, |bits| show::number(f64::from_bits(*bits)), |bits| show::short(f64::from_bits(*bits)));
+    let mut lines = lines(&maps, |bits| show::number(f64::from_bits(*bits)), |bits| show::short(f64::from_bits(*bits)));
     for line in &mut lines {
         let first = firsts.get(&line.key).map(|bits| f64::from_bits(*bits));
         let deltas: Vec<Option<f64>> =

@@ -133,7 +133,7 @@ fn news(tracking: &Tracking, run: &Run, only: &[String], seen: &mut Seen) -> Res
         }
     }
     // As they came, whichever metric they belong to.
-    points.sort_by(|a, b| (a.time, a.step).cmp(&(b.time, b.step)));
+    points.sort_by_key(|point| (point.time, point.step));
     for point in points {
         let value = event("metric", show::point(&point));
         let line = format!("{}  {} {}  step {}", day(point.time), point.key, show::short(point.value), point.step);
