@@ -1,8 +1,8 @@
 //! Everything a user does, and everything that can go wrong, through the built binary.
 
 mod bad_input;
-mod exchange;
 mod cli_tracking;
+mod exchange;
 mod faults;
 mod main_job;
 mod plugins;
