@@ -40,8 +40,7 @@ use clap::Parser;
 use plinth_core::codes;
 
 use crate::{
-    args::{Cli, Command, ConfigCommand, ExportCommand, ImportCommand, MonitorCommand},
-    args::{Cli, Command, ConfigCommand, MonitorCommand, RunArgs},
+    args::{Cli, Command, ConfigCommand, ExportCommand, ImportCommand, MonitorCommand, RunArgs},
     config::Settings,
     host::Host,
     output::{Failure, Output},
