@@ -203,9 +203,9 @@ codes! {
     CATALOG_UNAVAILABLE "catalog-unavailable" Unavailable "The catalog's database server does not answer, or has no such database.";
     CATALOG_DENIED "catalog-denied" Unavailable "The catalog's database server does not accept the user, the password or what they may do.";
     WEBHOOK_NOT_FOUND "webhook-not-found" NotFound "No webhook has that id.";
-    ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder that holds the artifacts is not there.";
     METRIC_NOT_FOUND "metric-not-found" NotFound "The run logged no metric of that name.";
     FILE_IN_USE "file-in-use" Busy "Another command is writing the file.";
+    ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder that holds the artifacts is not there.";
 }
 
 #[cfg(test)]

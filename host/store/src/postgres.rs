@@ -31,6 +31,9 @@ const GROUP_MAX: usize = 256;
 
 /// One writer at a time of those who share a schema. The first number is this program's among others in the database.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1886153060, hashtext(current_schema()))";
+/// A query over tables that grew faster than the server's statistics may be planned badly enough to run for hours. It
+/// is ended, and by the time it is asked again the server has looked at them.
+const READER: &str = "SET statement_timeout = '120s'";
 const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Counts commits, for those who watch.
 const CHANGES: &str = "CREATE TABLE changes (counter BIGINT NOT NULL); INSERT INTO changes (counter) VALUES (0);";
@@ -211,7 +214,8 @@ impl Postgres {
                 drop(readers);
                 // Counted from here on, so that it is given back however this ends.
                 let mut lease = Lease { postgres: self, link: None };
-                lease.link = Some(self.server.connect().map_err(|refusal| self.server.told(refusal))?);
+                let link = self.server.connect().and_then(|link| link.batch(READER).map(|()| link));
+                lease.link = Some(link.map_err(|refusal| self.server.told(refusal))?);
                 return Ok(lease);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -68,6 +68,10 @@ impl Refusal {
             "53300" => "raise max_connections of the server, or run fewer processes on it",
             "42501" => "let the user make tables there: `GRANT CREATE, USAGE ON SCHEMA public TO NAME`",
             "54000" => "use a shorter name or path",
+            _ if self.message.contains("no encryption") => {
+                "the server wants TLS, which the catalog's connections do not speak: let this machine in without it, \
+                 by a `host` line in pg_hba.conf, or through a tunnel"
+            }
             _ => match self.code() {
                 code if code == codes::CATALOG_DENIED => "check user and password in the catalog's URL",
                 code if code == codes::CATALOG_UNAVAILABLE => "check that the server runs and that the URL names it",

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, functions::FunctionFlags, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, config::DbConfig, functions::FunctionFlags, types::ValueRef};
 
 use crate::{Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate};
 
@@ -18,6 +18,8 @@ use crate::{Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate};
 pub(crate) const BUSY_MS_MAX: u64 = 5_000;
 /// Reading connections that are kept open.
 const READERS_KEPT_MAX: usize = 16;
+/// Pages of the catalog that a reading connection keeps: what searches walk along is asked for again and again.
+const READER_CACHE_KIB: i64 = 8 << 10;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
 const GROUP_MAX: usize = 256;
 
@@ -220,6 +222,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
     // As PostgreSQL does it, and as users of `LIKE` expect it here.
     connection.pragma_update(None, "case_sensitive_like", true)?;
+    // Plans follow from a statement's text alone: else SQLite makes each of ours anew for every other value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     regular_expressions(&connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
@@ -258,6 +262,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(connection)
 }
 

@@ -66,6 +66,15 @@ pub enum View {
 }
 
 impl View {
+    /// What it looks at.
+    pub(crate) const fn states(self) -> &'static [Lifecycle] {
+        match self {
+            Self::Active => &[Lifecycle::Active],
+            Self::Deleted => &[Lifecycle::Deleted],
+            Self::All => &[Lifecycle::Active, Lifecycle::Deleted],
+        }
+    }
+
     /// A condition on a `lifecycle` column.
     pub(crate) fn condition(self, column: &str) -> String {
         match self {

@@ -16,6 +16,7 @@ mod access;
 mod aliases;
 mod assessments;
 mod bulk;
+mod deliveries;
 mod error;
 mod evaluation;
 mod experiments;
@@ -48,6 +49,7 @@ use plinth_store::Store;
 pub use access::{Principal, Resource, Role, Token, User, verify_password};
 pub use assessments::{Assessment, AssessmentUpdate};
 pub use bulk::{Admission, Extent, Record, WholeTrace};
+pub use deliveries::{Attempted, Delivery, DeliveryRecord, Fate};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
@@ -61,8 +63,8 @@ pub use registry::{NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, Versio
 pub use retention::Retired;
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
 pub use search::{
-    EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, RegistrySearch, RunSearch,
-    TraceSearch,
+    EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, PageStart, RegistrySearch,
+    RunSearch, TraceSearch,
 };
 pub use sources::model_of_source;
 pub use spans::{Span, SpansTold};
@@ -71,10 +73,7 @@ pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;
 pub use watch::{Capture, CheckRecord};
-pub use webhooks::{
-    Attempted, Delivery, DeliveryRecord, Fate, NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name,
-    webhook_event,
-};
+pub use webhooks::{NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name, webhook_event};
 
 /// The tracking store and model registry of a state directory.
 #[derive(Clone)]

@@ -130,16 +130,43 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::RunNotFound`].
     pub fn metric_page(&self, run_id: &str, key: &str, skip: u64, most: Option<u64>) -> Result<History, TrackingError> {
+        let mut points = Vec::new();
+        let next = self.each_point(run_id, key, skip, most, &mut |point| points.push(point.clone()))?;
+        Ok(History { points, next })
+    }
+
+    /// Shows such values one by one; returns how many come before the next page, if there is one.
+    ///
+    /// # Errors
+    /// [`TrackingError::RunNotFound`].
+    pub fn each_point(
+        &self,
+        run_id: &str,
+        key: &str,
+        skip: u64,
+        most: Option<u64>,
+        visit: &mut dyn FnMut(&Metric),
+    ) -> Result<Option<u64>, TrackingError> {
         let sql = "SELECT value, is_nan, time_us, step FROM metric_points WHERE rid = $1 AND key = $2
                    ORDER BY time_us, step, value, is_nan LIMIT $3 OFFSET $4";
         let most = most.map_or(i64::MAX as u64, |most| most.min(i64::MAX as u64 - 1));
-        let rows = self.store.catalog().read::<_, TrackingError>(|tx| {
+        let mut point = Metric { key: key.to_owned(), value: 0.0, time: 0, step: 0, model: None };
+        let mut seen = 0_u64;
+        self.store.catalog().read::<_, TrackingError>(|tx| {
             let (rid, _) = find(tx, run_id)?;
-            Ok(tx.query(sql, &[Value::Int(rid), key.into(), (most.saturating_add(1)).into(), skip.into()])?)
+            let parameters = [Value::Int(rid), key.into(), (most.saturating_add(1)).into(), skip.into()];
+            tx.each(sql, &parameters, &mut |row| {
+                seen += 1;
+                if seen <= most {
+                    point.value = if row.int_at(1)? == 1 { f64::NAN } else { row.real_at(0)? };
+                    (point.time, point.step) = (row.int_at(2)?, row.int_at(3)?);
+                    visit(&point);
+                }
+                Ok(())
+            })?;
+            Ok(())
         })?;
-        let next = (rows.len() as u64 > most).then(|| skip + most);
-        let points = rows.iter().take(usize::try_from(most).unwrap_or(usize::MAX)).map(|row| point(row, key));
-        Ok(History { points: points.collect::<Result<_, TrackingError>>()?, next })
+        Ok((seen > most).then(|| skip + most))
     }
 
     /// At most `most` values of a metric by step, evenly spread over all of them, or over those at the `steps` from

@@ -1,6 +1,6 @@
 //! Runs: started, named, ended, deleted, restored, read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use plinth_core::{ContentHash, Micros};
 use plinth_store::{Row, Tx, Value};
@@ -149,6 +149,19 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run that logged nothing.
+    fn new(summary: RunSummary) -> Self {
+        Self {
+            summary,
+            params: BTreeMap::new(),
+            metrics: Vec::new(),
+            tags: BTreeMap::new(),
+            datasets: Vec::new(),
+            models_in: Vec::new(),
+            models_out: Vec::new(),
+        }
+    }
+
     /// The latest value of a metric.
     pub fn metric(&self, key: &str) -> Option<f64> {
         self.metrics.iter().find(|metric| metric.key == key).map(|metric| metric.value)
@@ -279,7 +292,7 @@ impl Tracking {
     pub fn run(&self, run_id: &str) -> Result<Run, TrackingError> {
         self.store.catalog().read(|tx| {
             let (rid, summary) = find(tx, run_id)?;
-            let mut runs = fill(tx, vec![(rid, summary)])?;
+            let mut runs = fill(tx, vec![(rid, summary)], &[Value::Int(rid)], "($1)")?;
             runs.pop().ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))
         })
     }
@@ -361,61 +374,110 @@ pub(crate) fn summary(row: &Row) -> Result<RunSummary, TrackingError> {
 }
 
 /// Runs whose details are read by one query of each kind.
-const FILL_AT_ONCE: usize = 500;
+const LOAD_AT_ONCE: usize = 500;
 
-/// Adds to runs what they logged, in a handful of queries however many they are; their order is kept.
-pub(crate) fn fill(tx: &mut dyn Tx, heads: Vec<(i64, RunSummary)>) -> Result<Vec<Run>, TrackingError> {
-    let mut runs = Vec::with_capacity(heads.len());
-    let mut heads = heads.into_iter();
-    loop {
-        let part: Vec<(i64, RunSummary)> = heads.by_ref().take(FILL_AT_ONCE).collect();
-        if part.is_empty() {
-            return Ok(runs);
+/// Shows runs one by one, in the order of their numbers' list, with what they logged: a handful of queries for many.
+pub(crate) fn load(tx: &mut dyn Tx, rids: &[i64], visit: &mut dyn FnMut(Run)) -> Result<(), TrackingError> {
+    for part in rids.chunks(LOAD_AT_ONCE) {
+        let rows = padded(part);
+        let among = among(rows.len());
+        let sql = format!("SELECT {RUN_COLUMNS} FROM {RUN_FROM} WHERE r.rid IN {among}");
+        let mut heads: HashMap<i64, RunSummary> = HashMap::with_capacity(part.len());
+        for row in tx.query(&sql, &rows)? {
+            heads.insert(row.int(10)?, summary(&row)?);
         }
-        let rids: Vec<Value> = part.iter().map(|(rid, _)| Value::Int(*rid)).collect();
-        let place: BTreeMap<i64, usize> =
-            part.iter().enumerate().map(|(at, (rid, _))| (*rid, runs.len() + at)).collect();
-        runs.extend(part.into_iter().map(|(_, summary)| Run {
-            summary,
-            params: BTreeMap::new(),
-            metrics: Vec::new(),
-            tags: BTreeMap::new(),
-            datasets: Vec::new(),
-            models_in: Vec::new(),
-            models_out: Vec::new(),
-        }));
-        let among = among(rids.len());
-        for row in tx.query(&format!("SELECT rid, key, value FROM params WHERE rid IN {among}"), &rids)? {
-            runs[place[&row.int(0)?]].params.insert(row.text(1)?, row.text(2)?);
+        let heads = part.iter().filter_map(|rid| Some((*rid, heads.remove(rid)?))).collect();
+        fill(tx, heads, &rows, &among)?.into_iter().for_each(&mut *visit);
+    }
+    Ok(())
+}
+
+/// Adds to runs what they logged; their order is kept.
+fn fill(
+    tx: &mut dyn Tx,
+    heads: Vec<(i64, RunSummary)>,
+    rids: &[Value],
+    among: &str,
+) -> Result<Vec<Run>, TrackingError> {
+    let mut places = Places::of(heads.iter().map(|(rid, _)| *rid));
+    let mut runs: Vec<Run> = heads.into_iter().map(|(_, summary)| Run::new(summary)).collect();
+    tx.each(&format!("SELECT rid, key, value FROM params WHERE rid IN {among} ORDER BY rid, key"), rids, &mut |row| {
+        if let Some(at) = places.find(row.int_at(0)?) {
+            runs[at].params.insert(row.text_at(1)?.to_owned(), row.text_at(2)?.to_owned());
         }
-        for row in tx.query(&format!("SELECT rid, key, value FROM run_tags WHERE rid IN {among}"), &rids)? {
-            runs[place[&row.int(0)?]].tags.insert(row.text(1)?, row.text(2)?);
+        Ok(())
+    })?;
+    let sql = format!("SELECT rid, key, value FROM run_tags WHERE rid IN {among} ORDER BY rid, key");
+    tx.each(&sql, rids, &mut |row| {
+        if let Some(at) = places.find(row.int_at(0)?) {
+            runs[at].tags.insert(row.text_at(1)?.to_owned(), row.text_at(2)?.to_owned());
         }
-        let sql = format!(
-            "SELECT rid, key, value, is_nan, time_us, step FROM latest_metrics WHERE rid IN {among} ORDER BY rid, key"
-        );
-        for row in tx.query(&sql, &rids)? {
-            let value = if row.int(3)? == 1 { f64::NAN } else { row.real(2)? };
-            let latest = Latest { key: row.text(1)?, value, time: row.int(4)?, step: row.int(5)? };
-            runs[place[&row.int(0)?]].metrics.push(latest);
+        Ok(())
+    })?;
+    let sql = format!(
+        "SELECT rid, key, value, is_nan, time_us, step FROM latest_metrics WHERE rid IN {among} ORDER BY rid, key"
+    );
+    tx.each(&sql, rids, &mut |row| {
+        if let Some(at) = places.find(row.int_at(0)?) {
+            let value = if row.int_at(3)? == 1 { f64::NAN } else { row.real_at(2)? };
+            let key = row.text_at(1)?.to_owned();
+            runs[at].metrics.push(Latest { key, value, time: row.int_at(4)?, step: row.int_at(5)? });
         }
-        for (rid, dataset) in read_datasets(tx, &rids)? {
-            runs[place[&rid]].datasets.push(dataset);
+        Ok(())
+    })?;
+    for (rid, dataset) in read_datasets(tx, rids)? {
+        if let Some(at) = places.find(rid) {
+            runs[at].datasets.push(dataset);
         }
-        for (rid, direction, link) in read_models(tx, &rids)? {
-            let run = &mut runs[place[&rid]];
-            match direction {
-                Direction::Input => run.models_in.push(link),
-                Direction::Output => run.models_out.push(link),
+    }
+    for (rid, direction, link) in read_models(tx, rids)? {
+        let Some(at) = places.find(rid) else { continue };
+        match direction {
+            Direction::Input => runs[at].models_in.push(link),
+            Direction::Output => runs[at].models_out.push(link),
+        }
+    }
+    Ok(runs)
+}
+
+/// Where in a list each run stands. Rows come by run: the last one found is most often asked for again.
+struct Places {
+    by_rid: HashMap<i64, usize>,
+    last: Option<(i64, usize)>,
+}
+
+impl Places {
+    fn of(rids: impl Iterator<Item = i64>) -> Self {
+        Self { by_rid: rids.enumerate().map(|(at, rid)| (rid, at)).collect(), last: None }
+    }
+
+    fn find(&mut self, rid: i64) -> Option<usize> {
+        match self.last {
+            Some((last, at)) if last == rid => Some(at),
+            _ => {
+                let at = *self.by_rid.get(&rid)?;
+                self.last = Some((rid, at));
+                Some(at)
             }
         }
     }
 }
 
-/// `($1, $2, …)`, padded so that few statements serve every length: SQLite keeps prepared statements by their text.
+/// `($1, $2, …)`.
 pub(crate) fn among(count: usize) -> String {
     let list: Vec<String> = (1..=count).map(|n| format!("${n}")).collect();
     format!("({})", list.join(", "))
+}
+
+/// Numbers for a list in a query, the last one repeated so that few lengths occur: prepared statements are kept by their
+/// text.
+pub(crate) fn padded(rids: &[i64]) -> Vec<Value> {
+    let length = [1, 16, 110, LOAD_AT_ONCE / 2, LOAD_AT_ONCE]
+        .into_iter()
+        .find(|length| *length >= rids.len())
+        .unwrap_or(rids.len());
+    let last = rids.last().copied().unwrap_or_default();
+    rids.iter().copied().chain(std::iter::repeat(last)).take(length.max(1)).map(Value::Int).collect()
 }
 
 /// A name for a run that was given none: two words and a number that follow from its id.

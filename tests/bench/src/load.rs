@@ -17,13 +17,19 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// Wall-clock time.
     pub(crate) wall: Duration,
-    /// The median time of an answer.
-    pub(crate) median: Duration,
+    /// How long each answer took, the shortest first.
+    times: Vec<Duration>,
 }
 
 impl Cost {
     pub(crate) fn cpu_us_per_request(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+    }
+
+    /// The time within which a share of the answers came, in milliseconds.
+    pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
+        let at = (self.times.len() as f64 * share) as usize;
+        self.times.get(at.min(self.times.len().saturating_sub(1))).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     }
 }
 
@@ -31,6 +37,26 @@ impl Cost {
 pub(crate) fn run(server: u32, port: u16, path: &str, body: &str, connections: usize, each: usize) -> Result<Cost> {
     let request = request(port, "POST", path, body);
     run_with(server, port, connections, each, &|_, _| request.clone())
+}
+
+/// Does so with several bodies in turn; each connection starts with another one.
+pub(crate) fn mixed(
+    server: u32,
+    port: u16,
+    path: &str,
+    bodies: &[String],
+    connections: usize,
+    each: usize,
+) -> Result<Cost> {
+    let requests: Vec<Vec<u8>> = bodies.iter().map(|body| request(port, "POST", path, body)).collect();
+    run_with(server, port, connections, each, &|connection, turn| {
+        requests[(connection * requests.len() / connections + turn) % requests.len()].clone()
+    })
+}
+
+/// Gets a path so many times over one connection.
+pub(crate) fn get(server: u32, port: u16, path: &str, times: usize) -> Result<Cost> {
+    run_with(server, port, 1, times, &|_, _| request(port, "GET", path, ""))
 }
 
 /// The same with a request of its own for each connection and turn.
@@ -55,8 +81,7 @@ pub(crate) fn run_with(
     })?;
     let wall = start.elapsed();
     times.sort_unstable();
-    let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    Ok(Cost { requests: connections * each, cpu: cpu_time(server)? - before, wall, median })
+    Ok(Cost { requests: connections * each, cpu: cpu_time(server)? - before, wall, times })
 }
 
 /// A request as it goes over the wire.

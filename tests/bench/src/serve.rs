@@ -1,9 +1,8 @@
 //! What one served prediction costs, against the least that a server could do.
 
 use std::{
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +14,7 @@ use crate::{
     Place,
     figures::{Figures, Target},
     load,
+    server::{Channel, Server},
 };
 
 const REQUESTS_EACH: usize = 2_000;
@@ -87,57 +87,4 @@ fn customer(path: &Path) -> Result<Value> {
             })
             .collect(),
     ))
-}
-
-#[derive(Clone, Copy)]
-enum Channel {
-    Stdout,
-    Stderr,
-}
-
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    /// Starts a server and waits until it says its port: the last number of a line.
-    fn start(command: &mut Command, says_on: Channel) -> Result<Self> {
-        command.stdout(Stdio::piped());
-        if matches!(says_on, Channel::Stderr) {
-            command.stdout(Stdio::null()).stderr(Stdio::piped());
-        }
-        let mut child = command.spawn()?;
-        let lines: Box<dyn BufRead + Send> = match says_on {
-            Channel::Stdout => Box::new(BufReader::new(child.stdout.take().context("stdout")?)),
-            Channel::Stderr => Box::new(BufReader::new(child.stderr.take().context("stderr")?)),
-        };
-        let mut lines = lines.lines();
-        for line in lines.by_ref() {
-            let line = line?;
-            let text = line.split("127.0.0.1:").last().unwrap_or_default();
-            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            if let Ok(port) = digits.parse() {
-                // What it says later is of no interest, but the pipe must not fill.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { child, port });
-            }
-        }
-        anyhow::bail!("a server ended before it said its port")
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }

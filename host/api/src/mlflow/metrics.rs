@@ -33,14 +33,12 @@ fn history(call: &Call<'_>) -> Outcome {
     };
     let skip = page::start(fields.text("page_token")?)?;
     let key = fields.required("metric_key")?;
-    match call.tracking.metric_page(fields.run_id()?, key, skip, most) {
+    let mut metrics = page::Listing::new("metrics");
+    let write = &mut |point: &plinth_tracking::Metric| metrics.push(&MetricWire::of(point));
+    match call.tracking.each_point(fields.run_id()?, key, skip, most, write) {
         // A run that is not there has no points.
         Err(TrackingError::RunNotFound(_)) => Ok(Answer::empty()),
-        found => {
-            let found = found?;
-            let metrics: Vec<_> = found.points.iter().map(MetricWire::of).collect();
-            page::answer("metrics", &metrics, found.next)
-        }
+        next => metrics.end(next?.map(page::token)),
     }
 }
 

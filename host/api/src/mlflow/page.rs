@@ -1,8 +1,10 @@
-//! Pages of searches. Tokens are MLflow's: base64 of `{"offset": N}`.
+//! Pages of searches. Tokens are MLflow's, base64 of `{"offset": N}`; those for runs say also which run the page comes
+//! after, so that they hold while runs come and go.
 
+use axum::http::StatusCode;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use plinth_tracking::View;
-use serde::{Serialize, ser::SerializeMap};
+use plinth_tracking::{PageStart, View};
+use serde::{Deserialize, Serialize, ser::SerializeMap};
 use serde_json::{Value, json};
 
 use super::{
@@ -12,13 +14,25 @@ use super::{
 
 /// How many items come before the page that a token asks for.
 pub(super) fn start(token: Option<&str>) -> Result<u64, MlflowError> {
-    let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(0) };
+    Ok(place(token)?.skip)
+}
+
+/// Where the page that a token asks for starts.
+pub(super) fn place(token: Option<&str>) -> Result<PageStart, MlflowError> {
+    let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(PageStart::default()) };
     let bad = |what: &str| MlflowError::invalid(format!("Invalid page token, {what}"));
     let bytes = STANDARD.decode(token).map_err(|_| bad("could not base64-decode"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("parsed as a non-JSON value"))?;
     let offset = value.get("offset").and_then(int).filter(|offset| *offset != 0);
     let offset = offset.ok_or_else(|| bad("it has no offset"))?;
-    Ok(offset.max(0) as u64)
+    // A token that was made by MLflow, or by hand, knows only the number.
+    let after = value.get("after").and_then(|after| Vec::deserialize(after).ok()).unwrap_or_default();
+    Ok(PageStart { skip: offset.max(0) as u64, after })
+}
+
+/// The token of a page.
+pub(super) fn token_of(place: &PageStart) -> Result<String, MlflowError> {
+    Ok(STANDARD.encode(Answer::of(place)?.0))
 }
 
 /// The token of the page after so many items.
@@ -73,4 +87,43 @@ pub(super) fn answer<T: Serialize>(name: &'static str, items: &[T], next: Option
         }
     }
     Answer::of(&Page(name, items, next))
+}
+
+/// A page that is written item by item, so that its items need not be kept.
+pub(super) struct Listing {
+    name: &'static str,
+    body: Vec<u8>,
+    failed: Option<serde_json::Error>,
+}
+
+impl Listing {
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self { name, body: Vec::new(), failed: None }
+    }
+
+    pub(super) fn push(&mut self, item: &impl Serialize) {
+        if self.body.is_empty() {
+            self.body.extend_from_slice(format!("{{\"{}\":[", self.name).as_bytes());
+        } else {
+            self.body.push(b',');
+        }
+        if let Err(error) = serde_json::to_writer(&mut self.body, item) {
+            self.failed = Some(error);
+        }
+    }
+
+    /// The answer: no list where nothing was found, no token where nothing follows.
+    pub(super) fn end(mut self, next: Option<String>) -> Result<Answer, MlflowError> {
+        if let Some(error) = self.failed {
+            return Err(MlflowError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string()));
+        }
+        let token = next.map(|token| format!("\"next_page_token\":\"{token}\""));
+        match (self.body.is_empty(), token) {
+            (true, token) => self.body.extend_from_slice(format!("{{{}", token.unwrap_or_default()).as_bytes()),
+            (false, None) => self.body.push(b']'),
+            (false, Some(token)) => self.body.extend_from_slice(format!("],{token}").as_bytes()),
+        }
+        self.body.push(b'}');
+        Ok(Answer(self.body))
+    }
 }

@@ -43,6 +43,8 @@ const NOTHING_FOUND: &[(&str, &str)] = &[
     ("/mlflow/issues/search", r#"{"next_page_token":""}"#),
     ("/mlflow/prompt-optimization/jobs/search", "{}"),
     ("/jobs/search", r#"{"jobs":[]}"#),
+    // There is no demonstration to delete.
+    ("/mlflow/demo/delete", r#"{"status":"deleted","features_deleted":[]}"#),
 ];
 
 /// No word of what people do here is passed on.

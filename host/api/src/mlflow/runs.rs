@@ -56,16 +56,17 @@ fn get(call: &Call<'_>) -> Outcome {
 
 fn search(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
-    let found = call.tracking.search_runs(&RunSearch {
+    let search = RunSearch {
         experiment_ids: call.visible(fields.texts("experiment_ids")?),
         filter: fields.text_or_empty("filter")?.to_owned(),
         order_by: fields.texts("order_by")?,
         view: page::view(fields, "run_view_type"),
-        skip: page::start(fields.text("page_token")?)?,
+        start: page::place(fields.text("page_token")?)?,
         most: page::most(fields, call.tracking.limits().page_rows_max, Some(1_000))?,
-    })?;
-    let runs: Vec<_> = found.items.iter().map(RunWire::of).collect();
-    page::answer("runs", &runs, found.next)
+    };
+    let mut runs = page::Listing::new("runs");
+    let next = call.tracking.each_run(&search, &mut |run| runs.push(&RunWire::of(&run)))?;
+    runs.end(next.as_ref().map(page::token_of).transpose()?)
 }
 
 fn update(call: &Call<'_>) -> Outcome {

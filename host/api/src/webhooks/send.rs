@@ -43,10 +43,8 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(config: &WebhookConfig, limits: &WebhookLimits) -> Result<Self, reqwest::Error> {
         crate::install_crypto();
-        Ok(Self {
-            guarded: client(limits, |builder| builder.dns_resolver(Guard::new(config)))?,
-            any: client(limits, |builder| builder)?,
-        })
+        let [guarded, any] = Guard::both(config);
+        Ok(Self { guarded: client(limits, &guarded)?, any: client(limits, &any)? })
     }
 
     /// Sends a message once.
@@ -83,13 +81,11 @@ impl Clients {
     }
 }
 
-fn client(
-    limits: &WebhookLimits,
-    more: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-) -> Result<Client, reqwest::Error> {
+fn client(limits: &WebhookLimits, guard: &Guard) -> Result<Client, reqwest::Error> {
     let time = Duration::from_millis(limits.request_ms_max);
     let builder = || {
-        more(Client::builder())
+        Client::builder()
+            .dns_resolver(guard.clone())
             // A redirection could lead anywhere, a proxy of the environment would resolve names by itself.
             .redirect(redirect::Policy::none())
             .no_proxy()

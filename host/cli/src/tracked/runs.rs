@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use plinth_core::codes;
 use plinth_tracking::{
-    Artifact, Batch, ExperimentSearch, Page, Run, RunSearch, RunSummary, Tracking, TrackingError, View,
+    Artifact, Batch, ExperimentSearch, Page, PageStart, Run, RunSearch, RunSummary, Tracking, TrackingError, View,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub(crate) fn run(verb: &RunVerb, host: &Host, output: Output) -> Result<ExitCod
         RunVerb::List { runs, limit } => {
             let search = RunSearch { most: u64::from(*limit), ..RunSearch::default() };
             let found = find(tracking, runs, search)?;
-            page::cut(output, found.runs.next, "plinth run search");
+            page::cut(output, found.runs.next.as_ref(), "plinth run search");
             let value = found.runs.items.iter().map(|run| json!(run.summary)).collect();
             print(output, &value, || found.text("no run is recorded yet\n", output))
         }
@@ -34,14 +34,14 @@ pub(crate) fn run(verb: &RunVerb, host: &Host, output: Output) -> Result<ExitCod
             let search = RunSearch {
                 filter: filter.clone(),
                 order_by: order_by.clone(),
-                skip: page::skip(page)?,
+                start: page::start(page)?,
                 most: u64::from(page.limit),
                 ..RunSearch::default()
             };
             let found = find(tracking, runs, search)?;
-            let value = page::json("runs", found.runs.items.iter().map(show::run), found.runs.next);
+            let value = page::json("runs", found.runs.items.iter().map(show::run), found.runs.next.as_ref());
             let code = print(output, &value, || found.text("no run matches\n", output))?;
-            page::more(output, found.runs.next);
+            page::more(output, found.runs.next.as_ref());
             Ok(code)
         }
         RunVerb::Show { run } => {
@@ -116,7 +116,7 @@ fn heads(tracking: &Tracking, runs: &[RunSummary], output: Output, did: &str, en
 
 /// Runs that were found, and how they are to be shown.
 struct Found {
-    runs: Page<Run>,
+    runs: Page<Run, PageStart>,
     columns: Vec<columns::Column>,
     /// Names by id.
     experiments: BTreeMap<String, String>,

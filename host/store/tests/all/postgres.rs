@@ -3,7 +3,7 @@
 use std::{net::TcpListener, thread};
 
 use plinth_core::{Coded, codes};
-use plinth_store::{Access, Store, StoreError, Value};
+use plinth_store::{Access, Store, StoreError, Tx, Value};
 use plinth_test_catalog::{Server, sql};
 
 use crate::place::Place;
@@ -184,6 +184,22 @@ fn what_postgresql_cannot_keep_is_bad_input_and_harms_nobody_else() {
     let bad = store.catalog().read::<_, StoreError>(|tx| tx.query(pattern, &["(".into()]));
     assert_eq!(bad.unwrap_err().code(), codes::BAD_VALUE);
     assert_eq!(store.catalog().read::<_, StoreError>(|tx| tx.query(pattern, &["^a$".into()])).unwrap().len(), 1);
+}
+
+#[test]
+fn sessions_are_durable_whatever_the_server_is_set_to_and_queries_end() {
+    let place = Place::postgres();
+    let url = place.catalog().unwrap();
+    let weak = url.replace("postgres@", "weak@");
+    sql(url, "CREATE ROLE weak SUPERUSER LOGIN; ALTER ROLE weak SET synchronous_commit = off");
+    assert_eq!(sql(&weak, "SHOW synchronous_commit").trim(), "off");
+    let store = Place::at(&weak).open();
+    let setting = |tx: &mut dyn Tx, name: &str| {
+        let row = tx.query_one("SELECT current_setting($1)", &[name.into()])?;
+        row.expect("it has one").text(0)
+    };
+    assert_eq!(store.catalog().write(|tx| setting(tx, "synchronous_commit")).unwrap(), "on");
+    assert_eq!(store.catalog().read(|tx| setting(tx, "statement_timeout")).unwrap(), "2min");
 }
 
 #[test]

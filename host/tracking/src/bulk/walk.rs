@@ -7,8 +7,7 @@ use crate::{
     Lifecycle, Place, Run, Tracking, TrackingError, View,
     experiments::{self, EXPERIMENT_COLUMNS},
     logged_models::{self, LOGGED_MODEL_COLUMNS},
-    registry,
-    runs::{self, RUN_COLUMNS, RUN_FROM},
+    registry, runs,
     traces::{self, TRACE_COLUMNS},
 };
 
@@ -92,16 +91,16 @@ impl Tracking {
     }
 
     fn walk_runs<E: From<TrackingError>>(&self, take: &mut impl FnMut(Vec<Record>) -> Result<(), E>) -> Result<(), E> {
-        let sql =
-            format!("SELECT {RUN_COLUMNS}, r.deleted_us FROM {RUN_FROM} WHERE r.rid > $1 ORDER BY r.rid LIMIT $2");
+        let sql = "SELECT rid, deleted_us FROM runs WHERE rid > $1 ORDER BY rid LIMIT $2";
         let mut after = 0;
         loop {
             let (page, last) = self.store.catalog().read::<_, TrackingError>(|tx| {
-                let rows = tx.query(&sql, &[Value::Int(after), AT_ONCE.into()])?;
-                let last = rows.last().map(|row| row.int(10)).transpose()?;
-                let heads = rows.iter().map(|row| Ok((row.int(10)?, runs::summary(row)?)));
-                let filled = runs::fill(tx, heads.collect::<Result<_, TrackingError>>()?)?;
-                let deleted = rows.iter().map(|row| row.opt_int(11)).collect::<Result<Vec<_>, _>>()?;
+                let rows = tx.query(sql, &[Value::Int(after), AT_ONCE.into()])?;
+                let last = rows.last().map(|row| row.int(0)).transpose()?;
+                let rids = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+                let mut filled = Vec::with_capacity(rids.len());
+                runs::load(tx, &rids, &mut |run| filled.push(run))?;
+                let deleted = rows.iter().map(|row| row.opt_int(1)).collect::<Result<Vec<_>, _>>()?;
                 Ok((filled.into_iter().zip(deleted).collect::<Vec<_>>(), last))
             })?;
             let Some(last) = last else { return Ok(()) };

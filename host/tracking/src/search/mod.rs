@@ -21,7 +21,7 @@ pub use experiments::ExperimentSearch;
 pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use page::Page;
 pub use registry::RegistrySearch;
-pub use runs::RunSearch;
+pub use runs::{PageStart, RunSearch};
 pub use traces::TraceSearch;
 
 use crate::TrackingError;

@@ -2,11 +2,11 @@
 
 /// A page of what was found, and how to get the next.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page<T> {
+pub struct Page<T, N = u64> {
     /// What was found, in order.
     pub items: Vec<T>,
-    /// How many come before the next page; nothing if this is the last.
-    pub next: Option<u64>,
+    /// Where the next page starts, such as how many come before it; nothing if this is the last.
+    pub next: Option<N>,
 }
 
 impl<T> Page<T> {

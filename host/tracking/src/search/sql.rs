@@ -35,6 +35,14 @@ impl Query {
         format!("({})", list.join(", "))
     }
 
+    /// A column that is looked at, but by whose indexes nothing is to be found.
+    pub(super) fn unindexed(&self, column: &str) -> String {
+        match self.dialect {
+            Dialect::Sqlite => format!("+{column}"),
+            Dialect::Postgres => column.to_owned(),
+        }
+    }
+
     /// A condition on a column of text.
     pub(super) fn text(&mut self, column: &str, op: Op, value: &Literal) -> Result<String, SyntaxError> {
         match (op, value) {

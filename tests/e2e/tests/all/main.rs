@@ -1,5 +1,6 @@
 //! Everything a user does, and everything that can go wrong, through the built binary.
 
+mod attacks;
 mod bad_input;
 mod cli_tracking;
 mod exchange;
