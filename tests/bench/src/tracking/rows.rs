@@ -60,10 +60,10 @@ pub(super) fn fill_history(port: u16, experiment: &str, points: usize) -> Result
     Ok(run)
 }
 
-/// A batch of points of one metric.
+/// A batch of points of one metric. FastTrackML takes a time of 0 for none.
 pub(super) fn batch(run: &str, key: &str, first: usize, points: usize) -> String {
     let metrics: Vec<_> = (first..first + points)
-        .map(|at| format!(r#"{{"key":"{key}","value":{},"timestamp":{at},"step":{at}}}"#, at as f64 / 7.0))
+        .map(|at| format!(r#"{{"key":"{key}","value":{},"timestamp":{},"step":{at}}}"#, at as f64 / 7.0, at + 1))
         .collect();
     format!(r#"{{"run_id":"{run}","metrics":[{}]}}"#, metrics.join(","))
 }
