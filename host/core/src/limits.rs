@@ -320,6 +320,8 @@ pub struct TrackingLimits {
     pub filter_chars_max: u32,
     /// Conditions of a filter.
     pub filter_clauses_max: u32,
+    /// Experiments that one search names: each is a parameter of a statement, and SQLite takes 32,766.
+    pub search_experiments_max: u32,
     /// Points of one page of a metric's history.
     pub history_points_max: u32,
     /// What webhooks may be, and how events are sent to them.
@@ -406,6 +408,7 @@ impl Default for TrackingLimits {
             page_rows_max: 50_000,
             filter_chars_max: 100_000,
             filter_clauses_max: 100,
+            search_experiments_max: 30_000,
             history_points_max: 1_000_000,
             webhooks: WebhookLimits::default(),
         }

@@ -76,7 +76,7 @@ fn search_datasets(call: &Call<'_>) -> Outcome {
             ids.len()
         )));
     }
-    let found = call.tracking.dataset_summaries(&call.visible(ids), DATASETS_MAX)?;
+    let found = call.tracking.dataset_summaries(&call.visible(ids)?, DATASETS_MAX)?;
     Answer::of(&json!({"dataset_summaries": found}))
 }
 

@@ -55,7 +55,7 @@ fn search(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
-    let experiment_ids = call.visible(experiment_ids);
+    let experiment_ids = call.visible(experiment_ids)?;
     let text = |item: &Value, name: &str| {
         item.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };

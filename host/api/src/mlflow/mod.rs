@@ -151,11 +151,15 @@ impl Call<'_> {
     }
 
     /// Of some experiments those that the caller may see.
-    fn visible(&self, experiment_ids: Vec<String>) -> Vec<String> {
-        match self.principal.experiments() {
+    fn visible(&self, experiment_ids: Vec<String>) -> Result<Vec<String>, MlflowError> {
+        let (found, most) = (experiment_ids.len(), self.tracking.limits().search_experiments_max);
+        if found > most as usize {
+            return Err(MlflowError::invalid(format!("a request names at most {most} experiments, not {found}")));
+        }
+        Ok(match self.principal.experiments() {
             None => experiment_ids,
             Some(seen) => experiment_ids.into_iter().filter(|id| seen.contains(id)).collect(),
-        }
+        })
     }
 }
 

@@ -57,7 +57,7 @@ fn get(call: &Call<'_>) -> Outcome {
 fn search(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let search = RunSearch {
-        experiment_ids: call.visible(fields.texts("experiment_ids")?),
+        experiment_ids: call.visible(fields.texts("experiment_ids")?)?,
         filter: fields.text_or_empty("filter")?.to_owned(),
         order_by: fields.texts("order_by")?,
         view: page::view(fields, "run_view_type"),

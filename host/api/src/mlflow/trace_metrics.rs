@@ -84,7 +84,7 @@ fn query(call: &Call<'_>) -> Result<Answer, MlflowError> {
     }
     let most = fields.int("max_results")?.unwrap_or(GROUPS).clamp(0, GROUPS) as usize;
     let groups = call.tracking.trace_metrics(&TraceMetrics {
-        experiment_ids: call.visible(experiment_ids),
+        experiment_ids: call.visible(experiment_ids)?,
         view: metric.view,
         metric: metric.name.to_owned(),
         dimensions,

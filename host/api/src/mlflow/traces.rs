@@ -158,7 +158,7 @@ fn batch(call: &Call<'_>) -> Result<Vec<TraceInfo>, MlflowError> {
         found.retain(|info| experiments.contains(&info.experiment_id));
     }
     let experiments = found.iter().map(|info| info.experiment_id.clone()).collect();
-    let visible: HashSet<String> = call.visible(experiments).into_iter().collect();
+    let visible: HashSet<String> = call.visible(experiments)?.into_iter().collect();
     found.retain(|info| visible.contains(&info.experiment_id));
     Ok(found)
 }
@@ -209,7 +209,7 @@ fn search(call: &Call<'_>) -> Outcome {
         _ => None,
     });
     let experiment_ids: Vec<String> = experiment_ids.collect();
-    let found = call.tracking.search_traces(&asked(fields, call.visible(experiment_ids))?)?;
+    let found = call.tracking.search_traces(&asked(fields, call.visible(experiment_ids)?)?)?;
     let traces: Vec<_> = found.items.iter().map(info_wire).collect();
     page::answer("traces", &traces, found.next)
 }
@@ -219,7 +219,7 @@ fn search_v2(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
-    let found = call.tracking.search_traces(&asked(&call.fields, call.visible(experiment_ids))?)?;
+    let found = call.tracking.search_traces(&asked(&call.fields, call.visible(experiment_ids)?)?)?;
     let traces: Vec<_> = found.items.iter().map(info_v2_wire).collect();
     page::answer("traces", &traces, found.next)
 }
@@ -289,7 +289,7 @@ fn correlation(call: &Call<'_>) -> Outcome {
     if experiment_ids.is_empty() {
         return Err(missing("experiment_ids"));
     }
-    let experiment_ids = call.visible(experiment_ids);
+    let experiment_ids = call.visible(experiment_ids)?;
     let base = fields.text_or_empty("base_filter")?;
     let (one, two) = (fields.required("filter_string1")?, fields.required("filter_string2")?);
     let count = |filters: &[&str]| call.tracking.count_traces(&experiment_ids, filters);
