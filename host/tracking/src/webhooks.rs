@@ -325,7 +325,8 @@ mod tests {
 
     fn tracking(change: impl FnOnce(&mut TrackingLimits)) -> (tempfile::TempDir, Tracking) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+        let store =
+            Arc::new(Store::open_with(dir.path(), plinth_test_catalog::url().as_deref(), Access::Shared).unwrap());
         let mut limits = TrackingLimits::default();
         change(&mut limits);
         (dir, Tracking::new(store, Arc::new(FixedClock::at(1_000)), Arc::new(UuidIds), limits))
