@@ -560,8 +560,9 @@ mod tests {
         changed.params.insert(0, ("c".into(), "3".into()));
         assert!(matches!(tracking.log(&id, &changed), Err(TrackingError::ParamsChanged { .. })));
         assert!(!tracking.run(&id).unwrap().params.contains_key("c"));
-        let long = Batch { params: vec![("k".into(), "x".repeat(6001))], ..Batch::default() };
-        assert!(matches!(tracking.log(&id, &long), Err(TrackingError::TooLong { limit: 6000, .. })));
+        let long = Batch { params: vec![("d".into(), "4".into()), ("k".repeat(251), "x".into())], ..Batch::default() };
+        assert!(matches!(tracking.log(&id, &long), Err(TrackingError::TooLong { limit: 250, .. })));
+        assert!(!tracking.run(&id).unwrap().params.contains_key("d"));
     }
 
     #[test]
