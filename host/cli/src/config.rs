@@ -442,7 +442,7 @@ mod tests {
             let row = rows.into_iter().find(|row| row.0 == "catalog.url").unwrap();
             (settings.catalog().unwrap().to_owned(), row.1)
         };
-        let of = |name: &str| (format!("postgres://ann:s3cret@db/{name}"), format!("\"postgres://db/{name}\""));
+        let of = |name: &str| (format!("postgres://ann:s3cret@db/{name}"), format!("\"postgres://db:5432/{name}\""));
         assert_eq!(catalog(&global(), ""), of("file"));
         assert_eq!(catalog(&global(), "PLINTH_CATALOG"), of("env"));
         let flags = Global { catalog: Some("postgres://ann:s3cret@db/flag".into()), ..global() };

@@ -129,8 +129,8 @@ mod tests {
     fn a_password_is_not_shown() {
         for (url, shown) in [
             ("postgres://ann:p%40ss@db:5432/plinth?sslmode=disable", "postgres://db:5432/plinth"),
-            ("postgres://ann:p?ss@db/plinth", "postgres://db/plinth"),
-            ("postgresql://ann@db?password=a@b/c", "postgres://db/ann"),
+            ("postgres://ann:p?ss@db/plinth", "postgres://db:5432/plinth"),
+            ("postgresql://ann@db?password=a@b/c", "postgres://db:5432/ann"),
             ("postgres://ann:secret@a:1,b:2/x", "postgres://a:1,b:2/x"),
         ] {
             let shown_of = url.parse::<Config>().map_or_else(|error| error.to_string(), |config| name(&config));
