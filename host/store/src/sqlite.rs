@@ -348,7 +348,7 @@ impl Tx for SqliteTx<'_> {
 
     fn execute_all(&mut self, sql: &str, sets: &mut dyn Iterator<Item = Vec<Value>>) -> Result<Vec<u64>, StoreError> {
         // Prepared once: to find the statement again for each of a thousand rows takes as long as to insert them.
-        let change = || {
+        let mut change = || {
             let mut statement = self.connection.prepare_cached(&numbered(sql))?;
             sets.map(|row| Ok(statement.execute(rusqlite::params_from_iter(row.iter().map(Parameter)))? as u64))
                 .collect()

@@ -90,14 +90,18 @@ pub(crate) fn config() -> String {
         let wrappers: Vec<_> = heavy.wrappers().map(|wrapper| format!("\"{wrapper}\"")).collect();
         format!("    {{ crate = \"{}\", wrappers = [{}] }},\n", heavy.pattern, wrappers.join(", "))
     });
+    let unchanged = licences::UNCHANGED
+        .iter()
+        .map(|(name, licence)| format!("    {{ crate = \"{name}\", allow = [\"{licence}\"] }},\n"));
     format!(
         "# Written by `cargo xtask docs` from the tables in host/xtask/src/check/.\n\
          [graph]\nall-features = true\n\n\
          [advisories]\nyanked = \"deny\"\n\n\
-         [licenses]\nallow = [\n{}]\nconfidence-threshold = 0.9\nunused-allowed-license = \"allow\"\n\n\
+         [licenses]\nallow = [\n{}]\nexceptions = [\n{}]\nconfidence-threshold = 0.9\nunused-allowed-license = \"allow\"\n\n\
          [bans]\nmultiple-versions = \"allow\"\nwildcards = \"deny\"\nallow-wildcard-paths = true\ndeny = [\n{}]\n\n\
          [sources]\nunknown-registry = \"deny\"\nunknown-git = \"deny\"\n",
         quoted(licences::ALLOWED),
+        unchanged.collect::<String>(),
         heavy.collect::<String>(),
     )
 }

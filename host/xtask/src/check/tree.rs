@@ -25,7 +25,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Folders and endings of files that hold data, not prose or code.
-const DATA: &[&str] = &[".csv", ".parquet", ".onnx", ".lock", ".wasm", ".json", ".jsonl", ".gz", ".png", ".svg", ".db"];
+const DATA: &[&str] =
+    &[".csv", ".parquet", ".onnx", ".lock", ".wasm", ".json", ".jsonl", ".gz", ".png", ".svg", ".db", ".bin"];
 
 /// Checks every file that git knows or would know.
 pub(super) fn check(repo: &Repo) -> Result<Findings> {
