@@ -258,7 +258,7 @@ pub struct Catalog(Database);
 #[derive(Debug)]
 enum Database {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 impl Catalog {
@@ -269,7 +269,7 @@ impl Catalog {
 
     /// Opens a catalog on PostgreSQL and brings its schema up to date.
     pub(crate) fn connect(url: &str) -> Result<Self, StoreError> {
-        Ok(Self(Database::Postgres(Postgres::open(url)?)))
+        Ok(Self(Database::Postgres(Box::new(Postgres::open(url)?))))
     }
 
     /// How messages call it: a file, or a database without its password.

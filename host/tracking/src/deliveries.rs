@@ -27,7 +27,7 @@ pub struct Delivery {
     pub event_id: i64,
     /// The same at every attempt.
     pub delivery_id: String,
-    /// Of [`WEBHOOK_EVENTS`].
+    /// Of [`crate::WEBHOOK_EVENTS`].
     pub event: String,
     /// JSON.
     pub payload: String,
@@ -70,7 +70,7 @@ pub enum Fate {
 pub struct DeliveryRecord {
     /// As the receiver saw it.
     pub delivery_id: String,
-    /// Of [`WEBHOOK_EVENTS`].
+    /// Of [`crate::WEBHOOK_EVENTS`].
     pub event: String,
     /// `pending`, `delivered` or `failed`.
     pub state: String,

@@ -94,7 +94,8 @@ pub(crate) fn apt_install(packages: &[&str], purpose: &str) -> Result<()> {
     }
     // Root is told by `id`, so that no unsafe call and no dependency is needed.
     let root = read(Command::new("id").arg("-u"))?.trim() == "0";
-    if !root && !(has("sudo") && output(Command::new("sudo").args(["-n", "true"]))?.status.success()) {
+    let may = root || (has("sudo") && output(Command::new("sudo").args(["-n", "true"]))?.status.success());
+    if !may {
         bail!("{purpose} needs packages that only root can install; run: sudo apt-get update && sudo {command}");
     }
     say(&format!("installing for the whole machine, for {purpose}: {command}"));

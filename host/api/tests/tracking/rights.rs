@@ -127,7 +127,7 @@ impl World {
         let path = [("{model_id}", self.model.as_str()), ("{trace_id}", &self.trace), ("{tag_key}", "a")]
             .iter()
             .fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
-        let path = format!("/api/2.0{}", path.replace('{', "").replace('}', ""));
+        let path = format!("/api/2.0{}", path.replace(['{', '}'], ""));
         let mut fields = fields.clone();
         if path.ends_with("get-history-bulk") {
             fields["run_id"] = json!([self.run]);

@@ -351,15 +351,15 @@ impl<'a> Intake<'a> {
             held += 1;
             if held % FILES_AT_ONCE == 0 {
                 let records = std::mem::take(out);
-                self.admit(records)?;
+                self.admit(&records)?;
             }
         }
         Ok(())
     }
 
-    fn admit(&mut self, records: Vec<Record>) -> Result<(), Failure> {
+    fn admit(&mut self, records: &[Record]) -> Result<(), Failure> {
         let admissions =
-            if self.dry_run { vec![Admission::Known; records.len()] } else { self.tracking.admit(&records)? };
+            if self.dry_run { vec![Admission::Known; records.len()] } else { self.tracking.admit(records)? };
         for (record, admission) in records.iter().zip(admissions) {
             if matches!(record, Record::File { .. }) {
                 match admission {
@@ -400,7 +400,7 @@ impl Sink for Intake<'_> {
                 other => self.turned(other, &mut out)?,
             }
         }
-        self.admit(out)
+        self.admit(&out)
     }
 
     fn problem(&mut self, what: String, reason: String) {

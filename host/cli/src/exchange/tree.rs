@@ -271,7 +271,7 @@ fn logged_model(folder: &Path, experiment: &str, sink: &mut dyn Sink) -> Option<
                     },
                 }),
                 _ => {
-                    sink.problem(format!("metric {key} of logged model {id}"), format!("a line reads '{}'", cut(line)))
+                    sink.problem(format!("metric {key} of logged model {id}"), format!("a line reads '{}'", cut(line)));
                 }
             }
         }

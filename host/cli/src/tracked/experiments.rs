@@ -24,7 +24,7 @@ pub(crate) fn experiment(command: &ExperimentCommand, host: &Host, output: Outpu
             let search =
                 ExperimentSearch { view: (*view).into(), most: u64::from(*limit), ..ExperimentSearch::default() };
             let found = tracking.search_experiments(&search)?;
-            page::cut(output, found.next, "plinth experiment search");
+            page::cut(output, found.next.is_some(), "plinth experiment search");
             let value = found.items.iter().map(json_of).collect();
             print(output, &value, || listing(&found.items, *view))
         }

@@ -100,7 +100,7 @@ fn registry_search(search: &SearchArgs) -> Result<RegistrySearch, Failure> {
 fn list(tracking: &Tracking, limit: u32, output: Output) -> Result<ExitCode, Failure> {
     let search = RegistrySearch { most: u64::from(limit), ..RegistrySearch::default() };
     let found = tracking.search_models(&search)?;
-    page::cut(output, found.next, "plinth model search");
+    page::cut(output, found.next.is_some(), "plinth model search");
     let models =
         found.items.iter().map(|model| tracking.model(&model.name)).collect::<Result<Vec<Model>, TrackingError>>()?;
     print(output, &json!(models), || {

@@ -65,8 +65,8 @@ pub(super) fn more(output: Output, next: Option<impl Next>) {
 }
 
 /// Tells a person that a list was cut.
-pub(super) fn cut(output: Output, next: Option<impl Next>, search: &str) {
-    if next.is_some() {
+pub(super) fn cut(output: Output, more: bool, search: &str) {
+    if more {
         output.say(format!("there is more: a larger --limit shows it, or page by page `{search}`"));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(verb: &RunVerb, host: &Host, output: Output) -> Result<ExitCod
         RunVerb::List { runs, limit } => {
             let search = RunSearch { most: u64::from(*limit), ..RunSearch::default() };
             let found = find(tracking, runs, search)?;
-            page::cut(output, found.runs.next.as_ref(), "plinth run search");
+            page::cut(output, found.runs.next.is_some(), "plinth run search");
             let value = found.runs.items.iter().map(|run| json!(run.summary)).collect();
             print(output, &value, || found.text("no run is recorded yet\n", output))
         }

@@ -29,7 +29,7 @@ pub(crate) fn trace(command: &TraceCommand, host: &Host, output: Output) -> Resu
             let experiment_ids = names::experiment_ids(tracking, experiment, View::Active)?;
             let search = TraceSearch { experiment_ids, most: u64::from(*limit), ..TraceSearch::default() };
             let found = tracking.search_traces(&search)?;
-            page::cut(output, found.next, "plinth trace search");
+            page::cut(output, found.next.is_some(), "plinth trace search");
             print(output, &found.items.iter().map(json_of).collect(), || listing(&found))
         }
         TraceCommand::Search { search: SearchArgs { filter, order_by, page }, experiment } => {

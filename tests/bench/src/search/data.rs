@@ -40,21 +40,21 @@ pub(crate) fn run(number: u64) -> Made {
     let mut unit = || random() as f64 / (1_u64 << 53) as f64;
     let mut metrics: Vec<(String, f64)> = (0..10).map(|k| (format!("m{k}"), unit())).collect();
     metrics[7].1 = 1.0 - metrics[6].1;
-    if number % 50 == 0 {
+    if number.is_multiple_of(50) {
         metrics[8].1 = f64::NAN;
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         metrics.pop();
     }
     let params = VALUES.iter().enumerate().map(|(k, values)| (format!("p{k}"), (random() % values).to_string()));
     let (name, user) = (format!("run-{number}"), format!("u{}", number % 20));
-    let rare = if number % 1_000 == 0 { "rare" } else { "common" };
+    let rare = if number.is_multiple_of(1_000) { "rare" } else { "common" };
     let tags = [("mlflow.runName", name.as_str()), ("mlflow.user", user.as_str()), (rare, "yes")];
     Made {
         params: params.collect(),
         tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         id: format!("{:032x}", u128::from(number) << 64 | u128::from(state | 2)),
-        status: if number % 10 == 0 { "FAILED" } else { "FINISHED" },
+        status: if number.is_multiple_of(10) { "FAILED" } else { "FINISHED" },
         start_us: START_US + number as i64 * 1_000_000,
         name,
         user,

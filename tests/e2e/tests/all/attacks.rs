@@ -603,7 +603,9 @@ fn a_packed_body_is_not_unpacked_without_end() {
 fn with_access_control_nobody_gains_a_right() {
     let project = Project::empty();
     project.write("password", "correct horse");
-    let run = |arguments: &[&str]| drop(project.run(arguments).succeeds());
+    let run = |arguments: &[&str]| {
+        project.run(arguments).succeeds();
+    };
     for (name, role) in [("root", "admin"), ("ann", "reader"), ("bob", "editor")] {
         run(&["user", "add", name, "--role", role, "--password-file", "password"]);
     }

@@ -257,9 +257,9 @@ fn numbers(a: Option<f64>, b: Option<f64>, ascending: bool) -> Ordering {
     class(a).cmp(&class(b)).then_with(|| way(a.partial_cmp(&b).unwrap_or(Ordering::Equal)))
 }
 
-fn texts<T: Ord>(a: Option<T>, b: Option<T>, ascending: bool) -> Ordering {
+fn texts<T: Ord>(a: &Option<T>, b: &Option<T>, ascending: bool) -> Ordering {
     let way = |order: Ordering| if ascending { order } else { order.reverse() };
-    a.is_none().cmp(&b.is_none()).then_with(|| way(a.cmp(&b)))
+    a.is_none().cmp(&b.is_none()).then_with(|| way(a.cmp(b)))
 }
 
 type Sort = Box<dyn Fn(&Plain, &Plain) -> Ordering>;
@@ -277,18 +277,18 @@ fn sort(dice: &mut Dice) -> (String, Sort) {
             let (entity, key) = (dice.pick(&["params", "tags"]), dice.pick(&["p", "q"]));
             let of =
                 move |run: &Plain| if entity == "params" { run.params.get(key) } else { run.tags.get(key) }.cloned();
-            (format!("{entity}.{key} {way}"), Box::new(move |a, b| texts(of(a), of(b), ascending)))
+            (format!("{entity}.{key} {way}"), Box::new(move |a, b| texts(&of(a), &of(b), ascending)))
         }
         2 => {
             let start = dice.roll(2) == 0;
             let of = move |run: &Plain| if start { Some(run.start) } else { run.end };
             let name = if start { "start_time" } else { "end_time" };
-            (format!("{name} {way}"), Box::new(move |a, b| texts(of(a), of(b), ascending)))
+            (format!("{name} {way}"), Box::new(move |a, b| texts(&of(a), &of(b), ascending)))
         }
         _ => {
             let attribute = dice.pick(&["run_name", "status", "user_id", "artifact_uri", "run_id"]);
             let of = move |run: &Plain| Some(run.text(attribute));
-            (format!("attributes.{attribute} {way}"), Box::new(move |a, b| texts(of(a), of(b), ascending)))
+            (format!("attributes.{attribute} {way}"), Box::new(move |a, b| texts(&of(a), &of(b), ascending)))
         }
     }
 }

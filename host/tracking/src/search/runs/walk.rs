@@ -72,7 +72,7 @@ impl Filter {
         for condition in &self.conditions {
             match (condition, key) {
                 (Condition::Metric { key: of, .. }, SortKey::Metric(key)) if of == key => {
-                    (nan, missing) = (false, false)
+                    (nan, missing) = (false, false);
                 }
                 (Condition::MetricNot { key: of, .. }, SortKey::Metric(key)) if of == key => missing = false,
                 (Condition::Pair { table: place, key: of, op, .. }, SortKey::Pair(table, key))
