@@ -41,6 +41,8 @@ impl Server {
                 .arg("--artifacts-destination")
                 .arg(folder.join("artifacts"))
                 .env("MLFLOW_DISABLE_TELEMETRY", "true")
+                // A connection for each client: with its usual fifteen, sixteen clients are refused after half a minute.
+                .env("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "32")
                 .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false");
             command
         })
