@@ -267,7 +267,6 @@ def test_logged_without_waiting(url):
 
 
 def test_system_metrics(url):
-    pytest.importorskip("psutil")
     mlflow.set_experiment(unique("system"))
     mlflow.set_system_metrics_sampling_interval(0.05)
     mlflow.set_system_metrics_samples_before_logging(1)
