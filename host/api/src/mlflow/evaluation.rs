@@ -56,7 +56,7 @@ fn delete(call: &Call<'_>) -> Outcome {
 fn search(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let found = call.tracking.search_evaluation_datasets(&EvaluationSearch {
-        experiment_ids: fields.texts("experiment_ids")?,
+        experiment_ids: call.visible(fields.texts("experiment_ids")?)?,
         filter: fields.text_or_empty("filter_string")?.to_owned(),
         order_by: fields.texts("order_by")?,
         skip: page::start(fields.text("page_token")?)?,

@@ -582,6 +582,7 @@ fn nothing_is_too_large_too_deep_or_too_odd() {
         ("traces/batchGetInfos", json!({"trace_ids": ids})),
         ("traces/delete-traces", json!({"experiment_id": "0", "request_ids": ids})),
         ("experiments/search-datasets", json!({"experiment_ids": ids})),
+        ("datasets/search", json!({"experiment_ids": ids})),
     ] {
         let body = body.to_string();
         let (status, text) = answer(&target.server, &request("POST", &format!("{API}/{path}"), "", body.as_bytes()));
