@@ -24,7 +24,7 @@ use crate::{
 /// Clients that write or search at once.
 const CLIENTS: usize = 16;
 /// Runs that are searched; peers get as many.
-const RUNS: usize = 10_000;
+const RUNS: usize = 100_000;
 /// Points of the history that is read.
 const POINTS: usize = 100_000;
 
@@ -149,7 +149,7 @@ impl Costs {
         [
             ("log-batch of 1 metric, 16 clients", &self.single),
             ("log-batch of 1,000 metrics, 16 clients", &self.batch),
-            ("search of 10,000 runs, 16 clients", &self.search),
+            ("search of 100,000 runs, 16 clients", &self.search),
             ("page of 5,000 runs", &self.page),
             ("history of 100,000 points", &self.history),
         ]
