@@ -186,6 +186,7 @@ pub(crate) struct RunArgs {
     plinth up                                          on http://127.0.0.1:5000, state in .plinth\n  \
     plinth up --data-dir /srv/plinth --port 8000       elsewhere\n  \
     plinth up --catalog postgres://plinth@db/plinth    rows on a PostgreSQL server, artifacts in .plinth\n  \
+    plinth up --artifact-store s3://bucket/plinth      artifacts in a bucket, keys from AWS_ACCESS_KEY_ID and so on\n  \
     plinth up --host 0.0.0.0 --auth --allowed-hosts plinth.example.org \\\n      \
     --tls-cert chain.pem --tls-key key.pem           for others, who sign in\n  \
     plinth up --mlflow-ui none                         without MLflow's web interface\n\n\
@@ -198,6 +199,11 @@ pub(crate) struct UpArgs {
     /// Where artifacts are kept, on another device, say; named once, every command finds it [default: the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts_dir: Option<PathBuf>,
+    /// Where artifacts are kept, in a bucket, such as s3://BUCKET/PREFIX; keys and endpoint are those of AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL; named once, every command finds it
+    /// [env: PLINTH_ARTIFACT_STORE]
+    #[arg(long, value_name = "URL", conflicts_with = "artifacts_dir")]
+    pub(crate) artifact_store: Option<String>,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(crate) host: String,

@@ -10,7 +10,7 @@ use std::{
 
 use plinth_core::{Code, Coded, Limits, closest, codes};
 use plinth_plugin::Grants;
-use plinth_store::{Access, Store, StoreError};
+use plinth_store::{Access, Setup, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     /// Where rows are kept.
     pub(crate) catalog: CatalogConfig,
+    /// Where artifacts are kept.
+    pub(crate) artifacts: ArtifactsConfig,
     /// What `plinth serve` does unless its flags say otherwise.
     pub(crate) serve: ServeConfig,
     /// Where webhooks of `plinth up` may lead.
@@ -70,6 +72,14 @@ pub(crate) struct ServerConfig {
 pub(crate) struct CatalogConfig {
     /// A PostgreSQL database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; empty for SQLite in the state directory.
     pub(crate) url: String,
+}
+
+/// Where artifacts are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ArtifactsConfig {
+    /// A bucket, `s3://BUCKET/PREFIX`, or a folder, `file:///FOLDER`; empty for the state directory.
+    pub(crate) store: String,
 }
 
 /// What `plinth serve` does unless its flags say otherwise.
@@ -119,6 +129,7 @@ impl Default for Config {
             log_format: "text".into(),
             server: ServerConfig::default(),
             catalog: CatalogConfig::default(),
+            artifacts: ArtifactsConfig::default(),
             serve: ServeConfig::default(),
             webhooks: WebhooksConfig::default(),
             monitor: plinth_monitor::Config::default(),
@@ -200,8 +211,12 @@ impl Settings {
             .into_iter()
             .map(|path| (path.clone(), format!("PLINTH_{}", path.replace(['.', '-'], "_").to_uppercase())))
             .chain(
-                [("plugin-dirs", "PLINTH_PLUGINS"), ("catalog.url", "PLINTH_CATALOG")]
-                    .map(|(path, name)| (path.to_owned(), name.to_owned())),
+                [
+                    ("plugin-dirs", "PLINTH_PLUGINS"),
+                    ("catalog.url", "PLINTH_CATALOG"),
+                    ("artifacts.store", "PLINTH_ARTIFACT_STORE"),
+                ]
+                .map(|(path, name)| (path.to_owned(), name.to_owned())),
             )
         {
             if let Some(text) = env(&variable).filter(|text| !text.is_empty()) {
@@ -254,9 +269,21 @@ impl Settings {
         Some(self.config.catalog.url.as_str()).filter(|url| !url.is_empty())
     }
 
-    /// Opens a state directory with the catalog that is configured.
+    /// Opens a state directory with the catalog and the place for artifacts that are configured.
     pub(crate) fn open_store(&self, dir: &Path, access: Access) -> Result<Store, StoreError> {
-        Store::open_with(dir, self.catalog(), access)
+        if !self.config.artifacts.store.is_empty() {
+            Store::put_blobs_in(dir, &self.config.artifacts.store.parse()?, &self.setup())?;
+        }
+        Store::open_set(dir, &self.setup(), access)
+    }
+
+    /// What opening a state directory needs to know.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            catalog: self.catalog().map(str::to_owned),
+            artifacts: self.config.limits.artifacts.clone(),
+            ..Setup::default()
+        }
     }
 
     /// Whether a flag, the environment or the file sets a leaf.

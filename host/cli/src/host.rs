@@ -180,8 +180,7 @@ impl Host {
 
     /// A stored table by its hash, its bytes checked.
     pub(crate) fn table_of(&self, blob: &ContentHash) -> Result<Table, StageFailure> {
-        self.store().blobs().check(blob)?;
-        Ok(Table::open(&self.store().blobs().path(blob))?)
+        Ok(Table::open(&self.store().blobs().checked_path(blob)?)?)
     }
 }
 

@@ -52,9 +52,8 @@ pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize, what
 /// A fitted transform from the blob store: the component is checked against its name before a byte of it is run.
 pub(crate) fn fitted(host: &Host, transform: &TransformDocument, what: Use) -> Result<Arc<dyn Fitted>, StageFailure> {
     let blobs = host.store().blobs();
-    blobs.check(&transform.component)?;
+    let path = blobs.checked_path(&transform.component)?;
     let state = blobs.get(&transform.state)?;
-    let path = blobs.path(&transform.component);
     let component = host.components.stored_transform(&transform.plugin, &path, transform.component, what)?;
     Ok(component.load(&transform.item, &state, transform.signature.columns())?)
 }

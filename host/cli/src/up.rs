@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use plinth_api::{Tracker, TrackerConfig, WebhookConfig};
 use plinth_core::{SystemClock, UuidIds, codes};
-use plinth_store::{Access, Store};
+use plinth_store::{Access, Location, Store};
 use plinth_tracking::Tracking;
 
 use crate::{
@@ -25,11 +25,25 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     }
     let tls = listen::tls(&args.tls, settings)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
-    if let Some(folder) = &args.artifacts_dir {
-        Store::put_blobs_in(&dir, folder)?;
+    // A flag over the environment and the file, which `open_store` knows.
+    let place = match (&args.artifacts_dir, &args.artifact_store) {
+        (Some(folder), _) => Some(Location::Folder(folder.clone())),
+        (None, url) => url.as_deref().map(str::parse).transpose()?,
+    };
+    let store = match &place {
+        Some(place) => {
+            Store::put_blobs_in(&dir, place, &settings.setup())?;
+            Store::open_set(&dir, &settings.setup(), Access::Shared)?
+        }
+        None => settings.open_store(&dir, Access::Shared)?,
+    };
+    store.blobs().reach()?;
+    let store = Arc::new(store);
+    let mut elsewhere =
+        settings.catalog().map_or_else(String::new, |_| format!(", catalog {}", store.catalog().name().display()));
+    if let Some(bucket) = Store::bucket_of(&dir)? {
+        elsewhere.push_str(&format!(", artifacts in {bucket}"));
     }
-    let store = Arc::new(settings.open_store(&dir, Access::Shared)?);
-    let catalog = settings.catalog().map(|_| format!(", catalog {}", store.catalog().name().display()));
     let limits = settings.config.limits.tracking.clone();
     let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), limits);
     if args.auth && tracking.users()?.is_empty() {
@@ -62,8 +76,8 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         listen::warn_of_clear_text(&args.host, tls.as_ref(), output);
-        let (scheme, catalog) = (listen::scheme(tls.as_ref()), catalog.unwrap_or_default());
-        output.say(format!("listening on {scheme}://{bound}, state in {}{catalog}", dir.display()));
+        let scheme = listen::scheme(tls.as_ref());
+        output.say(format!("listening on {scheme}://{bound}, state in {}{elsewhere}", dir.display()));
         let door = listen::door(listener, tls, output)?;
         let served = plinth_api::serve_tracking(door, tracker, shutdown).await;
         served.map_err(|error| io_failure("the server", &error))

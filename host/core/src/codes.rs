@@ -205,7 +205,9 @@ codes! {
     WEBHOOK_NOT_FOUND "webhook-not-found" NotFound "No webhook has that id.";
     METRIC_NOT_FOUND "metric-not-found" NotFound "The run logged no metric of that name.";
     FILE_IN_USE "file-in-use" Busy "Another command is writing the file.";
-    ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder that holds the artifacts is not there.";
+    ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder or bucket that holds the artifacts is not there.";
+    ARTIFACT_STORE_UNAVAILABLE "artifact-store-unavailable" Unavailable "The object store that holds artifacts does not answer, or has no such bucket.";
+    ARTIFACT_STORE_DENIED "artifact-store-denied" Unavailable "The object store that holds artifacts does not accept the keys, or what they may do.";
 }
 
 #[cfg(test)]

@@ -21,5 +21,6 @@ pub use error::{Coded, closest, did_you_mean};
 pub use hash::{ContentHash, HashError};
 pub use ids::{Clock, FixedClock, IdGen, Micros, SystemClock, UuidIds};
 pub use limits::{
-    CsvLimits, HttpLimits, Limits, PluginLimits, RequestLimits, ServeLimits, TableLimits, TrackingLimits, WebhookLimits,
+    ArtifactLimits, CsvLimits, HttpLimits, Limits, PluginLimits, RequestLimits, ServeLimits, TableLimits,
+    TrackingLimits, WebhookLimits,
 };

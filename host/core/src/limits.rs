@@ -18,6 +18,27 @@ pub struct Limits {
     pub tracking: TrackingLimits,
     /// What callers of the tracking server may ask of it.
     pub requests: RequestLimits,
+    /// How artifacts in an object store are kept and fetched.
+    pub artifacts: ArtifactLimits,
+}
+
+/// How artifacts in an object store are kept and fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ArtifactLimits {
+    /// Bytes of verified copies that are kept in the state directory; those that were not read for longest go first. One
+    /// that is in use is never removed, so it may be more for a while.
+    pub cache_bytes_max: u64,
+    /// Time of one request to the object store. A request carries at most 16 MiB, unless a file is larger than 140 GiB.
+    pub request_ms_max: u64,
+    /// How often a request that failed for the moment is tried again, within the time of one request.
+    pub retries_max: u32,
+}
+
+impl Default for ArtifactLimits {
+    fn default() -> Self {
+        Self { cache_bytes_max: 10 << 30, request_ms_max: 60_000, retries_max: 6 }
+    }
 }
 
 /// What a plugin may use and return.

@@ -81,9 +81,11 @@ impl Cache {
         let Some((text, micros, outputs)) = found else { return Ok(None) };
         // A row of another release that reads differently is a miss, not an error.
         let Ok(mut outcome) = serde_json::from_str::<StageOutcome>(&text) else { return Ok(None) };
-        if let Some(lost) = outputs.iter().find(|output| !self.store.blobs().contains(&output.blob)) {
-            tracing::warn!(blob = %lost.blob, output = %lost.name, "a stage's result lost a blob; it is made again");
-            return Ok(None);
+        for output in &outputs {
+            if !self.store.blobs().contains(&output.blob)? {
+                tracing::warn!(blob = %output.blob, output = %output.name, "a stage's result lost a blob; it is made again");
+                return Ok(None);
+            }
         }
         outcome.outputs = outputs;
         Ok(Some(StageRow { outcome, elapsed: Duration::from_micros(micros.unsigned_abs()) }))

@@ -1,17 +1,22 @@
-//! Blobs: files named by the blake3 of their bytes, `blobs/AB/CDEF…`.
+//! Blobs: files named by the blake3 of their bytes, `blobs/AB/CDEF…`, or objects of a bucket that are named so.
 
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use plinth_core::ContentHash;
 use tempfile::NamedTempFile;
 
-use crate::{StoreError, reader::Known};
+use crate::{
+    StoreError,
+    cache::Cache,
+    reader::{Known, Stamp},
+    remote::Remote,
+};
 
 /// Size of the pieces in which files are hashed and copied.
 const PIECE_BYTES: usize = 1 << 18;
@@ -23,13 +28,34 @@ pub struct Blobs {
     dir: PathBuf,
     temporary: PathBuf,
     known: Arc<Known>,
+    far: Option<Arc<Far>>,
+}
+
+/// Blobs that lie in a bucket; the folder holds copies.
+#[derive(Debug)]
+pub(crate) struct Far {
+    pub(crate) remote: Remote,
+    pub(crate) cache: Cache,
+}
+
+/// A blob that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) hash: ContentHash,
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
 }
 
 impl Blobs {
-    /// The blobs below `dir`; makes the folders if they are not there.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let blobs =
-            Self { root: dir.to_owned(), dir: dir.join("blobs"), temporary: dir.join("tmp"), known: Arc::default() };
+    /// The blobs below `dir`, or copies of those that are `far`; makes the folders if they are not there.
+    pub(crate) fn open(dir: &Path, far: Option<Far>) -> Result<Self, StoreError> {
+        let blobs = Self {
+            root: dir.to_owned(),
+            dir: dir.join("blobs"),
+            temporary: dir.join("tmp"),
+            known: Arc::default(),
+            far: far.map(Arc::new),
+        };
         for path in [&blobs.dir, &blobs.temporary] {
             fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e))?;
         }
@@ -43,7 +69,7 @@ impl Blobs {
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<ContentHash, StoreError> {
         let hash = ContentHash::of(bytes);
-        if self.holds(&hash, bytes.len() as u64)? {
+        if self.far.is_none() && self.holds(&hash, bytes.len() as u64)? {
             return Ok(hash);
         }
         let mut writer = self.writer()?;
@@ -91,6 +117,12 @@ impl Blobs {
     /// [`StoreError::BlobNotFound`], [`StoreError::BlobCorrupt`].
     pub fn get(&self, hash: &ContentHash) -> Result<Vec<u8>, StoreError> {
         let path = self.path(hash);
+        if let Some(far) = &self.far {
+            let mut bytes = Vec::new();
+            let mut file = self.copy(far, hash, false)?;
+            file.read_to_end(&mut bytes).map_err(|e| StoreError::io("read", &path, e))?;
+            return Ok(bytes);
+        }
         let bytes = fs::read(&path).map_err(|e| self.missing(hash, &path, e))?;
         let found = ContentHash::of(&bytes);
         if found == *hash { Ok(bytes) } else { Err(StoreError::BlobCorrupt { hash: *hash, found, path }) }
@@ -101,9 +133,24 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::BlobNotFound`], [`StoreError::BlobCorrupt`].
     pub fn open_checked(&self, hash: &ContentHash) -> Result<File, StoreError> {
+        if let Some(far) = &self.far {
+            return self.copy(far, hash, false);
+        }
         self.check(hash)?;
         let path = self.path(hash);
         File::open(&path).map_err(|e| self.missing(hash, &path, e))
+    }
+
+    /// The file of a blob, its bytes checked. It stays for as long as this process lives.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobNotFound`], [`StoreError::BlobCorrupt`].
+    pub fn checked_path(&self, hash: &ContentHash) -> Result<PathBuf, StoreError> {
+        match &self.far {
+            Some(far) => drop(self.copy(far, hash, true)?),
+            None => self.check(hash)?,
+        }
+        Ok(self.path(hash))
     }
 
     /// Reads a blob once to check its bytes.
@@ -111,17 +158,78 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::BlobNotFound`], [`StoreError::BlobCorrupt`].
     pub fn check(&self, hash: &ContentHash) -> Result<(), StoreError> {
+        match &self.far {
+            Some(far) => far.remote.check(hash),
+            None => self.check_file(hash).map(drop),
+        }
+    }
+
+    /// Reads the file of a blob once to check its bytes.
+    fn check_file(&self, hash: &ContentHash) -> Result<File, StoreError> {
         let path = self.path(hash);
         let file = File::open(&path).map_err(|e| self.missing(hash, &path, e))?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(|e| StoreError::io("read", &path, e))?;
+        hasher.update_reader(&file).map_err(|e| StoreError::io("read", &path, e))?;
         let found = ContentHash::from_bytes(*hasher.finalize().as_bytes());
-        if found == *hash { Ok(()) } else { Err(StoreError::BlobCorrupt { hash: *hash, found, path }) }
+        if found == *hash { Ok(file) } else { Err(StoreError::BlobCorrupt { hash: *hash, found, path }) }
+    }
+
+    /// A checked copy of a blob, fetched if there is none; one that is held stays as long as the process.
+    pub(crate) fn copy(&self, far: &Far, hash: &ContentHash, hold: bool) -> Result<File, StoreError> {
+        let path = self.path(hash);
+        let found = |file: File| -> Result<File, StoreError> {
+            let io = |e| StoreError::io("read", &path, e);
+            Cache::used(&file);
+            let stamp = Stamp::of(&file.metadata().map_err(io)?);
+            if !self.known.is_good(hash, &stamp) {
+                self.check_file(hash)?;
+                self.known.remember(*hash, stamp);
+            }
+            // From the start again, whoever read it.
+            File::open(&path).map_err(io)
+        };
+        let held = |file: File| if hold && !far.cache.hold(hash, &path) { None } else { Some(file) };
+        // A copy may be removed at any moment before it is held.
+        for _ in 0..3 {
+            let copy = far.remote.one_at_a_time(hash, || match File::open(&path).ok().map(found) {
+                Some(Ok(file)) => Ok(file),
+                // Copies are there to be thrown away.
+                Some(Err(_)) | None => self.fetch(far, hash),
+            })?;
+            if let Some(file) = held(copy) {
+                return Ok(file);
+            }
+        }
+        Err(StoreError::io("keep a copy in", &self.dir, io::Error::other("it is removed again and again")))
+    }
+
+    fn fetch(&self, far: &Far, hash: &ContentHash) -> Result<File, StoreError> {
+        let (_, mut pieces) = far.remote.stream(hash)?;
+        let mut writer = self.writer()?;
+        while let Some(piece) = pieces.next()? {
+            writer.write_all(&piece).map_err(|e| StoreError::io("write", &self.temporary, e))?;
+        }
+        let found = ContentHash::from_bytes(*writer.hasher.finalize().as_bytes());
+        if found != *hash {
+            return Err(far.remote.corrupt(hash, found));
+        }
+        let path = self.path(hash);
+        let file = far.cache.put(writer.file, &path, &self.dir).map_err(|e| StoreError::io("write", &path, e))?;
+        let io = |e| StoreError::io("read", &path, e);
+        self.known.remember(*hash, Stamp::of(&file.metadata().map_err(io)?));
+        // Opened while the copy is still locked.
+        File::open(&path).map_err(io)
     }
 
     /// Whether a blob is there; its bytes are not looked at.
-    pub fn contains(&self, hash: &ContentHash) -> bool {
-        self.path(hash).is_file()
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`] if the object store does not say; never for a folder.
+    pub fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        match &self.far {
+            Some(far) => Ok(far.remote.head(hash)?.is_some()),
+            None => Ok(self.path(hash).is_file()),
+        }
     }
 
     /// A blob's size in bytes.
@@ -129,8 +237,41 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::BlobNotFound`].
     pub fn size(&self, hash: &ContentHash) -> Result<u64, StoreError> {
+        if let Some(far) = &self.far {
+            return Ok(far.remote.head(hash)?.ok_or_else(|| far.remote.missing(hash))?.bytes);
+        }
         let path = self.path(hash);
         Ok(fs::metadata(&path).map_err(|e| self.missing(hash, &path, e))?.len())
+    }
+
+    /// Where the blobs are if not in a folder, and the copies of them.
+    pub(crate) fn far(&self) -> Option<&Arc<Far>> {
+        self.far.as_ref()
+    }
+
+    /// Looks whether the place of the blobs can be reached and is this store's, if it is a bucket.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`], [`StoreError::BlobsAway`].
+    pub fn reach(&self) -> Result<(), StoreError> {
+        self.far.as_ref().map_or(Ok(()), |far| far.remote.ready())
+    }
+
+    /// A URL by which anybody can read a blob for a time, without this server; nothing if blobs are in a folder. The
+    /// answer to it names the file `disposition` says.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobNotFound`], [`StoreError::Bucket`].
+    pub fn signed_url(
+        &self,
+        hash: &ContentHash,
+        valid: Duration,
+        disposition: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(far) = &self.far else { return Ok(None) };
+        far.remote.head(hash)?.ok_or_else(|| far.remote.missing(hash))?;
+        let query = [("response-content-disposition", disposition)];
+        far.remote.bucket().sign("GET", &crate::remote::key(hash), valid, &query, &[]).map(Some)
     }
 
     /// The folder that they, and what is on its way to become or to cease to be one, lie in.
@@ -138,7 +279,7 @@ impl Blobs {
         &self.root
     }
 
-    /// Where a blob lies, or would lie.
+    /// Where a blob lies, or would lie; if blobs are in a bucket, its copy.
     pub fn path(&self, hash: &ContentHash) -> PathBuf {
         let hex = hash.to_hex();
         self.dir.join(&hex[..2]).join(&hex[2..])
@@ -149,6 +290,9 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn list(&self) -> Result<Vec<ContentHash>, StoreError> {
+        if let Some(far) = &self.far {
+            return Ok(far.remote.list()?.0.into_iter().map(|(hash, _)| hash).collect());
+        }
         let entries = |path: &Path| -> Result<Vec<PathBuf>, StoreError> {
             let io = |e| StoreError::io("read", path, e);
             fs::read_dir(path).map_err(io)?.map(|entry| entry.map(|e| e.path()).map_err(io)).collect()
@@ -166,16 +310,29 @@ impl Blobs {
         Ok(list)
     }
 
-    /// Forgets a blob. Only for what nothing refers to any more.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn remove(&self, hash: &ContentHash) -> Result<(), StoreError> {
-        let path = self.path(hash);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path, error)),
-            _ => Ok(()),
+    /// Every blob that is there, sorted, with size and age.
+    pub(crate) fn held(&self) -> Result<Vec<Held>, StoreError> {
+        if let Some(far) = &self.far {
+            let (found, _) = far.remote.list()?;
+            let held = |(hash, found): (ContentHash, crate::bucket::Found)| Held {
+                hash,
+                bytes: found.bytes,
+                modified: found.modified,
+            };
+            return Ok(found.into_iter().map(held).collect());
         }
+        let mut held = Vec::new();
+        for hash in self.list()? {
+            let path = self.path(&hash);
+            let meta = match fs::metadata(&path) {
+                Ok(meta) => meta,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io("look at", &path, error)),
+            };
+            let modified = meta.modified().map_err(|e| StoreError::io("look at", &path, e))?;
+            held.push(Held { hash, bytes: meta.len(), modified });
+        }
+        Ok(held)
     }
 
     /// Temporary files left by processes that were killed. A writer holds the system's lock on its file: one that
@@ -244,16 +401,31 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// Keeps what was read from a bucket, and found right, as a copy of it.
+    pub(crate) fn keep_copy(self, far: &Far, blobs: &Blobs, path: &Path) {
+        if let Err(error) = far.cache.put(self.file, path, &blobs.dir) {
+            tracing::warn!(%error, path = %path.display(), "no copy of a blob was kept");
+        }
+    }
+
     /// Makes the bytes durable under their name; returns hash and size.
     ///
     /// # Errors
     /// [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn finish(self) -> Result<(ContentHash, u64), StoreError> {
         let hash = ContentHash::from_bytes(*self.hasher.finalize().as_bytes());
+        let path = self.blobs.path(&hash);
+        if let Some(far) = &self.blobs.far {
+            far.remote.keep(&hash, self.file.path(), self.bytes)?;
+            // What was written is soon read, more often than not.
+            if let Err(error) = far.cache.put(self.file, &path, &self.blobs.dir) {
+                tracing::warn!(%error, path = %path.display(), "no copy of a blob was kept");
+            }
+            return Ok((hash, self.bytes));
+        }
         if self.blobs.holds(&hash, self.bytes)? {
             return Ok((hash, self.bytes));
         }
-        let path = self.blobs.path(&hash);
         let folder = path.parent().expect("a blob lies in a folder");
         if !folder.is_dir() {
             fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder, e))?;
@@ -295,7 +467,7 @@ mod tests {
 
     fn blobs() -> (tempfile::TempDir, Blobs) {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path()).unwrap();
+        let blobs = Blobs::open(dir.path(), None).unwrap();
         (dir, blobs)
     }
 
@@ -321,7 +493,7 @@ mod tests {
         fs::write(blobs.path(&hash), b"hellp").unwrap();
         assert!(matches!(blobs.get(&hash), Err(StoreError::BlobCorrupt { .. })));
         assert!(matches!(blobs.open_checked(&hash), Err(StoreError::BlobCorrupt { .. })));
-        blobs.remove(&hash).unwrap();
+        fs::remove_file(blobs.path(&hash)).unwrap();
         assert!(matches!(blobs.get(&hash), Err(StoreError::BlobNotFound { .. })));
     }
 

@@ -1,11 +1,11 @@
 //! What is wrong with a state directory, and what can be done about it.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use plinth_core::ContentHash;
 use serde::Serialize;
 
-use crate::{Access, Blobs, Store, StoreError, migrate, verify_audit};
+use crate::{Access, Blobs, Setup, Store, StoreError, migrate, verify_audit};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,14 +48,24 @@ pub fn doctor(dir: &Path, repair: bool) -> Result<Vec<Finding>, StoreError> {
 /// # Errors
 /// As [`doctor`].
 pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Vec<Finding>, StoreError> {
+    doctor_set(dir, &Setup { catalog: catalog.map(str::to_owned), ..Setup::default() }, repair)
+}
+
+/// The same for a state directory that is opened as in [`Store::open_set`]. Of blobs in a bucket, the bucket's bytes are
+/// read, whatever copies there are.
+///
+/// # Errors
+/// As [`doctor`]; [`StoreError::Bucket`] if a bucket cannot be looked at.
+pub fn doctor_set(dir: &Path, setup: &Setup, repair: bool) -> Result<Vec<Finding>, StoreError> {
     let access = if repair { Access::Writer { command: "plinth doctor --repair".into() } } else { Access::Shared };
     // Opening makes what is not there, and a doctor makes nothing.
     if !dir.is_dir() {
         return Err(StoreError::NoDirectory { dir: dir.to_owned() });
     }
     // Opening for repair sweeps them up; they are to be named all the same.
-    let strays = Blobs::open(&crate::location::root(dir)?)?.strays(false)?;
-    let store = Store::open_with(dir, catalog, access)?;
+    let (root, far) = crate::location::root(dir, setup)?;
+    let strays = Blobs::open(&root, far)?.strays(false)?;
+    let store = Store::open_set(dir, setup, access)?;
     let mut findings = Vec::new();
     let mut found = |what: String, repair_text: &str, repaired, harmful| {
         findings.push(Finding { what, repair: repair_text.into(), repaired, harmful });
@@ -75,8 +85,19 @@ pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Ve
         found(format!("{} was left by a process that ended early", path.display()), "remove it", repair, false);
     }
 
+    if let Some(far) = store.blobs().far() {
+        for name in far.remote.abandoned(repair)? {
+            found(format!("{name} was left by a collection that ended early"), "remove it", repair, false);
+        }
+        for strange in far.remote.list()?.1 {
+            let name = far.remote.bucket().name(&strange.key);
+            found(format!("{name} is no blob, but lies among them"), "none: look who put it there", false, false);
+        }
+    }
     let mut lost = Vec::new();
+    let mut there = HashSet::new();
     for hash in store.blobs().list()? {
+        there.insert(hash);
         match store.blobs().check(&hash) {
             Ok(()) => {}
             Err(error @ StoreError::BlobCorrupt { .. }) => {
@@ -95,7 +116,8 @@ pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Ve
     for (table, sql, kind) in REFERENCES {
         for row in store.catalog().read::<_, StoreError>(|tx| tx.query(sql, &[]))? {
             let (hash, owner) = (row.hash(0)?, row.text(1)?);
-            if store.blobs().contains(&hash) && !lost.contains(&hash) {
+            // What was put since the blobs were listed is looked for by itself.
+            if !lost.contains(&hash) && (there.contains(&hash) || store.blobs().contains(&hash)?) {
                 continue;
             }
             let again = *table == "stage_outputs";
@@ -114,6 +136,9 @@ pub fn doctor_with(dir: &Path, catalog: Option<&str>, repair: bool) -> Result<Ve
 }
 
 fn quarantine(store: &Store, hash: &ContentHash) -> Result<(), StoreError> {
+    if let Some(far) = store.blobs().far() {
+        return far.remote.quarantine(hash);
+    }
     let folder = store.blobs().root().join("quarantine");
     fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
     let (from, to) = (store.blobs().path(hash), folder.join(hash.to_hex()));

@@ -38,7 +38,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The folder that holds the blobs is not there: a device that is not mounted, say.
-    #[error("the artifacts are not in {}: the folder is not there, or is not the one that held them", folder.display())]
+    #[error("the artifacts are not in {}: it is not there, or is not the place that held them", folder.display())]
     BlobsAway {
         /// Where they were.
         folder: PathBuf,
@@ -50,6 +50,30 @@ pub enum StoreError {
         known: PathBuf,
         /// Where they were to be.
         wanted: PathBuf,
+    },
+    /// A bucket's folder that holds another store's blobs.
+    #[error("{place} holds the artifacts of another store")]
+    BucketTaken {
+        /// The folder.
+        place: String,
+    },
+    /// A place for artifacts that cannot be used as it was named.
+    #[error("artifacts cannot be kept at `{url}`: {reason}")]
+    ArtifactUrl {
+        /// As it was named; no password in it.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// An object store refused, or does not answer.
+    #[error("cannot {action} {place}: {trouble}")]
+    Bucket {
+        /// The folder of the bucket; no key in it.
+        place: String,
+        /// What was to be done.
+        action: &'static str,
+        /// Why it was not.
+        trouble: Trouble,
     },
     /// A blob that is not there.
     #[error("there is no blob {hash} in {}", dir.display())]
@@ -158,6 +182,38 @@ pub enum StoreError {
     },
 }
 
+/// What an object store can answer in place of what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no such bucket.
+    NoBucket,
+    /// There is no such object.
+    NotFound(String),
+    /// The keys are not known, or may not do this.
+    Denied(String),
+    /// The server does not answer, or not as one.
+    Unavailable {
+        /// The server that was asked.
+        endpoint: String,
+        /// What it said, or why it said nothing.
+        said: String,
+    },
+    /// What the environment says cannot be right.
+    Settings(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBucket => f.write_str("there is no such bucket"),
+            Self::NotFound(said) => write!(f, "there is no such object ({said})"),
+            Self::Denied(said) => write!(f, "access is denied ({said})"),
+            Self::Unavailable { endpoint, said } => write!(f, "{endpoint} does not do it ({said})"),
+            Self::Settings(reason) => f.write_str(reason),
+        }
+    }
+}
+
 impl StoreError {
     /// A refusal by SQLite, about a catalog.
     pub(crate) fn catalog(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
@@ -188,7 +244,11 @@ impl Coded for StoreError {
             Self::NoDirectory { .. } => codes::FILE_NOT_FOUND,
             Self::NewerVersion { .. } => codes::STATE_VERSION,
             Self::BlobsAway { .. } => codes::ARTIFACTS_AWAY,
-            Self::BlobsElsewhere { .. } => codes::ALREADY_EXISTS,
+            Self::BlobsElsewhere { .. } | Self::BucketTaken { .. } => codes::ALREADY_EXISTS,
+            Self::ArtifactUrl { .. } | Self::Bucket { trouble: Trouble::Settings(_), .. } => codes::BAD_CONFIG,
+            Self::Bucket { trouble: Trouble::Denied(_), .. } => codes::ARTIFACT_STORE_DENIED,
+            Self::Bucket { trouble: Trouble::NotFound(_), .. } => codes::BLOB_NOT_FOUND,
+            Self::Bucket { .. } => codes::ARTIFACT_STORE_UNAVAILABLE,
             Self::BlobNotFound { .. } => codes::BLOB_NOT_FOUND,
             Self::BlobCorrupt { .. } | Self::Audit { .. } => codes::BLOB_CORRUPT,
             Self::DiskFull { .. } => codes::DISK_FULL,
@@ -224,6 +284,23 @@ impl Coded for StoreError {
             Self::NewerVersion { .. } => Some("use the newer plinth, or another --state-dir".into()),
             Self::Postgres { refusal, .. } => refusal.hint(),
             Self::CatalogUrl { .. } => Some("write postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=disable".into()),
+            Self::ArtifactUrl { .. } => Some("write s3://BUCKET/PREFIX or file:///FOLDER".into()),
+            Self::Bucket { trouble: Trouble::NoBucket, .. } => Some(
+                "make the bucket first, or name another; AWS_ENDPOINT_URL and AWS_REGION say which server is asked".into(),
+            ),
+            Self::Bucket { trouble: Trouble::Denied(_), .. } => Some(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN for passing ones, to keys that may \
+                 list, read, write and delete there"
+                    .into(),
+            ),
+            Self::Bucket { trouble: Trouble::Unavailable { .. }, .. } => Some(
+                "check the network, AWS_ENDPOINT_URL (a server other than Amazon's; http:// only if it is written so) and \
+                 AWS_REGION"
+                    .into(),
+            ),
+            Self::Bucket { trouble: Trouble::Settings(_), .. } => {
+                Some("check the variables whose names begin with AWS_".into())
+            }
             Self::BlobCorrupt { .. } | Self::BlobNotFound { .. } => {
                 Some("run `plinth doctor --repair`: results that can be made again are then forgotten, and the next run makes them".into())
             }
@@ -240,8 +317,9 @@ impl Coded for StoreError {
                 Some("repair it, such as with SQLite's .recover; what was taken over so far is kept".into())
             }
             Self::BlobsAway { .. } => {
-                Some("mount it; or, if it was moved, name it once with `plinth up --artifacts-dir`".into())
+                Some("mount it; or, if it was moved, name it once with `plinth up --artifacts-dir` or --artifact-store".into())
             }
+            Self::BucketTaken { .. } => Some("name another folder of the bucket; servers that share it share a catalog".into()),
             Self::BlobsElsewhere { known, .. } => Some(format!(
                 "use {}, or another --data-dir: artifacts are put somewhere else only before the first is stored",
                 known.display()

@@ -3,21 +3,22 @@
 //! Writers go on meanwhile. A blob is put before the row that names it, so for a moment it has no row: what is younger
 //! than a grace period stays, and putting bytes that are there already makes their file young again. Between looking and
 //! removing, a writer may come: a blob is set aside first, looked at once more, and put back if it became young or got a
-//! row. A collector that dies leaves what it had set aside, and the next writer's lock puts it back.
+//! row. A collector that dies leaves what it had set aside, and the next writer's lock puts it back. In a bucket, where
+//! nothing can be set aside in one step, a collector announces what it is about to remove (see `remote`).
 //!
 //! Documents of pipelines name further blobs by their hash; whatever looks like one counts.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use plinth_core::ContentHash;
 use serde::Serialize;
 
-use crate::{Store, StoreError, doctor::REFERENCES};
+use crate::{Store, StoreError, blob::Held, doctor::REFERENCES, remote::is_young};
 
 /// Largest document that is searched for hashes.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
@@ -42,15 +43,16 @@ pub struct Collected {
 /// # Errors
 /// [`StoreError`]; what was removed by then stays removed, and doing it again goes on.
 pub fn collect(store: &Store, grace: Duration, dry_run: bool, gone: &[String]) -> Result<Collected, StoreError> {
-    let referenced = referenced(store, gone)?;
+    if let Some(far) = store.blobs().far() {
+        far.remote.abandoned(!dry_run)?;
+    }
+    let held = store.blobs().held()?;
+    let referenced = referenced(store, gone, &held)?;
     let mut collected = Collected::default();
-    for hash in store.blobs().list()? {
+    for Held { hash, bytes, modified } in held {
         if referenced.contains(&hash) {
             collected.kept += 1;
-            continue;
-        }
-        let Some((bytes, young)) = look(&store.blobs().path(&hash), grace)? else { continue };
-        if young {
+        } else if is_young(modified, grace) {
             collected.young += 1;
         } else if dry_run || remove(store, &hash, grace)? {
             collected.removed += 1;
@@ -63,7 +65,7 @@ pub fn collect(store: &Store, grace: Duration, dry_run: bool, gone: &[String]) -
 }
 
 /// Everything that a row names, or that a document names which a row names.
-fn referenced(store: &Store, gone: &[String]) -> Result<HashSet<ContentHash>, StoreError> {
+fn referenced(store: &Store, gone: &[String], held: &[Held]) -> Result<HashSet<ContentHash>, StoreError> {
     let mut gone: Vec<&str> = gone.iter().map(String::as_str).collect();
     gone.sort_unstable();
     let is_gone = |path: &str| {
@@ -100,17 +102,24 @@ fn referenced(store: &Store, gone: &[String]) -> Result<HashSet<ContentHash>, St
         }
         Ok(())
     })?;
+    let sizes: HashMap<ContentHash, u64> = held.iter().map(|held| (held.hash, held.bytes)).collect();
     while let Some(hash) = documents.pop() {
-        let path = store.blobs().path(&hash);
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() <= DOCUMENT_BYTES_MAX) {
-            let bytes = fs::read(&path).map_err(|e| StoreError::io("read", &path, e))?;
-            if bytes.first() == Some(&b'{') {
-                hashes(&bytes, |hash| {
-                    if found.insert(hash) {
-                        documents.push(hash);
-                    }
-                });
-            }
+        // One that was put after the blobs were listed names nothing that is old and that no other names.
+        if sizes.get(&hash).is_none_or(|bytes| *bytes > DOCUMENT_BYTES_MAX) {
+            continue;
+        }
+        let bytes = match store.blobs().get(&hash) {
+            Ok(bytes) => bytes,
+            Err(StoreError::BlobNotFound { .. }) => continue,
+            // What a damaged document named cannot be known: nothing is removed before somebody looked at it.
+            Err(error) => return Err(error),
+        };
+        if bytes.first() == Some(&b'{') {
+            hashes(&bytes, |hash| {
+                if found.insert(hash) {
+                    documents.push(hash);
+                }
+            });
         }
     }
     Ok(found)
@@ -125,28 +134,25 @@ fn hashes(bytes: &[u8], mut each: impl FnMut(ContentHash)) {
     }
 }
 
-/// A file's size, and whether it is younger than `grace`; nothing if it is gone.
-fn look(path: &Path, grace: Duration) -> Result<Option<(u64, bool)>, StoreError> {
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("look at", path, error)),
-    };
-    let modified = meta.modified().map_err(|e| StoreError::io("look at", path, e))?;
-    // What comes from the future is young, unless nothing is.
-    let young = !grace.is_zero() && SystemTime::now().duration_since(modified).map_or(true, |age| age < grace);
-    Ok(Some((meta.len(), young)))
-}
-
 /// Removes a blob unless somebody needs it meanwhile; says whether it was removed.
 fn remove(store: &Store, hash: &ContentHash, grace: Duration) -> Result<bool, StoreError> {
-    let (path, folder) = (store.blobs().path(hash), aside(store.blobs().root()));
+    let path = store.blobs().path(hash);
+    if let Some(far) = store.blobs().far() {
+        let removed = far.remote.remove(hash, grace, || is_named(store, hash))?;
+        if removed {
+            // A copy that stays is found out when it is read for the last time: nothing names it.
+            drop(fs::remove_file(&path));
+        }
+        return Ok(removed);
+    }
+    let folder = aside(store.blobs().root());
     fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
     let set_aside = folder.join(hash.to_hex());
     fs::rename(&path, &set_aside).map_err(|e| StoreError::io("move", &path, e))?;
     // Whoever put the same bytes before this moment made the file young; whoever comes later writes it anew.
-    let young = look(&set_aside, grace)?.is_some_and(|(_, young)| young);
-    if young || is_named(store, hash)? {
+    let modified = fs::metadata(&set_aside).and_then(|meta| meta.modified());
+    let modified = modified.map_err(|e| StoreError::io("look at", &set_aside, e))?;
+    if is_young(modified, grace) || is_named(store, hash)? {
         put_back(&set_aside, &path)?;
         return Ok(false);
     }
@@ -194,6 +200,8 @@ pub(crate) fn recover(dir: &Path, path_of: impl Fn(&ContentHash) -> PathBuf) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::Access;
 
@@ -235,13 +243,13 @@ mod tests {
             .unwrap();
         let wanted = Collected { kept: 3, young: 1, removed: 1, removed_bytes: 3 };
         assert_eq!(collect(&store, HOUR, true, &[]).unwrap(), wanted);
-        assert!(store.blobs().contains(&old), "a dry run");
+        assert!(store.blobs().contains(&old).unwrap(), "a dry run");
         let gone = collect(&store, HOUR, true, &["1/r".to_owned(), "1/r/x".to_owned(), "2".to_owned()]).unwrap();
         assert_eq!((gone.kept, gone.removed), (2, 2));
         assert_eq!(collect(&store, HOUR, false, &[]).unwrap(), wanted);
-        assert!(!store.blobs().contains(&old));
+        assert!(!store.blobs().contains(&old).unwrap());
         for hash in [named, young, inner, document] {
-            assert!(store.blobs().contains(&hash));
+            assert!(store.blobs().contains(&hash).unwrap());
         }
         assert_eq!(collect(&store, HOUR, false, &[]).unwrap().removed, 0);
     }

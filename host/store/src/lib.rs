@@ -1,4 +1,5 @@
-//! One durable state directory: content-addressed blobs and an SQL catalog, on SQLite in the directory or on PostgreSQL.
+//! One durable state directory: content-addressed blobs, in a folder or in a bucket, and an SQL catalog, on SQLite in the
+//! directory or on PostgreSQL.
 //!
 //! Deliberately knows nothing of experiments, models or stages: it keeps bytes and rows. The schema of the catalog
 //! lives here, in `migrations/`, because rows outlive the crates that write them; what the rows mean does not.
@@ -13,6 +14,9 @@
 
 mod audit;
 mod blob;
+mod bucket;
+mod bucket_url;
+mod cache;
 mod catalog;
 mod doctor;
 mod error;
@@ -28,15 +32,20 @@ mod postgres_refusal;
 mod postgres_sql;
 mod postgres_tx;
 mod reader;
+mod remote;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
 
+use plinth_core::ArtifactLimits;
+
 pub use audit::{AuditEntry, append_audit, verify_audit};
 pub use blob::{BlobWriter, Blobs};
+pub use bucket::Environment;
+pub use bucket_url::{BucketUrl, Location};
 pub use catalog::{Catalog, Cell, Cells, Dialect, Row, Tx, Value, Visit};
-pub use doctor::{Finding, doctor, doctor_with};
-pub use error::StoreError;
+pub use doctor::{Finding, doctor, doctor_set, doctor_with};
+pub use error::{StoreError, Trouble};
 pub use foreign::Foreign;
 pub use gc::{Collected, collect};
 pub use outbox::emit;
@@ -58,6 +67,17 @@ pub enum Access {
     },
     /// Servers and commands that look things up. They may write small rows; the catalog lines the writes up.
     Shared,
+}
+
+/// What opening a state directory needs to know beside where it is.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// A PostgreSQL database that keeps the catalog, `postgres://USER@HOST/DATABASE`; none for SQLite in the directory.
+    pub catalog: Option<String>,
+    /// Bounds of what is kept in buckets.
+    pub artifacts: ArtifactLimits,
+    /// Where the keys of buckets are looked up.
+    pub environment: Environment,
 }
 
 /// An open state directory.
@@ -85,31 +105,50 @@ impl Store {
     /// As [`Store::open`]; [`StoreError::CatalogUrl`]; [`StoreError::Postgres`] if the server does not answer or
     /// refuses.
     pub fn open_with(dir: &Path, catalog: Option<&str>, access: Access) -> Result<Self, StoreError> {
-        let make = |path: &Path| std::fs::create_dir_all(path).map_err(|e| StoreError::io("create", path, e));
-        make(dir)?;
+        Self::open_set(dir, &Setup { catalog: catalog.map(str::to_owned), ..Setup::default() }, access)
+    }
+
+    /// Opens a state directory. Nothing is asked of a bucket before it is needed, or [`Blobs::reach`] is called.
+    ///
+    /// # Errors
+    /// As [`Store::open_with`]; [`StoreError::BlobsAway`]; [`StoreError::Bucket`] for settings that cannot be right.
+    pub fn open_set(dir: &Path, setup: &Setup, access: Access) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = match access {
             Access::Writer { command } => Some(lock::WriterLock::take(dir, &command)?),
             Access::Shared => None,
         };
-        let blobs = Blobs::open(&location::root(dir)?)?;
+        let (root, far) = location::root(dir, setup)?;
+        let blobs = Blobs::open(&root, far)?;
         if lock.is_some() {
             blobs.strays(true)?;
-            gc::recover(blobs.root(), |hash| blobs.path(hash))?;
+            if blobs.far().is_none() {
+                gc::recover(blobs.root(), |hash| blobs.path(hash))?;
+            }
         }
-        let catalog = match catalog {
+        let catalog = match &setup.catalog {
             Some(url) => Catalog::connect(url)?,
             None => Catalog::open(&dir.join("catalog.db"))?,
         };
         Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })
     }
 
-    /// Lets the blobs of a state directory lie in another folder from now on. The directory may not hold any yet; a folder
-    /// that was moved may be named again.
+    /// Lets the blobs of a state directory lie in another folder, or in a bucket, from now on. The directory may not hold
+    /// any yet; a folder that was moved may be named again.
     ///
     /// # Errors
-    /// [`StoreError::BlobsElsewhere`] if they lie somewhere else; [`StoreError::Io`].
-    pub fn put_blobs_in(dir: &Path, folder: &Path) -> Result<(), StoreError> {
-        location::set(dir, folder)
+    /// [`StoreError::BlobsElsewhere`] if they lie somewhere else; [`StoreError::BucketTaken`]; [`StoreError::Bucket`];
+    /// [`StoreError::Io`].
+    pub fn put_blobs_in(dir: &Path, place: &Location, setup: &Setup) -> Result<(), StoreError> {
+        location::set(dir, place, setup)
+    }
+
+    /// The bucket that the blobs of a state directory are noted to lie in.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn bucket_of(dir: &Path) -> Result<Option<BucketUrl>, StoreError> {
+        location::bucket(dir)
     }
 
     /// Where it is.

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("access", include_str!("migrations/0006_access.sql")),
     ("uploads", include_str!("migrations/0007_uploads.sql")),
     ("search", include_str!("migrations/0008_search.sql")),
+    ("artifacts", include_str!("migrations/0009_artifacts.sql")),
 ];
 
 /// The newest schema of this binary.

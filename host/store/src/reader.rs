@@ -9,16 +9,16 @@
 use std::{
     collections::HashMap,
     fs::{File, Metadata},
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Write},
     ops::Range,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use plinth_core::ContentHash;
 
-use crate::{Blobs, StoreError};
+use crate::{BlobWriter, Blobs, StoreError, blob::Far, bucket::Pieces, cache::Cache};
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 19;
@@ -33,7 +33,7 @@ pub(crate) struct Known(Mutex<HashMap<ContentHash, (Stamp, Instant)>>);
 
 /// What changes when somebody touches a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
     file: u64,
@@ -41,7 +41,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(meta: &Metadata) -> Self {
+    pub(crate) fn of(meta: &Metadata) -> Self {
         #[cfg(unix)]
         let (file, changed) = {
             use std::os::unix::fs::MetadataExt;
@@ -54,12 +54,12 @@ impl Stamp {
 }
 
 impl Known {
-    fn is_good(&self, hash: &ContentHash, stamp: &Stamp) -> bool {
+    pub(crate) fn is_good(&self, hash: &ContentHash, stamp: &Stamp) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(hash).is_some_and(|(found, when)| found == stamp && when.elapsed() < KNOWN_FOR)
     }
 
-    fn remember(&self, hash: ContentHash, stamp: Stamp) {
+    pub(crate) fn remember(&self, hash: ContentHash, stamp: Stamp) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.clear();
@@ -73,11 +73,26 @@ impl Known {
 pub struct BlobReader {
     hash: ContentHash,
     path: PathBuf,
-    file: File,
+    source: Source,
     /// Bytes that were not read yet.
     left: u64,
     /// For a whole blob that has to be checked.
     hasher: Option<blake3::Hasher>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source {
+    File(File),
+    /// A copy of a blob in a bucket, to be thrown away if it is wrong.
+    Copy(File),
+    /// The bucket itself; what comes is kept as a copy, as long as that works.
+    Bucket {
+        far: Arc<Far>,
+        blobs: Blobs,
+        pieces: Pieces,
+        spool: Option<BlobWriter>,
+    },
 }
 
 impl Blobs {
@@ -87,11 +102,14 @@ impl Blobs {
     /// [`StoreError::BlobNotFound`]; for a part, [`StoreError::BlobCorrupt`].
     pub fn reader(&self, hash: &ContentHash, range: Option<Range<u64>>) -> Result<BlobReader, StoreError> {
         let path = self.path(hash);
+        if let Some(far) = self.far() {
+            return self.far_reader(far, hash, range, path);
+        }
         let mut file = File::open(&path).map_err(|e| self.missing(hash, &path, e))?;
         let meta = file.metadata().map_err(|e| StoreError::io("look at", &path, e))?;
         let Some(range) = range else {
             let hasher = Some(blake3::Hasher::new());
-            return Ok(BlobReader { hash: *hash, path, file, left: meta.len(), hasher });
+            return Ok(BlobReader { hash: *hash, path, source: Source::File(file), left: meta.len(), hasher });
         };
         let stamp = Stamp::of(&meta);
         if !self.known().is_good(hash, &stamp) {
@@ -100,7 +118,35 @@ impl Blobs {
         }
         let (start, end) = (range.start.min(meta.len()), range.end.min(meta.len()));
         file.seek(SeekFrom::Start(start)).map_err(|e| StoreError::io("read", &path, e))?;
-        Ok(BlobReader { hash: *hash, path, file, left: end.saturating_sub(start), hasher: None })
+        let source = Source::File(file);
+        Ok(BlobReader { hash: *hash, path, source, left: end.saturating_sub(start), hasher: None })
+    }
+
+    fn far_reader(
+        &self,
+        far: &Arc<Far>,
+        hash: &ContentHash,
+        range: Option<Range<u64>>,
+        path: PathBuf,
+    ) -> Result<BlobReader, StoreError> {
+        let length = |file: &File| Ok(file.metadata().map_err(|e| StoreError::io("look at", &path, e))?.len());
+        if let Some(range) = range {
+            let mut file = self.copy(far, hash, false)?;
+            let bytes = length(&file)?;
+            let (start, end) = (range.start.min(bytes), range.end.min(bytes));
+            file.seek(SeekFrom::Start(start)).map_err(|e| StoreError::io("read", &path, e))?;
+            let left = end.saturating_sub(start);
+            return Ok(BlobReader { hash: *hash, path, source: Source::Copy(file), left, hasher: None });
+        }
+        let hasher = Some(blake3::Hasher::new());
+        if let Ok(file) = File::open(&path) {
+            Cache::used(&file);
+            let left = length(&file)?;
+            return Ok(BlobReader { hash: *hash, path, source: Source::Copy(file), left, hasher });
+        }
+        let (left, pieces) = far.remote.stream(hash)?;
+        let source = Source::Bucket { far: Arc::clone(far), blobs: self.clone(), pieces, spool: self.writer().ok() };
+        Ok(BlobReader { hash: *hash, path, source, left, hasher })
     }
 }
 
@@ -114,14 +160,13 @@ impl BlobReader {
             // An empty blob has no last piece to hold back.
             return self.verify().map(|()| None);
         }
-        let mut piece = Vec::with_capacity(self.left.min(PIECE_BYTES as u64) as usize);
-        let read = (&mut self.file).take(piece.capacity() as u64).read_to_end(&mut piece);
-        let n = read.map_err(|e| StoreError::io("read", &self.path, e))?;
+        let piece = self.read()?;
+        let n = piece.len();
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
         // A file that became shorter meanwhile is no blob any more.
-        self.left = if n == 0 { 0 } else { self.left - n as u64 };
+        self.left = if n == 0 { 0 } else { self.left.saturating_sub(n as u64) };
         if n == 0 && self.hasher.is_none() {
             return Err(StoreError::BlobNotFound { hash: self.hash, dir: self.path.clone() });
         }
@@ -131,14 +176,41 @@ impl BlobReader {
         Ok((n > 0).then_some(piece))
     }
 
+    fn read(&mut self) -> Result<Vec<u8>, StoreError> {
+        match &mut self.source {
+            Source::File(file) | Source::Copy(file) => {
+                let mut piece = Vec::with_capacity(self.left.min(PIECE_BYTES as u64) as usize);
+                let read = file.take(piece.capacity() as u64).read_to_end(&mut piece);
+                read.map_err(|e| StoreError::io("read", &self.path, e))?;
+                Ok(piece)
+            }
+            Source::Bucket { pieces, spool, .. } => {
+                let piece = pieces.next()?.unwrap_or_default();
+                // Without room for a copy the reader gets its bytes all the same.
+                if spool.as_mut().is_some_and(|spool| spool.write_all(&piece).is_err()) {
+                    *spool = None;
+                }
+                Ok(piece.into())
+            }
+        }
+    }
+
     fn verify(&mut self) -> Result<(), StoreError> {
         let Some(hasher) = self.hasher.take() else { return Ok(()) };
         let found = ContentHash::from_bytes(*hasher.finalize().as_bytes());
-        if found == self.hash {
-            Ok(())
-        } else {
-            Err(StoreError::BlobCorrupt { hash: self.hash, found, path: self.path.clone() })
+        let right = found == self.hash;
+        match &mut self.source {
+            Source::Bucket { far, blobs, spool, .. } if right => {
+                if let Some(spool) = spool.take() {
+                    spool.keep_copy(far, blobs, &self.path);
+                }
+            }
+            Source::Bucket { far, .. } => return Err(far.remote.corrupt(&self.hash, found)),
+            // The next reader fetches it again.
+            Source::Copy(_) if !right => drop(std::fs::remove_file(&self.path)),
+            Source::File(_) | Source::Copy(_) => {}
         }
+        if right { Ok(()) } else { Err(StoreError::BlobCorrupt { hash: self.hash, found, path: self.path.clone() }) }
     }
 }
 

@@ -163,7 +163,7 @@ impl Tracking {
     pub fn register(&self, model: &str, new: &NewVersion) -> Result<u64, TrackingError> {
         check_name(model, "the name of a model")?;
         for file in &new.files {
-            if !self.store.blobs().contains(&file.hash) {
+            if !self.store.blobs().contains(&file.hash)? {
                 return Err(TrackingError::ArtifactNotFound {
                     owner: "the blob store".into(),
                     path: file.hash.to_hex(),

@@ -304,6 +304,7 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
         ),
         ("INSERT INTO uploads (upload_id, path, parts, created_us) VALUES ('u1', '1/r/artifacts/x', 2, 44)", vec![]),
         ("INSERT INTO upload_parts (upload_id, part, blob, bytes) VALUES ('u1', 1, $1, 26)", vec![blob()]),
+        ("INSERT INTO artifact_store (name, mark) VALUES ('blobs', 'm')", vec![]),
         (
             "INSERT INTO webhooks (webhook_id, name, url, status, created_us, updated_us)
              VALUES ('w1', 'ci', 'https://example.com', 'ACTIVE', 44, 44)",
