@@ -1,6 +1,7 @@
 //! The catalog on SQLite: one connection that writes, with group commit, and a few that read.
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -16,10 +17,11 @@ use crate::{Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate};
 
 /// How long a process waits for another's transaction. Transactions here take milliseconds.
 pub(crate) const BUSY_MS_MAX: u64 = 5_000;
-/// Reading connections that are kept open.
-const READERS_KEPT_MAX: usize = 16;
-/// Pages of the catalog that a reading connection keeps: what searches walk along is asked for again and again.
-const READER_CACHE_KIB: i64 = 8 << 10;
+/// Who read at the same time, at least and at most. More than can run at once would only take each other's turns, each
+/// with pages of its own to read first; those of a few stay known.
+const READERS: RangeInclusive<usize> = 4..=16;
+/// Pages of the catalog that reading connections keep together: what searches walk along is asked for again and again.
+const READERS_CACHE_KIB: usize = 128 << 10;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
 const GROUP_MAX: usize = 256;
 
@@ -32,7 +34,17 @@ pub(crate) struct Sqlite {
     /// Writers that wait for their turn: whoever finds none behind it commits.
     waiting: AtomicUsize,
     committed: Condvar,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+    /// A reading connection has come back.
+    returned: Condvar,
+    readers_max: usize,
+}
+
+/// Reading connections: idle ones, the last used on top, and how many there are in all.
+#[derive(Debug, Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    open: usize,
 }
 
 #[derive(Debug)]
@@ -60,6 +72,10 @@ impl Sqlite {
             waiting: AtomicUsize::new(0),
             committed: Condvar::new(),
             readers: Mutex::default(),
+            returned: Condvar::new(),
+            readers_max: thread::available_parallelism()
+                .map_or(1, |cores| 2 * cores.get())
+                .clamp(*READERS.start(), *READERS.end()),
         })
     }
 
@@ -100,20 +116,29 @@ impl Sqlite {
     }
 
     pub(crate) fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-        let kept = held(&self.readers).pop();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => reader(&self.path).map_err(StoreError::catalog(&self.path))?,
-        };
-        let result = {
-            let transaction = connection.transaction().map_err(StoreError::catalog(&self.path))?;
-            work(&mut SqliteTx { connection: &transaction, path: &self.path })
-        };
+        let mut loan = self.reader().map_err(StoreError::catalog(&self.path))?;
+        let transaction = loan.connection().transaction().map_err(StoreError::catalog(&self.path))?;
+        work(&mut SqliteTx { connection: &transaction, path: &self.path })
+    }
+
+    fn reader(&self) -> rusqlite::Result<Loan<'_>> {
+        // Whoever reads within a reading would hold one connection and wait for another.
+        #[cfg(debug_assertions)]
+        assert!(!READING.replace(true), "a reading within a reading");
         let mut readers = held(&self.readers);
-        if readers.len() < READERS_KEPT_MAX {
-            readers.push(connection);
+        loop {
+            if let Some(connection) = readers.idle.pop() {
+                return Ok(Loan { sqlite: self, connection: Some(connection) });
+            }
+            if readers.open < self.readers_max {
+                readers.open += 1;
+                drop(readers);
+                let mut loan = Loan { sqlite: self, connection: None };
+                loan.connection = Some(reader(&self.path, READERS_CACHE_KIB / self.readers_max)?);
+                return Ok(loan);
+            }
+            readers = self.returned.wait(readers).unwrap_or_else(PoisonError::into_inner);
         }
-        result
     }
 
     pub(crate) fn change_counter(&self) -> Result<i64, StoreError> {
@@ -133,6 +158,37 @@ impl Sqlite {
         };
         let lines = lines().map_err(StoreError::catalog(&self.path))?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    /// Whether this thread has borrowed a reading connection.
+    static READING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A reading connection that goes back, however its use ends.
+struct Loan<'a> {
+    sqlite: &'a Sqlite,
+    connection: Option<Connection>,
+}
+
+impl Loan<'_> {
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().unwrap_or_else(|| unreachable!("held until it goes back"))
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        READING.set(false);
+        let mut readers = held(&self.sqlite.readers);
+        match self.connection.take() {
+            Some(connection) => readers.idle.push(connection),
+            None => readers.open -= 1,
+        }
+        self.sqlite.returned.notify_one();
     }
 }
 
@@ -259,10 +315,10 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// A connection that refuses to write: what a reading transaction changed would be rolled back without a word.
-fn reader(path: &Path) -> rusqlite::Result<Connection> {
+fn reader(path: &Path, cache_kib: usize) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    connection.pragma_update(None, "cache_size", -(cache_kib as i64))?;
     Ok(connection)
 }
 

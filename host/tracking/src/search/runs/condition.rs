@@ -252,33 +252,57 @@ impl Condition {
         matches!(self, Self::Text { column: Column::Uri, .. })
     }
 
+    /// Whether it asks for one row of a run in a table of keys and values.
+    pub(super) fn is_of_a_row(&self) -> bool {
+        match self {
+            Self::Metric { .. } | Self::MetricNot { .. } | Self::MetricNan { .. } => true,
+            Self::Pair { op, .. } => *op != Op::IsNull,
+            _ => false,
+        }
+    }
+
+    /// The table and what its row has to be like, under some name; that of a run is left open.
+    pub(super) fn row(&self, name: &str, query: &mut Query) -> Result<(&'static str, String), SyntaxError> {
+        let (table, key) = match self {
+            Self::Metric { key, .. } | Self::MetricNot { key, .. } | Self::MetricNan { key } => ("latest_metrics", key),
+            Self::Pair { table, key, .. } => (*table, key),
+            _ => unreachable!("not a condition on one row"),
+        };
+        // The row is to be found by its key, and not by what it holds.
+        let (value, nan) = (query.unindexed(&format!("{name}.value")), query.unindexed(&format!("{name}.is_nan")));
+        let mut all = vec![format!("{name}.key = {}", query.bind(key))];
+        match self {
+            Self::Metric { tests, .. } => {
+                all.push(format!("{nan} = 0"));
+                all.extend(tests.iter().map(|(op, number)| format!("{value} {} {}", op.name(), query.bind(*number))));
+            }
+            // A NaN is unlike every number.
+            Self::MetricNot { value: number, .. } => {
+                all.push(format!("({nan} = 1 OR {value} <> {})", query.bind(*number)));
+            }
+            Self::MetricNan { .. } => all.push(format!("{nan} = 1")),
+            Self::Pair { op: Op::IsNotNull, .. } => {}
+            Self::Pair { op, value: literal, .. } => all.push(query.text(&value, *op, literal)?),
+            _ => {}
+        }
+        Ok((table, all.join(" AND ")))
+    }
+
     /// A condition on `r`, and on `e` if it needs that. It looks at one row of a run, found by its key: as `EXISTS`,
     /// SQLite might join it, and start from everything of that key.
     pub(super) fn sql(&self, query: &mut Query) -> Result<String, SyntaxError> {
         let one = |from: &str, test: &str| format!("(SELECT 1 FROM {from} WHERE {test}) IS NOT NULL");
         let none = |from: &str, test: &str| format!("(SELECT 1 FROM {from} WHERE {test}) IS NULL");
-        let metrics = "latest_metrics m";
-        let metric = |query: &mut Query, key: &str| format!("m.rid = r.rid AND m.key = {}", query.bind(key));
         Ok(match self {
-            Self::Metric { key, tests } => {
-                let mut all = vec![metric(query, key), "m.is_nan = 0".to_owned()];
-                all.extend(tests.iter().map(|(op, value)| format!("m.value {} {}", op.name(), query.bind(*value))));
-                one(metrics, &all.join(" AND "))
+            Self::MetricMissing { key } => {
+                none("latest_metrics c", &format!("c.rid = r.rid AND c.key = {}", query.bind(key)))
             }
-            Self::MetricNot { key, value } => {
-                let (metric, value) = (metric(query, key), query.bind(*value));
-                // A NaN is unlike every number.
-                one(metrics, &format!("{metric} AND (m.is_nan = 1 OR m.value <> {value})"))
+            Self::Pair { table, key, op: Op::IsNull, .. } => {
+                none(&format!("{table} c"), &format!("c.rid = r.rid AND c.key = {}", query.bind(key)))
             }
-            Self::MetricNan { key } => one(metrics, &format!("{} AND m.is_nan = 1", metric(query, key))),
-            Self::MetricMissing { key } => none(metrics, &metric(query, key)),
-            Self::Pair { table, key, op, value } => {
-                let (from, pair) = (format!("{table} p"), format!("p.rid = r.rid AND p.key = {}", query.bind(key)));
-                match op {
-                    Op::IsNull => none(&from, &pair),
-                    Op::IsNotNull => one(&from, &pair),
-                    op => one(&from, &format!("{pair} AND {}", query.text("p.value", *op, value)?)),
-                }
+            Self::Metric { .. } | Self::MetricNot { .. } | Self::MetricNan { .. } | Self::Pair { .. } => {
+                let (table, row) = self.row("c", query)?;
+                one(&format!("{table} c"), &format!("c.rid = r.rid AND {row}"))
             }
             Self::Text { column, op, value } => query.text(column.sql(), *op, value)?,
             Self::Time { column, from, to, not } => {

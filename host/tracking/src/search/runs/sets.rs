@@ -33,6 +33,11 @@ impl Rids {
         self.0.get(word).is_some_and(|found| found & bit != 0)
     }
 
+    /// How many of some runs it holds.
+    pub(super) fn count(&self, of: &[i64]) -> usize {
+        of.iter().filter(|rid| self.contains(**rid)).count()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }

@@ -1,10 +1,11 @@
 //! Finds the first runs of an order that match.
 //!
 //! An order's first field has an index that gives runs by its value. The walker takes a stretch of it, tests the runs
-//! in it, sorts what matches by the whole order, and goes on until it has enough. If too little of what it passes
-//! matches, it turns to the conditions: a handful of runs that one of them names, or else the set of all runs that
-//! match, with which it may walk on without testing. Runs that share a value, or have none, are a search of their own,
-//! with one condition more and one field less.
+//! in it, sorts what matches by the whole order, and goes on until it has enough. If many would have to be tested, it
+//! reads the sets of those conditions that hold for few runs, and tests only what is in them. If too little of what it
+//! passes matches, it turns to the conditions: a handful of runs that one of them names, or else the set of all runs
+//! that match, with which it may walk on without testing. Runs that share a value, or have none, are a search of their
+//! own, with one condition more and one field less.
 
 use std::{ops::Range, rc::Rc};
 
@@ -35,6 +36,10 @@ const STRETCH: Range<usize> = if cfg!(test) { 2..8 } else { 200..8_192 };
 const WALK_MAX: usize = if cfg!(test) { 8 } else { 4_000 };
 /// Runs that are tested by one query.
 const TEST_AT_ONCE: usize = if cfg!(test) { 4 } else { 250 };
+/// Entries of an index that are read in the time in which one run is tested.
+const READS_PER_TEST: usize = if cfg!(test) { 4 } else { 8 };
+/// Runs that stand for all of a set.
+const SAMPLE: usize = if cfg!(test) { 4 } else { 100 };
 /// Parts of an index (an experiment's active runs, say) that are walked side by side.
 const PARTS_MAX: usize = if cfg!(test) { 3 } else { 20 };
 
@@ -99,6 +104,13 @@ enum From {
     After(Rank),
 }
 
+/// How a walk ended.
+enum Walked {
+    Found(Vec<Item>),
+    /// It would take too long; the filter knows what was found out.
+    TooLong(Filter),
+}
+
 /// Finds runs within one reading transaction.
 pub(super) struct Walker<'a> {
     tx: &'a mut dyn Tx,
@@ -125,19 +137,23 @@ impl<'a> Walker<'a> {
             Some((key, _)) => self.has_index(key)?,
             None => false,
         };
+        let mut filter = filter.clone();
         if along {
-            if let Some(found) = self.walk(filter, keys, after, need, true)? {
-                return Ok(found);
+            match self.walk(filter, keys, after, need, true)? {
+                Walked::Found(found) => return Ok(found),
+                Walked::TooLong(narrowed) => filter = narrowed,
             }
-            if let Some(rids) = self.named(filter, SOME)? {
-                return self.choose(rids.into_iter(), filter, keys, after, need);
+            if filter.known.is_none()
+                && let Some(rids) = self.named(&filter, SOME)?
+            {
+                return self.choose(rids.into_iter(), &filter, keys, after, need);
             }
         }
-        let filter = self.settle(filter)?;
+        let filter = self.settle(&filter)?;
         let rids = filter.known.as_ref().map(|(rids, _)| Rc::clone(rids)).unwrap_or_default();
         if along
             && rids.len() > SOME
-            && let Some(found) = self.walk(&filter, keys, after, need, false)?
+            && let Walked::Found(found) = self.walk(filter.clone(), keys, after, need, false)?
         {
             return Ok(found);
         }
@@ -176,6 +192,47 @@ impl<'a> Walker<'a> {
         Ok(best)
     }
 
+    /// The filter with the runs for which some of its conditions hold: those whose runs are read sooner than so many
+    /// are tested. Of the runs in the sample, as large a part will need no test as of all.
+    fn narrow(&mut self, filter: &Filter, sample: &[i64], tests: usize) -> Result<Filter, TrackingError> {
+        let (mut set, mut known) = match &filter.known {
+            Some((rids, known)) => (Some(Rids::clone(rids)), *known),
+            None => (None, 0),
+        };
+        let mut conditions = filter.conditions.clone();
+        // One value of many is more likely to be had by few than a range is.
+        conditions[known..]
+            .sort_by_key(|condition| !matches!(condition, Condition::Pair { .. } | Condition::Text { .. }));
+        let mut left = tests;
+        for at in known..conditions.len() {
+            if left <= FEW {
+                break;
+            }
+            let mut query = Query::new(self.tx.dialect());
+            let Some(sql) = conditions[at].probe(&mut query, self.scope)? else { continue };
+            let most = left.saturating_mul(READS_PER_TEST);
+            let limit = query.bind(most as u64 + 1);
+            let sql = format!("SELECT rid FROM ({sql}) AS named LIMIT {limit}");
+            let (mut found, mut count) = (Rids::default(), 0);
+            self.tx.each(&sql, &query.parameters, &mut |row| {
+                count += 1;
+                found.insert(row.int_at(0)?);
+                Ok(())
+            })?;
+            if count > most {
+                continue;
+            }
+            match &mut set {
+                Some(set) => set.keep(&found),
+                None => set = Some(found),
+            }
+            conditions[known..=at].rotate_right(1);
+            known += 1;
+            left = set.as_ref().map_or(left, |set| tests.saturating_mul(set.count(sample)) / sample.len().max(1));
+        }
+        Ok(Filter { conditions, known: set.map(|set| (Rc::new(set), known)) })
+    }
+
     /// The filter with the runs for which its conditions hold: all of them, or so many that few runs are left.
     fn settle(&mut self, filter: &Filter) -> Result<Filter, TrackingError> {
         let (mut set, known) = match &filter.known {
@@ -212,11 +269,12 @@ impl<'a> Walker<'a> {
         }
         // Whoever is tested is tested for its scope, too; but many should not be tested in vain.
         let set = match set {
-            Some(mut set) if filter.known.is_none() && set.len() > SOME => {
-                set.keep(&self.in_scope()?);
+            Some(mut set) => {
+                if set.len() > SOME && self.mostly_out_of_scope(&set)? {
+                    set.keep(&self.in_scope()?);
+                }
                 set
             }
-            Some(set) => set,
             None => self.in_scope()?,
         };
         Ok(Filter { conditions, known: Some((Rc::new(set), settled)) })
@@ -226,6 +284,18 @@ impl<'a> Walker<'a> {
         let mut query = Query::new(self.tx.dialect());
         let sql = self.scope.source(&mut query);
         self.rids(&sql, &query.parameters, None)
+    }
+
+    /// Whether of some runs, spread over all of a set, more are out of scope than in it.
+    fn mostly_out_of_scope(&mut self, set: &Rids) -> Result<bool, TrackingError> {
+        let sample: Vec<i64> = set.iter().step_by(set.len().div_ceil(SAMPLE).max(1)).collect();
+        let mut query = Query { dialect: self.tx.dialect(), parameters: padded(&sample) };
+        let among = among(query.parameters.len());
+        let (ids, state) = (query.bind_all(&self.scope.experiment_ids), self.scope.view.condition("r.lifecycle"));
+        let sql =
+            format!("SELECT COUNT(*) FROM runs r WHERE r.rid IN {among} AND r.experiment_id IN {ids} AND {state}");
+        let within = self.tx.query_one(&sql, &query.parameters)?.map_or(Ok(0), |row| row.int(0))?;
+        Ok((within as usize) < sample.len() / 2)
     }
 
     fn rids(&mut self, sql: &str, parameters: &[Value], mut like: Option<&mut Pattern>) -> Result<Rids, TrackingError> {
@@ -278,11 +348,21 @@ impl<'a> Walker<'a> {
         let mut items = Vec::new();
         for part in rids.chunks(TEST_AT_ONCE) {
             let mut query = Query { dialect: self.tx.dialect(), parameters: padded(part) };
-            let mut conditions = vec![format!("r.rid IN {}", among(query.parameters.len()))];
+            let among = among(query.parameters.len());
+            // Most of those that do not match are found out by one look at the table of one condition.
+            let first = filter.open().iter().position(Condition::is_of_a_row);
+            let (from, mut conditions) = match first.map(|at| filter.open()[at].row("c", &mut query)).transpose()? {
+                Some((table, row)) => {
+                    let conditions = vec![format!("c.rid IN {among}"), row, "r.rid = c.rid".to_owned()];
+                    // SQLite reads tables that are joined so in this order.
+                    (format!("{table} c CROSS JOIN runs r"), conditions)
+                }
+                None => ("runs r".to_owned(), vec![format!("r.rid IN {among}")]),
+            };
             let ids = query.bind_all(&self.scope.experiment_ids);
             conditions.push(format!("{} IN {ids}", query.unindexed("r.experiment_id")));
             conditions.push(self.scope.view.condition(&query.unindexed("r.lifecycle")));
-            for condition in filter.open() {
+            for (_, condition) in filter.open().iter().enumerate().filter(|(at, _)| Some(*at) != first) {
                 conditions.push(condition.sql(&mut query)?);
             }
             let (mut columns, mut joins) = (vec!["r.rid".to_owned()], String::new());
@@ -309,7 +389,7 @@ impl<'a> Walker<'a> {
                     SortKey::Column(column) => columns.push(column.sql().to_owned()),
                 }
             }
-            let sql = format!("SELECT {} FROM runs r{joins} WHERE {}", columns.join(", "), conditions.join(" AND "));
+            let sql = format!("SELECT {} FROM {from}{joins} WHERE {}", columns.join(", "), conditions.join(" AND "));
             self.tx.each(&sql, &query.parameters, &mut |row| {
                 let mut ranks = Vec::with_capacity(keys.len());
                 let mut column = 1;
@@ -341,40 +421,41 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Goes along the index of the first field; nothing if it was given up because too few matched.
+    /// Goes along the index of the first field.
     fn walk(
         &mut self,
-        filter: &Filter,
+        mut filter: Filter,
         keys: &[Key],
         after: Option<&[Rank]>,
         need: usize,
         may_give_up: bool,
-    ) -> Result<Option<Vec<Item>>, TrackingError> {
-        let Some(((key, ascending), rest)) = keys.split_first() else { return Ok(None) };
+    ) -> Result<Walked, TrackingError> {
+        let Some(((key, ascending), rest)) = keys.split_first() else { return Ok(Walked::TooLong(filter)) };
         let mut found = Vec::new();
         let mut from = From::Start;
         let mut values = true;
         let (mut nan, mut missing) = filter.lets_nan_and_missing(key);
         if let Some((first, behind)) = after.and_then(<[Rank]>::split_first) {
-            found = self.sharing(filter, key, first, rest, Some(behind), need)?;
+            found = self.sharing(&filter, key, first, rest, Some(behind), need)?;
             (values, nan) =
                 (!matches!(first, Rank::Nan | Rank::Missing), nan && !matches!(first, Rank::Nan | Rank::Missing));
             missing &= *first != Rank::Missing;
             from = From::After(first.clone());
         }
-        let (mut passed, mut groups, mut stretch) = (0, 0, need.clamp(STRETCH.start, STRETCH.end));
+        let mut narrowed = !may_give_up;
+        let (mut passed, mut tested, mut groups, mut stretch) = (0, 0, 0, need.clamp(STRETCH.start, STRETCH.end));
         while values && found.len() < need {
-            let mut part = self.stretch(filter, key, *ascending, &from, stretch)?;
+            let mut part = self.stretch(&filter, key, *ascending, &from, stretch)?;
             values = part.len() == stretch;
             passed += part.len();
             if let Some((last, _)) = part.last().filter(|_| values).cloned() {
                 // How many more share the last value is not known yet.
                 let whole = part.iter().position(|(rank, _)| *rank == last).unwrap_or(0);
                 if whole == 0 {
-                    found.extend(self.sharing(filter, key, &last, rest, None, need - found.len())?);
+                    found.extend(self.sharing(&filter, key, &last, rest, None, need - found.len())?);
                     groups += 1;
                     if may_give_up && groups > 1 && found.len() < need {
-                        return Ok(None);
+                        return Ok(Walked::TooLong(filter));
                     }
                     from = From::After(last);
                     continue;
@@ -382,23 +463,50 @@ impl<'a> Walker<'a> {
                 part.truncate(whole);
                 from = From::At(last);
             }
-            let rids: Vec<i64> = part.into_iter().map(|(_, rid)| rid).filter(|rid| filter.may_hold(*rid)).collect();
-            let mut matching = self.test(&rids, filter, keys)?;
-            matching.sort_unstable_by(|a, b| compare(&a.ranks, &b.ranks, keys));
-            found.extend(matching);
+            part.retain(|(_, rid)| filter.may_hold(*rid));
+            let mut untested = &part[..];
+            while !untested.is_empty() && found.len() < need {
+                // Whoever shares a value with the last of them is tested with it: only the whole order sorts them.
+                let edge = &untested[untested.len().min(TEST_AT_ONCE) - 1].0;
+                let end = untested.len().min(TEST_AT_ONCE)
+                    + untested[untested.len().min(TEST_AT_ONCE)..].iter().take_while(|(rank, _)| rank == edge).count();
+                let rids: Vec<i64> = untested[..end].iter().map(|(_, rid)| *rid).collect();
+                let mut matching = self.test(&rids, &filter, keys)?;
+                matching.sort_unstable_by(|a, b| compare(&a.ranks, &b.ranks, keys));
+                found.extend(matching);
+                untested = &untested[end..];
+            }
+            tested += part.len();
             let expected = passed.saturating_mul(need) / found.len().max(1);
-            if may_give_up && values && found.len() < need && expected > WALK_MAX.max(4 * need) {
-                return Ok(None);
+            if values && found.len() < need {
+                let tests = |tested: usize| expected.saturating_mul(tested) / passed;
+                if !narrowed && tests(tested) - tested > FEW {
+                    narrowed = true;
+                    let sample: Vec<i64> = part.iter().map(|(_, rid)| *rid).collect();
+                    filter = self.narrow(&filter, &sample, tests(tested) - tested)?;
+                    if let Some((named, _)) = &filter.known {
+                        // What is left of what was passed stands for what is to come.
+                        tested = tested * named.count(&sample) / sample.len().max(1);
+                        let named = Rc::clone(named);
+                        if named.len() <= FEW.max(tests(tested)) {
+                            return self.choose(named.iter(), &filter, keys, after, need).map(Walked::Found);
+                        }
+                    }
+                }
+                let cost = tests(tested).saturating_add(expected / READS_PER_TEST);
+                if may_give_up && cost > WALK_MAX.max(4 * need) {
+                    return Ok(Walked::TooLong(filter));
+                }
             }
             stretch = (expected.saturating_sub(passed) * 5 / 4).clamp(STRETCH.start, STRETCH.end);
         }
         for (rank, may) in [(Rank::Nan, nan), (Rank::Missing, missing)] {
             if may && found.len() < need {
-                found.extend(self.sharing(filter, key, &rank, rest, None, need - found.len())?);
+                found.extend(self.sharing(&filter, key, &rank, rest, None, need - found.len())?);
             }
         }
         found.truncate(need);
-        Ok(Some(found))
+        Ok(Walked::Found(found))
     }
 
     /// Runs that stand alike by a field, in the order of the other fields.
