@@ -21,7 +21,7 @@ pub(crate) const BUSY_MS_MAX: u64 = 5_000;
 /// with pages of its own to read first; those of a few stay known.
 const READERS: RangeInclusive<usize> = 4..=16;
 /// Pages of the catalog that reading connections keep together: what searches walk along is asked for again and again.
-const READERS_CACHE_KIB: usize = 128 << 10;
+const READERS_CACHE_KIB: usize = 64 << 10;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
 const GROUP_MAX: usize = 256;
 

@@ -1,9 +1,13 @@
 //! The fields of a request, whether they came as JSON, in the query or in the path, read as MLflow reads them: unknown
 //! ones are ignored, numbers may stand in quotes, and what is missing or of the wrong type is named.
 
+use plinth_tracking::Batch;
 use serde_json::{Map, Value};
 
-use super::error::MlflowError;
+use super::{batch, error::MlflowError};
+
+/// The endpoint whose bodies are long, and mostly of one form.
+pub(super) const LOG_BATCH: &str = "/mlflow/runs/log-batch";
 
 /// What MLflow adds to what it says of a field.
 pub(super) const SEE: &str = " See the API docs for more information about request parameters.";
@@ -14,6 +18,8 @@ pub(super) struct Fields {
     map: Map<String, Value>,
     /// In a query, a list of one looks like a text.
     query: bool,
+    /// What a run logged at once, where it was read straight from the body.
+    batch: Option<Batch>,
 }
 
 type Answer<T> = Result<T, MlflowError>;
@@ -36,15 +42,32 @@ impl Fields {
             value = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
         }
         match value {
-            Value::Object(map) => Ok(Self { map, query: false }),
+            Value::Object(map) => Ok(Self { map, query: false, batch: None }),
             Value::Null => Ok(Self::default()),
             _ => Err(bad("it is no object".to_owned())),
         }
     }
 
+    /// From the JSON body of an endpoint.
+    pub(super) fn from_json_of(path: &str, body: &[u8]) -> Answer<Self> {
+        match (path == LOG_BATCH).then(|| batch::read(body)).flatten() {
+            Some((run_id, batch)) => {
+                let mut fields = Self { batch: Some(batch), ..Self::default() };
+                fields.set("run_id", &run_id);
+                Ok(fields)
+            }
+            None => Self::from_json(body),
+        }
+    }
+
+    /// What a run logged at once, if it was read straight from the body.
+    pub(super) fn batch(&self) -> Option<&Batch> {
+        self.batch.as_ref()
+    }
+
     /// From an object that was read already.
     pub(super) fn of(map: Map<String, Value>) -> Self {
-        Self { map, query: false }
+        Self { map, query: false, batch: None }
     }
 
     /// From a query, in which a name may stand more than once.
@@ -58,7 +81,7 @@ impl Fields {
                 Some(first) => *first = Value::Array(vec![first.take(), value]),
             }
         }
-        Self { map, query: true }
+        Self { map, query: true, batch: None }
     }
 
     /// Whether the fields came in a query, where everything is text.
@@ -199,7 +222,7 @@ impl Fields {
     pub(super) fn object(&self, name: &str) -> Answer<Option<Fields>> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self { map: map.clone(), query: false })),
+            Some(Value::Object(map)) => Ok(Some(Self { map: map.clone(), query: false, batch: None })),
             Some(other) => Err(wrong_type(name, other)),
         }
     }

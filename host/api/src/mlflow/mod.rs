@@ -7,6 +7,7 @@
 mod access;
 mod artifacts;
 mod assessments;
+mod batch;
 mod download;
 mod error;
 mod evaluation;
@@ -328,7 +329,7 @@ async fn answer(
         let query = head.uri.query().filter(|query| !query.is_empty());
         let mut fields = match query.filter(|_| route.method == Method::GET || body.is_empty()) {
             Some(query) => Fields::from_query(query),
-            None => Fields::from_json(&body)?,
+            None => Fields::from_json_of(route.path, &body)?,
         };
         for (name, value) in &path {
             fields.set(name, value);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Call, MlflowError, Need, Route, Thing,
-    fields::{Fields, float, int, missing, wrong_type},
+    fields::{Fields, LOG_BATCH, float, int, missing, wrong_type},
     page,
     wire::{RunInfoWire, RunWire},
 };
@@ -29,7 +29,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/mlflow/runs/log-metric", Need::Edit(Thing::Run), log_metric),
     Route::post("/mlflow/runs/set-tag", Need::Edit(Thing::Run), set_tag),
     Route::post("/mlflow/runs/delete-tag", Need::Edit(Thing::Run), delete_tag),
-    Route::post("/mlflow/runs/log-batch", Need::Edit(Thing::Run), log_batch),
+    Route::post(LOG_BATCH, Need::Edit(Thing::Run), log_batch),
     Route::post("/mlflow/runs/log-inputs", Need::Edit(Thing::Run), log_inputs),
     Route::post("/mlflow/runs/outputs", Need::Edit(Thing::Run), log_outputs),
     Route::post("/mlflow/runs/log-model", Need::Edit(Thing::Run), log_model),
@@ -174,6 +174,10 @@ fn delete_tag(call: &Call<'_>) -> Outcome {
 fn log_batch(call: &Call<'_>) -> Outcome {
     let fields = &call.fields;
     let run_id = formed_run_id(fields)?;
+    if let Some(batch) = fields.batch() {
+        call.tracking.log(run_id, batch)?;
+        return Ok(Answer::empty());
+    }
     let metrics = fields.list("metrics")?.iter().enumerate().map(|(at, item)| batch_metric(at, item));
     let batch = Batch {
         metrics: metrics.collect::<Result<_, _>>()?,
