@@ -66,36 +66,37 @@ pub fn append_audit(tx: &mut dyn Tx, entry: &AuditEntry) -> Result<(), StoreErro
 /// # Errors
 /// [`StoreError::Audit`] names the first record that is missing or was changed.
 pub fn verify_audit(tx: &mut dyn Tx) -> Result<u64, StoreError> {
-    let mut previous = String::new();
-    let rows =
-        tx.query("SELECT seq, time_us, principal, action, subject, detail, hash FROM audit ORDER BY seq", &[])?;
-    for (index, row) in rows.iter().enumerate() {
-        let seq = row.int(0)?;
+    let (mut previous, mut records) = (String::new(), 0);
+    let sql = "SELECT seq, time_us, principal, action, subject, detail, hash FROM audit ORDER BY seq";
+    tx.each(sql, &[], &mut |row| {
+        records += 1;
+        let seq = row.int_at(0)?;
+        let text = |column: usize| row.text_at(column).map(str::to_owned);
         let entry = AuditEntry {
-            time: row.int(1)?,
-            principal: row.text(2)?,
-            action: row.text(3)?,
-            subject: row.text(4)?,
-            detail: row.text(5)?,
+            time: row.int_at(1)?,
+            principal: text(2)?,
+            action: text(3)?,
+            subject: text(4)?,
+            detail: text(5)?,
         };
-        let hash = row.text(6)?;
-        if seq != index as i64 + 1 {
-            return Err(StoreError::Audit { seq: index as i64 + 1, reason: "it is missing".into() });
+        if seq != records {
+            return Err(StoreError::Audit { seq: records, reason: "it is missing".into() });
         }
+        let hash = text(6)?;
         if entry.hash(seq, &previous) != hash {
             return Err(StoreError::Audit { seq, reason: "its content does not have its hash".into() });
         }
         previous = hash;
-    }
+        Ok(())
+    })?;
     // A log that is older than its head has none until its next record.
     let head = tx.query_one("SELECT value FROM facts WHERE name = $1", &[Value::from(HEAD)])?;
     if let Some(head) = head
-        && head.text(0)? != format!("{} {previous}", rows.len())
+        && head.text(0)? != format!("{records} {previous}")
     {
-        let seq = rows.len() as i64 + 1;
-        return Err(StoreError::Audit { seq, reason: "the log does not end where its head says".into() });
+        return Err(StoreError::Audit { seq: records + 1, reason: "the log does not end where its head says".into() });
     }
-    Ok(rows.len() as u64)
+    Ok(records as u64)
 }
 
 #[cfg(test)]

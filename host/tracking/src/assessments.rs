@@ -2,9 +2,14 @@
 
 use plinth_core::Micros;
 use plinth_store::{Row, Tx, Value};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::{Tracking, TrackingError, json::ascii, names::cut, traces::must_exist};
+use crate::{
+    Tracking, TrackingError,
+    json::ascii,
+    names::cut,
+    traces::{must_exist, subject},
+};
 
 /// One thing that was said of a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,6 +76,8 @@ impl Tracking {
                 }
             }
             insert(tx, trace_id, &assessment)?;
+            let detail = json!({"assessment_id": assessment.assessment_id, "name": assessment.name});
+            self.note(tx, "assessment.create", &subject(trace_id), &detail)?;
             Ok(assessment)
         })
     }
@@ -130,6 +137,7 @@ impl Tracking {
                     Value::Int(assessment.updated),
                 ],
             )?;
+            self.note(tx, "assessment.update", &subject(trace_id), &json!({"assessment_id": assessment_id}))?;
             Ok(assessment)
         })
     }
@@ -149,7 +157,7 @@ impl Tracking {
                 tx.execute(sql, &[replaced.into(), trace_id.into()])?;
             }
             tx.execute("DELETE FROM assessments WHERE assessment_id = $1", &[assessment_id.into()])?;
-            Ok(())
+            self.note(tx, "assessment.delete", &subject(trace_id), &json!({"assessment_id": assessment_id}))
         })
     }
 

@@ -99,6 +99,11 @@ pub(crate) const DATASET_COLUMNS: &str =
 const RECORD_COLUMNS: &str = "record_id, dataset_id, inputs, outputs, expectations, tags, source_kind, source_data, \
     created_us, updated_us, created_by, updated_by";
 
+/// An evaluation data set's name in the audit log.
+fn subject(dataset_id: &str) -> String {
+    format!("evaluation-datasets:/{dataset_id}")
+}
+
 impl Tracking {
     /// Makes an evaluation data set.
     ///
@@ -129,6 +134,7 @@ impl Tracking {
             )?;
             set_tags(tx, &dataset_id, tags)?;
             join(tx, &dataset_id, experiment_ids, now)?;
+            self.note(tx, "evaluation-dataset.create", &subject(&dataset_id), &json!({"name": name}))?;
             find(tx, &dataset_id)
         })
     }
@@ -147,8 +153,10 @@ impl Tracking {
     /// [`TrackingError::Store`].
     pub fn delete_evaluation_dataset(&self, dataset_id: &str) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
-            tx.execute("DELETE FROM evaluation_datasets WHERE dataset_id = $1", &[dataset_id.into()])?;
-            Ok(())
+            match tx.execute("DELETE FROM evaluation_datasets WHERE dataset_id = $1", &[dataset_id.into()])? {
+                0 => Ok(()),
+                _ => self.note(tx, "evaluation-dataset.delete", &subject(dataset_id), &json!({})),
+            }
         })
     }
 
@@ -167,6 +175,8 @@ impl Tracking {
                 let message = format!("Could not find evaluation dataset with ID {}", cut(dataset_id));
                 return Err(TrackingError::Missing(message));
             }
+            let keys: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+            self.note(tx, "evaluation-dataset-tag.set", &subject(dataset_id), &json!({"keys": keys}))?;
             set_tags(tx, dataset_id, tags)
         })
     }
@@ -178,8 +188,10 @@ impl Tracking {
     pub fn delete_evaluation_dataset_tag(&self, dataset_id: &str, key: &str) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
             let sql = "DELETE FROM evaluation_dataset_tags WHERE dataset_id = $1 AND key = $2";
-            tx.execute(sql, &[dataset_id.into(), key.into()])?;
-            Ok(())
+            match tx.execute(sql, &[dataset_id.into(), key.into()])? {
+                0 => Ok(()),
+                _ => self.note(tx, "evaluation-dataset-tag.delete", &subject(dataset_id), &json!({"key": key})),
+            }
         })
     }
 
@@ -272,6 +284,8 @@ impl Tracking {
                     Value::from(inserted),
                 ],
             )?;
+            let detail = json!({"inserted": inserted, "updated": updated});
+            self.note(tx, "evaluation-records.put", &subject(dataset_id), &detail)?;
             Ok((inserted, updated))
         })
     }
@@ -313,6 +327,9 @@ impl Tracking {
                 "UPDATE evaluation_datasets SET records = records - $2 WHERE dataset_id = $1",
                 &[dataset_id.into(), Value::from(deleted)],
             )?;
+            if deleted > 0 {
+                self.note(tx, "evaluation-records.delete", &subject(dataset_id), &json!({"deleted": deleted}))?;
+            }
             Ok(deleted)
         })
     }
@@ -389,6 +406,7 @@ impl Tracking {
                 return Err(TrackingError::Missing(format!("Dataset '{}' not found", cut(dataset_id))));
             }
             change(tx, now)?;
+            self.note(tx, "evaluation-dataset.update", &subject(dataset_id), &json!({}))?;
             let sql = "UPDATE evaluation_datasets SET updated_us = $2 WHERE dataset_id = $1";
             tx.execute(sql, &[dataset_id.into(), Value::Int(now)])?;
             find(tx, dataset_id)

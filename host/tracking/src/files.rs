@@ -4,6 +4,7 @@
 use plinth_core::{ContentHash, Micros, refs::path_problem};
 use plinth_store::{Row, Tx, Value};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{Artifact, Tracking, TrackingError, names::cut, runs};
 
@@ -78,6 +79,7 @@ impl Tracking {
         let now = self.clock.now();
         self.store.catalog().write(|tx| {
             check_place(tx, path)?;
+            self.note(tx, "artifact.put", path, &json!({"blob": blob.to_hex(), "bytes": bytes}))?;
             put(tx, path, blob, bytes, now)
         })
     }
@@ -197,7 +199,11 @@ impl Tracking {
         let (from, to) = (format!("{path}/"), format!("{path}0"));
         self.store.catalog().write(|tx| {
             let sql = "DELETE FROM files WHERE path = $1 OR (path >= $2 AND path < $3)";
-            Ok(tx.execute(sql, &[path.into(), from.into(), to.into()])?)
+            let files = tx.execute(sql, &[path.into(), from.into(), to.into()])?;
+            if files > 0 {
+                self.note(tx, "artifact.delete", path, &json!({"files": files}))?;
+            }
+            Ok(files)
         })
     }
 

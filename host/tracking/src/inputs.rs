@@ -2,11 +2,12 @@
 
 use plinth_store::{Tx, Value};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     Tracking, TrackingError,
     names::check_length,
-    runs::{active, among, find},
+    runs::{active, among, find, subject},
 };
 
 /// A data set that a run read.
@@ -107,7 +108,8 @@ impl Tracking {
                     &[Value::Int(rid), direction.name().into(), Value::from(&link.model_id), Value::Int(link.step)],
                 )?;
             }
-            Ok(())
+            let detail = json!({"datasets": datasets.len(), "models": models.len()});
+            self.note(tx, "run.log-inputs", &subject(run_id), &detail)
         })
     }
 

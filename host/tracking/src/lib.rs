@@ -84,12 +84,13 @@ pub struct Tracking {
     limits: Arc<TrackingLimits>,
     /// Who changes what is changed, for the audit log.
     who: Arc<str>,
+    loggers: Arc<trail::Loggers>,
 }
 
 impl Tracking {
     /// Over a state directory, with the places that times and identifiers come from.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>, limits: TrackingLimits) -> Self {
-        Self { store, clock, ids, limits: Arc::new(limits), who: ANONYMOUS.into() }
+        Self { store, clock, ids, limits: Arc::new(limits), who: ANONYMOUS.into(), loggers: Arc::default() }
     }
 
     /// The same, for someone: their name goes into the audit log.

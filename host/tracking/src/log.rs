@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use plinth_core::Micros;
 use plinth_store::{Tx, Value};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     Tracking, TrackingError,
     logged_models::write_model_metrics,
     names::{check_key, check_length, cut, fitting},
-    runs::{NAME_TAG, active, find},
+    runs::{NAME_TAG, active, find, subject},
 };
 
 /// One value of a metric.
@@ -85,10 +86,18 @@ impl Tracking {
             fitted = self.fitted(batch);
             &fitted
         };
+        let new = self.loggers.is_new(&self.who, run_id);
         self.store.catalog().write(|tx| {
             let rid = active(tx, run_id)?;
+            if new {
+                self.note(tx, "run.log", &subject(run_id), &json!({}))?;
+            }
             write_batch(tx, rid, run_id, batch)
-        })
+        })?;
+        if new {
+            self.loggers.add(&self.who, run_id);
+        }
+        Ok(())
     }
 
     /// Removes a tag of a run.
@@ -100,7 +109,7 @@ impl Tracking {
             let rid = active(tx, run_id)?;
             match tx.execute("DELETE FROM run_tags WHERE rid = $1 AND key = $2", &[Value::Int(rid), key.into()])? {
                 0 => Err(TrackingError::TagNotFound { key: cut(key), owner: format!("run with id {}", cut(run_id)) }),
-                _ => Ok(()),
+                _ => self.note(tx, "run-tag.delete", &subject(run_id), &json!({"key": key})),
             }
         })
     }
@@ -121,6 +130,7 @@ impl Tracking {
             let value = serde_json::Value::Array(models).to_string();
             check_length(&value, self.limits.registry_tag_value_chars_max, || TAG.into())?;
             let tags = vec![(TAG.to_owned(), value)];
+            self.note(tx, "run.log-model", &subject(run_id), &json!({}))?;
             write_batch(tx, rid, run_id, &Batch { tags, ..Batch::default() })
         })
     }

@@ -2,6 +2,7 @@
 
 use plinth_core::Micros;
 use plinth_store::{Row, Tx, Value};
+use serde_json::json;
 
 use crate::{
     Metric, Tracking, TrackingError, experiments,
@@ -110,6 +111,15 @@ pub struct NewLoggedModel {
 pub(crate) const LOGGED_MODEL_COLUMNS: &str = "l.model_id, l.experiment_id, l.name, l.artifact_location, l.model_type, \
     l.source_run_id, l.status, l.status_message, l.created_us, l.updated_us";
 
+/// A logged model's name in the audit log.
+fn subject(model_id: &str) -> String {
+    format!("models:/{model_id}")
+}
+
+fn pairs(pairs: &[(String, String)]) -> serde_json::Map<String, serde_json::Value> {
+    pairs.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect()
+}
+
 impl Tracking {
     /// Makes a logged model.
     ///
@@ -154,6 +164,8 @@ impl Tracking {
             )?;
             add_params(tx, &model_id, &new.params)?;
             set_tags(tx, &model_id, &new.tags)?;
+            let detail = json!({"experiment_id": new.experiment_id, "name": name});
+            self.note(tx, "logged-model.create", &subject(&model_id), &detail)?;
             find(tx, &model_id, false)
         })
     }
@@ -176,6 +188,7 @@ impl Tracking {
                 "UPDATE logged_models SET status = $2, updated_us = $3 WHERE model_id = $1",
                 &[model_id.into(), status.name().into(), Value::Int(now)],
             )?;
+            self.note(tx, "logged-model.finalize", &subject(model_id), &json!({"status": status.name()}))?;
             find(tx, model_id, true)
         })
     }
@@ -188,7 +201,7 @@ impl Tracking {
         self.change_logged_model(model_id, |tx, now| {
             let sql = "UPDATE logged_models SET lifecycle = 'deleted', updated_us = $2 WHERE model_id = $1";
             tx.execute(sql, &[model_id.into(), Value::Int(now)])?;
-            Ok(())
+            self.note(tx, "logged-model.delete", &subject(model_id), &json!({}))
         })
     }
 
@@ -198,7 +211,10 @@ impl Tracking {
     /// [`TrackingError::LoggedModelNotFound`]; what tags may not be.
     pub fn set_logged_model_tags(&self, model_id: &str, tags: &[(String, String)]) -> Result<(), TrackingError> {
         self.check_model_pairs(&[], tags)?;
-        self.change_logged_model(model_id, |tx, _| set_tags(tx, model_id, tags))
+        self.change_logged_model(model_id, |tx, _| {
+            self.note(tx, "logged-model-tag.set", &subject(model_id), &json!(pairs(tags)))?;
+            set_tags(tx, model_id, tags)
+        })
     }
 
     /// Removes a tag of a logged model.
@@ -214,7 +230,7 @@ impl Tracking {
                     cut(key),
                     cut(model_id)
                 ))),
-                _ => Ok(()),
+                _ => self.note(tx, "logged-model-tag.delete", &subject(model_id), &json!({"key": key})),
             }
         })
     }
@@ -225,7 +241,10 @@ impl Tracking {
     /// [`TrackingError::LoggedModelNotFound`]; what parameters may not be.
     pub fn log_logged_model_params(&self, model_id: &str, params: &[(String, String)]) -> Result<(), TrackingError> {
         self.check_model_pairs(params, &[])?;
-        self.change_logged_model(model_id, |tx, _| add_params(tx, model_id, params))
+        self.change_logged_model(model_id, |tx, _| {
+            self.note(tx, "logged-model.log-params", &subject(model_id), &json!(pairs(params)))?;
+            add_params(tx, model_id, params)
+        })
     }
 
     fn change_logged_model<T>(

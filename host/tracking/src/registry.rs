@@ -171,6 +171,8 @@ impl Tracking {
             touch(tx, name, now)?;
             let sql = "UPDATE models SET description = $2 WHERE name = $1";
             tx.execute(sql, &[name.into(), description.into()])?;
+            let detail = json!({"description": description});
+            self.audit(tx, now, &self.who, "model.describe", &format!("models:/{name}"), &detail)?;
             read_model(tx, name)
         })
     }
@@ -202,11 +204,12 @@ impl Tracking {
         self.check_registry_tag(key, value)?;
         self.change_model(name, |tx, now| {
             set_model_tag(tx, name, key, value)?;
+            let (subject, payload) = (format!("models:/{name}"), json!({"name": name, "key": key, "value": value}));
             if is_prompt(tx, name)? {
-                let payload = json!({"name": name, "key": key, "value": value});
-                self.tell(tx, now, who, "prompt_tag.set", &format!("models:/{name}"), &payload)?;
+                self.tell(tx, now, who, "prompt_tag.set", &subject, &payload)
+            } else {
+                self.audit(tx, now, who, "model-tag.set", &subject, &payload)
             }
-            Ok(())
         })
     }
 
@@ -219,11 +222,12 @@ impl Tracking {
         check_key(key, || "key".into())?;
         self.change_model(name, |tx, now| {
             tx.execute("DELETE FROM model_tags WHERE model = $1 AND key = $2", &[name.into(), key.into()])?;
+            let (subject, payload) = (format!("models:/{name}"), json!({"name": name, "key": key}));
             if is_prompt(tx, name)? {
-                let payload = json!({"name": name, "key": key});
-                self.tell(tx, now, who, "prompt_tag.deleted", &format!("models:/{name}"), &payload)?;
+                self.tell(tx, now, who, "prompt_tag.deleted", &subject, &payload)
+            } else {
+                self.audit(tx, now, who, "model-tag.delete", &subject, &payload)
             }
-            Ok(())
         })
     }
 
@@ -328,6 +332,8 @@ impl Tracking {
         self.change_version(name, version, |tx, now| {
             let sql = "UPDATE versions SET description = $3, updated_us = $4 WHERE model = $1 AND version = $2";
             tx.execute(sql, &[name.into(), version.into(), description.into(), Value::Int(now)])?;
+            let (subject, detail) = (format!("models:/{name}/{version}"), json!({"description": description}));
+            self.audit(tx, now, &self.who, "model-version.describe", &subject, &detail)?;
             read_record(tx, name, version)
         })
     }

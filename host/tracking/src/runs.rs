@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use plinth_core::{ContentHash, Micros};
 use plinth_store::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Batch, Lifecycle, Tracking, TrackingError, experiments,
@@ -168,6 +169,11 @@ impl Run {
     }
 }
 
+/// A run's name in the audit log.
+pub(crate) fn subject(run_id: &str) -> String {
+    format!("runs:/{run_id}")
+}
+
 /// What [`summary`] reads, from `runs r JOIN experiments e`.
 pub(crate) const RUN_COLUMNS: &str = "r.run_id, r.experiment_id, r.name, r.status, r.source, r.user_name, r.start_us, \
                                       r.end_us, r.lifecycle, e.artifact_location, r.rid";
@@ -217,8 +223,10 @@ impl Tracking {
                 ],
             )?;
             let rid = row.map(|row| row.int(0)).transpose()?.unwrap_or_default();
+            self.note(tx, "run.create", &subject(&id), &json!({"experiment_id": experiment_id}))?;
             write_batch(tx, rid, &id, &batch)
         })?;
+        self.loggers.add(&self.who, &id);
         Ok(id)
     }
 
@@ -244,6 +252,8 @@ impl Tracking {
                 let tags = vec![(NAME_TAG.to_owned(), name.to_owned())];
                 write_batch(tx, rid, run_id, &Batch { tags, ..Batch::default() })?;
             }
+            let detail = json!({"status": update.status.map(Status::name), "name": name});
+            self.note(tx, "run.update", &subject(run_id), &detail)?;
             Ok(find(tx, run_id)?.1)
         })
     }
@@ -281,7 +291,7 @@ impl Tracking {
                 return Err(TrackingError::RunNotFound(cut(run_id)));
             }
             let action = if to == Lifecycle::Deleted { "run.delete" } else { "run.restore" };
-            self.audit(tx, self.clock.now(), &self.who, action, &format!("runs:/{run_id}"), &serde_json::json!({}))
+            self.note(tx, action, &subject(run_id), &json!({}))
         })
     }
 

@@ -124,6 +124,7 @@ impl Tracking {
         )?;
         if made == 1 {
             traces::set_location(tx, trace_id, location)?;
+            self.note_logged(tx, trace_id, experiment_id)?;
         }
         for span in spans {
             write_span(tx, span)?;

@@ -3,6 +3,7 @@
 
 use plinth_core::Micros;
 use plinth_store::{Row, Tx, Value};
+use serde_json::json;
 
 use crate::{
     Assessment, Experiment, Tracking, TrackingError,
@@ -58,6 +59,11 @@ pub(crate) const USER_KEY: &str = "mlflow.trace.user";
 /// The tag that names a trace.
 pub(crate) const NAME_TAG: &str = "mlflow.traceName";
 
+/// A trace's name in the audit log.
+pub(crate) fn subject(trace_id: &str) -> String {
+    format!("traces:/{trace_id}")
+}
+
 pub(crate) const TRACE_COLUMNS: &str = "t.trace_id, t.experiment_id, t.request_us, t.duration_us, t.state, t.client_request_id, t.request_preview, \
      t.response_preview";
 
@@ -70,7 +76,8 @@ impl Tracking {
         check_length(&info.trace_id, self.limits.key_chars_max, || "trace_id".into())?;
         self.check_head(&info.metadata, &info.tags)?;
         let now = self.clock.now();
-        self.store.catalog().write(|tx| {
+        let new = self.loggers.is_new(&self.who, &info.trace_id);
+        let made = self.store.catalog().write::<_, TrackingError>(|tx| {
             let experiment = experiments::find(tx, &info.experiment_id)?;
             experiments::must_be_active(&experiment)?;
             tx.execute(
@@ -100,8 +107,24 @@ impl Tracking {
             for assessment in &info.assessments {
                 crate::assessments::insert(tx, &info.trace_id, &self.stamped(assessment, now))?;
             }
+            if new {
+                self.note_logged(tx, &info.trace_id, &info.experiment_id)?;
+            }
             find(tx, &info.trace_id)
-        })
+        })?;
+        if new {
+            self.loggers.add(&self.who, &info.trace_id);
+        }
+        Ok(made)
+    }
+
+    pub(crate) fn note_logged(
+        &self,
+        tx: &mut dyn Tx,
+        trace_id: &str,
+        experiment_id: &str,
+    ) -> Result<(), TrackingError> {
+        self.note(tx, "trace.log", &subject(trace_id), &json!({"experiment_id": experiment_id}))
     }
 
     /// Changes the head of a trace.
@@ -122,6 +145,7 @@ impl Tracking {
             if tx.execute(sql, &[trace_id.into(), Value::Int(end), state.into()])? == 0 {
                 return Err(TrackingError::TraceNotFound(cut(trace_id)));
             }
+            self.note(tx, "trace.end", &subject(trace_id), &json!({"state": state}))?;
             self.set_head(tx, trace_id, metadata, tags)?;
             find(tx, trace_id)
         })
@@ -161,6 +185,7 @@ impl Tracking {
         self.check_head(&[], &[(key.to_owned(), value.clone())])?;
         self.store.catalog().write(|tx| {
             must_exist(tx, trace_id)?;
+            self.note(tx, "trace-tag.set", &subject(trace_id), &json!({"key": key, "value": value}))?;
             set_pair(tx, "trace_tags", trace_id, key, &value)
         })
     }
@@ -178,7 +203,7 @@ impl Tracking {
                     cut(key),
                     cut(trace_id)
                 ))),
-                _ => Ok(()),
+                _ => self.note(tx, "trace-tag.delete", &subject(trace_id), &json!({"key": key})),
             }
         })
     }
@@ -204,7 +229,8 @@ impl Tracking {
                     &[Value::from(trace_id), run_id.into()],
                 )?;
             }
-            Ok(())
+            let detail = json!({"traces": trace_ids});
+            self.note(tx, "trace.link-run", &crate::runs::subject(run_id), &detail)
         })
     }
 
@@ -225,7 +251,7 @@ impl Tracking {
                     &[trace_id.into(), Value::from(prompt)],
                 )?;
             }
-            Ok(())
+            self.note(tx, "trace.link-prompts", &subject(trace_id), &json!({"prompts": prompts}))
         })
     }
 
@@ -263,6 +289,10 @@ impl Tracking {
             for trace_id in trace_ids {
                 let sql = "DELETE FROM traces WHERE experiment_id = $1 AND trace_id = $2";
                 deleted += tx.execute(sql, &[experiment_id.into(), trace_id.into()])?;
+            }
+            if deleted > 0 {
+                let detail = json!({"traces": trace_ids, "until": until, "deleted": deleted});
+                self.note(tx, "trace.delete", &format!("experiments:/{experiment_id}"), &detail)?;
             }
             Ok(deleted)
         })

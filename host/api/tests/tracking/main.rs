@@ -3,6 +3,7 @@
 
 mod access;
 mod artifacts;
+mod audit;
 mod connections;
 mod evaluation;
 mod experiments;
