@@ -204,6 +204,13 @@ pub(crate) struct UpArgs {
     /// [env: PLINTH_ARTIFACT_STORE]
     #[arg(long, value_name = "URL", conflicts_with = "artifacts_dir")]
     pub(crate) artifact_store: Option<String>,
+    /// A folder of a bucket whose files the server may list and read for clients that put them there themselves, such as
+    /// s3://BUCKET/PREFIX; whoever may make experiments can read all of it
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) artifact_allow: Vec<plinth_store::BucketUrl>,
+    /// Tell clients to download artifacts from the bucket itself, by URLs that the server signs: they must reach it
+    #[arg(long)]
+    pub(crate) direct_downloads: bool,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(crate) host: String,

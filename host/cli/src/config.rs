@@ -80,6 +80,10 @@ pub(crate) struct CatalogConfig {
 pub(crate) struct ArtifactsConfig {
     /// A bucket, `s3://BUCKET/PREFIX`, or a folder, `file:///FOLDER`; empty for the state directory.
     pub(crate) store: String,
+    /// Folders of buckets whose files the server may list and read for clients that put them there themselves.
+    pub(crate) allow: Vec<String>,
+    /// Whether clients are told to download artifacts from the bucket itself, by URLs that the server signs.
+    pub(crate) direct_downloads: bool,
 }
 
 /// What `plinth serve` does unless its flags say otherwise.
@@ -271,19 +275,22 @@ impl Settings {
 
     /// Opens a state directory with the catalog and the place for artifacts that are configured.
     pub(crate) fn open_store(&self, dir: &Path, access: Access) -> Result<Store, StoreError> {
+        let setup = self.setup()?;
         if !self.config.artifacts.store.is_empty() {
-            Store::put_blobs_in(dir, &self.config.artifacts.store.parse()?, &self.setup())?;
+            Store::put_blobs_in(dir, &self.config.artifacts.store.parse()?, &setup)?;
         }
-        Store::open_set(dir, &self.setup(), access)
+        Store::open_set(dir, &setup, access)
     }
 
     /// What opening a state directory needs to know.
-    pub(crate) fn setup(&self) -> Setup {
-        Setup {
+    pub(crate) fn setup(&self) -> Result<Setup, StoreError> {
+        let allowed = self.config.artifacts.allow.iter().filter(|url| !url.is_empty());
+        Ok(Setup {
+            allowed: allowed.map(|url| url.parse()).collect::<Result<_, _>>()?,
             catalog: self.catalog().map(str::to_owned),
             artifacts: self.config.limits.artifacts.clone(),
             ..Setup::default()
-        }
+        })
     }
 
     /// Whether a flag, the environment or the file sets a leaf.

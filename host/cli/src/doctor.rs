@@ -36,7 +36,7 @@ pub(crate) fn doctor(repair: bool, settings: &Settings, output: Output) -> Resul
     let dir = settings.state_dir();
     // On a new machine the usual directory is not there yet; one that somebody named should be.
     let looked = if dir.exists() || settings.is_set("state-dir") {
-        plinth_store::doctor_set(&dir, &settings.setup(), repair).map(Some)
+        settings.setup().and_then(|setup| plinth_store::doctor_set(&dir, &setup, repair)).map(Some)
     } else {
         Ok(None)
     };

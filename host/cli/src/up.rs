@@ -25,18 +25,22 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     }
     let tls = listen::tls(&args.tls, settings)?;
     let dir = args.data_dir.clone().unwrap_or_else(|| settings.state_dir());
-    // A flag over the environment and the file, which `open_store` knows.
+    // A flag over the environment and the file.
     let place = match (&args.artifacts_dir, &args.artifact_store) {
         (Some(folder), _) => Some(Location::Folder(folder.clone())),
         (None, url) => url.as_deref().map(str::parse).transpose()?,
     };
-    let store = match &place {
-        Some(place) => {
-            Store::put_blobs_in(&dir, place, &settings.setup())?;
-            Store::open_set(&dir, &settings.setup(), Access::Shared)?
-        }
-        None => settings.open_store(&dir, Access::Shared)?,
+    let mut setup = settings.setup()?;
+    setup.allowed.extend(args.artifact_allow.iter().cloned());
+    let configured = &settings.config.artifacts.store;
+    let place = match place {
+        None if !configured.is_empty() => Some(configured.parse()?),
+        given => given,
     };
+    if let Some(place) = &place {
+        Store::put_blobs_in(&dir, place, &setup)?;
+    }
+    let store = Store::open_set(&dir, &setup, Access::Shared)?;
     store.blobs().reach()?;
     let store = Arc::new(store);
     let mut elsewhere =
@@ -62,6 +66,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
             // means that something stands in front of the server, and with it others.
             loopback: !args.auth && listen::is_loopback(&args.host) && args.allowed_hosts.is_empty(),
         },
+        direct_downloads: args.direct_downloads || settings.config.artifacts.direct_downloads,
         ..TrackerConfig::default()
     };
     let tracker = Tracker::new(tracking, config);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -160,33 +160,27 @@ impl Blobs {
     pub fn check(&self, hash: &ContentHash) -> Result<(), StoreError> {
         match &self.far {
             Some(far) => far.remote.check(hash),
-            None => self.check_file(hash).map(drop),
+            None => {
+                let path = self.path(hash);
+                let file = File::open(&path).map_err(|e| self.missing(hash, &path, e))?;
+                check_file(hash, &path, &file)
+            }
         }
-    }
-
-    /// Reads the file of a blob once to check its bytes.
-    fn check_file(&self, hash: &ContentHash) -> Result<File, StoreError> {
-        let path = self.path(hash);
-        let file = File::open(&path).map_err(|e| self.missing(hash, &path, e))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&file).map_err(|e| StoreError::io("read", &path, e))?;
-        let found = ContentHash::from_bytes(*hasher.finalize().as_bytes());
-        if found == *hash { Ok(file) } else { Err(StoreError::BlobCorrupt { hash: *hash, found, path }) }
     }
 
     /// A checked copy of a blob, fetched if there is none; one that is held stays as long as the process.
     pub(crate) fn copy(&self, far: &Far, hash: &ContentHash, hold: bool) -> Result<File, StoreError> {
         let path = self.path(hash);
-        let found = |file: File| -> Result<File, StoreError> {
+        let found = |mut file: File| -> Result<File, StoreError> {
             let io = |e| StoreError::io("read", &path, e);
             Cache::used(&file);
             let stamp = Stamp::of(&file.metadata().map_err(io)?);
             if !self.known.is_good(hash, &stamp) {
-                self.check_file(hash)?;
+                check_file(hash, &path, &file)?;
+                file.rewind().map_err(io)?;
                 self.known.remember(*hash, stamp);
             }
-            // From the start again, whoever read it.
-            File::open(&path).map_err(io)
+            Ok(file)
         };
         let held = |file: File| if hold && !far.cache.hold(hash, &path) { None } else { Some(file) };
         // A copy may be removed at any moment before it is held.
@@ -214,11 +208,12 @@ impl Blobs {
             return Err(far.remote.corrupt(hash, found));
         }
         let path = self.path(hash);
-        let file = far.cache.put(writer.file, &path, &self.dir).map_err(|e| StoreError::io("write", &path, e))?;
+        let mut file = far.cache.put(writer.file, &path, &self.dir).map_err(|e| StoreError::io("write", &path, e))?;
         let io = |e| StoreError::io("read", &path, e);
         self.known.remember(*hash, Stamp::of(&file.metadata().map_err(io)?));
-        // Opened while the copy is still locked.
-        File::open(&path).map_err(io)
+        // From the start, and whoever removes the copy meanwhile.
+        file.rewind().map_err(io)?;
+        Ok(file)
     }
 
     /// Whether a blob is there; its bytes are not looked at.
@@ -255,6 +250,11 @@ impl Blobs {
     /// [`StoreError::Bucket`], [`StoreError::BlobsAway`].
     pub fn reach(&self) -> Result<(), StoreError> {
         self.far.as_ref().map_or(Ok(()), |far| far.remote.ready())
+    }
+
+    /// Whether there are URLs by which blobs can be read without this server.
+    pub fn signs(&self) -> bool {
+        self.far.is_some()
     }
 
     /// A URL by which anybody can read a blob for a time, without this server; nothing if blobs are in a folder. The
@@ -454,6 +454,14 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_file_mut().flush()
     }
+}
+
+/// Reads the file of a blob once to check its bytes.
+fn check_file(hash: &ContentHash, path: &Path, file: &File) -> Result<(), StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(|e| StoreError::io("read", path, e))?;
+    let found = ContentHash::from_bytes(*hasher.finalize().as_bytes());
+    if found == *hash { Ok(()) } else { Err(StoreError::BlobCorrupt { hash: *hash, found, path: path.to_owned() }) }
 }
 
 /// A name is durable only when its folder is.

@@ -59,12 +59,22 @@ const VARIABLES: &[&str] = &[
     "AWS_REQUEST_PAYER",
 ];
 
+/// Variables that say who asks.
+const KEYS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
 /// Where the server of all buckets is, the first that is set.
 const ENDPOINTS: &[&str] = &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"];
 
 /// Where settings such as keys are looked up: the process's environment, or what a test says.
 #[derive(Clone)]
-pub struct Environment(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Arc<Look>);
+
+type Look = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
     /// From what looks a variable up.
@@ -97,6 +107,8 @@ pub(crate) struct Found {
     pub(crate) key: String,
     pub(crate) bytes: u64,
     pub(crate) modified: SystemTime,
+    /// What the bucket says of its content.
+    pub(crate) tag: Option<String>,
 }
 
 /// A folder of a bucket. Every key is one below it.
@@ -104,6 +116,8 @@ pub(crate) struct Found {
 pub(crate) struct Bucket {
     url: BucketUrl,
     endpoint: String,
+    /// Whether nothing says who asks: then the machine itself may have keys.
+    keyless: bool,
     s3: Arc<AmazonS3>,
 }
 
@@ -154,8 +168,9 @@ impl Bucket {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
         }
         let endpoint = endpoint.unwrap_or_else(|| "Amazon".to_owned());
+        let keyless = !KEYS.iter().any(|name| environment.get(name).is_some());
         let built = builder.build().map_err(|error| StoreError::bucket(url, "use", Trouble::Settings(said(&error))))?;
-        Ok(Self { url: url.clone(), endpoint, s3: Arc::new(built) })
+        Ok(Self { url: url.clone(), endpoint, keyless, s3: Arc::new(built) })
     }
 
     pub(crate) fn url(&self) -> &BucketUrl {
@@ -173,7 +188,7 @@ impl Bucket {
             (prefix, "") => prefix.to_owned(),
             (prefix, key) => format!("{prefix}/{key}"),
         };
-        Path::parse(&whole).map_err(|error| self.refused("name", error.into()))
+        Path::parse(&whole).map_err(|error| self.refused("name", &error.into()))
     }
 
     fn key(&self, path: &Path) -> String {
@@ -181,15 +196,17 @@ impl Bucket {
         path.strip_prefix(self.url.prefix()).unwrap_or(path).trim_start_matches('/').to_owned()
     }
 
-    fn refused(&self, action: &'static str, error: object_store::Error) -> StoreError {
-        let text = said(&error);
-        let trouble = match &error {
+    fn refused(&self, action: &'static str, error: &object_store::Error) -> StoreError {
+        let text = said(error);
+        let trouble = match error {
             object_store::Error::NotFound { .. } if text.contains("NoSuchBucket") => Trouble::NoBucket,
             object_store::Error::NotFound { .. } => Trouble::NotFound(text),
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                 Trouble::Denied(text)
             }
-            _ if text.contains("credential") || text.contains("169.254.169.254") => Trouble::Denied(text),
+            _ if self.keyless => Trouble::Denied(format!(
+                "AWS_ACCESS_KEY_ID is not set, and this machine has no keys of its own: {text}"
+            )),
             _ => Trouble::Unavailable { endpoint: self.endpoint.clone(), said: text },
         };
         StoreError::bucket(&self.url, action, trouble)
@@ -207,7 +224,7 @@ impl Bucket {
             let _ = answer.send(work.await);
         });
         match answered.recv() {
-            Ok(outcome) => outcome.map_err(|error| self.refused(action, error)),
+            Ok(outcome) => outcome.map_err(|error| self.refused(action, &error)),
             Err(_) => Err(StoreError::io(action, FilePath::new(&self.url.to_string()), io::Error::other("no answer"))),
         }
     }
@@ -220,7 +237,12 @@ impl Bucket {
     }
 
     fn found(&self, meta: &ObjectMeta) -> Found {
-        Found { key: self.key(&meta.location), bytes: meta.size, modified: meta.last_modified.into() }
+        Found {
+            key: self.key(&meta.location),
+            bytes: meta.size,
+            modified: meta.last_modified.into(),
+            tag: meta.e_tag.clone(),
+        }
     }
 
     /// A small object's bytes.
@@ -290,7 +312,6 @@ impl Bucket {
         Ok(metas.iter().map(|meta| self.found(meta)).collect())
     }
 
-    #[expect(dead_code, reason = "for artifacts that clients put into buckets themselves")]
     /// What lies directly in a folder: the names of folders, and objects.
     pub(crate) fn list_folder(&self, folder: &str) -> Result<(Vec<String>, Vec<Found>), StoreError> {
         let (s3, path) = (Arc::clone(&self.s3), self.path(folder)?);
@@ -390,7 +411,7 @@ impl Pieces {
         let mut waiting = futures_util::FutureExt::boxed(self.receiver.recv());
         let piece = park(&mut waiting);
         drop(waiting);
-        piece.transpose().map_err(|error| self.bucket.refused("read from", error))
+        piece.transpose().map_err(|error| self.bucket.refused("read from", &error))
     }
 }
 

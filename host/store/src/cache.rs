@@ -43,9 +43,9 @@ impl Cache {
     pub(crate) fn put(&self, file: NamedTempFile, path: &Path, folder: &Path) -> io::Result<File> {
         let bytes = file.as_file().metadata()?.len();
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        // Its writer's lock gives way to a reader's.
-        file.as_file().unlock()?;
         let kept = file.persist(path).map_err(|error| error.error)?;
+        // Its writer's lock, under which nobody sweeps it up, gives way to a reader's.
+        kept.unlock()?;
         kept.lock_shared()?;
         if self.added.fetch_add(bytes, Ordering::Relaxed) + bytes > self.bytes_max / SLACK {
             self.added.store(0, Ordering::Relaxed);

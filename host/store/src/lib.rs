@@ -26,6 +26,7 @@ mod location;
 mod lock;
 mod migrate;
 mod outbox;
+mod outside;
 mod postgres;
 mod postgres_link;
 mod postgres_refusal;
@@ -49,6 +50,7 @@ pub use error::{StoreError, Trouble};
 pub use foreign::Foreign;
 pub use gc::{Collected, collect};
 pub use outbox::emit;
+pub use outside::{Spot, SpotObject};
 pub use postgres_refusal::Refusal;
 pub use reader::BlobReader;
 
@@ -78,6 +80,8 @@ pub struct Setup {
     pub artifacts: ArtifactLimits,
     /// Where the keys of buckets are looked up.
     pub environment: Environment,
+    /// Folders of buckets whose objects may be read for clients, beside the store's own.
+    pub allowed: Vec<BucketUrl>,
 }
 
 /// An open state directory.
@@ -86,6 +90,7 @@ pub struct Store {
     dir: PathBuf,
     blobs: Blobs,
     catalog: Catalog,
+    outside: outside::Outside,
     _lock: Option<lock::WriterLock>,
 }
 
@@ -130,7 +135,13 @@ impl Store {
             Some(url) => Catalog::connect(url)?,
             None => Catalog::open(&dir.join("catalog.db"))?,
         };
-        Ok(Self { dir: dir.to_owned(), blobs, catalog, _lock: lock })
+        let outside = outside::Outside::new(
+            setup.allowed.clone(),
+            location::bucket(dir)?,
+            setup.environment.clone(),
+            setup.artifacts.clone(),
+        );
+        Ok(Self { dir: dir.to_owned(), blobs, catalog, outside, _lock: lock })
     }
 
     /// Lets the blobs of a state directory lie in another folder, or in a bucket, from now on. The directory may not hold
@@ -159,6 +170,15 @@ impl Store {
     /// The blobs.
     pub fn blobs(&self) -> &Blobs {
         &self.blobs
+    }
+
+    /// A place in a bucket that a client named, if the operator allowed to look there: below the store's own folder, but
+    /// not at its blobs, or below another that was allowed.
+    ///
+    /// # Errors
+    /// [`StoreError::Bucket`] for settings that cannot be right.
+    pub fn spot(&self, uri: &str) -> Result<Option<Spot>, StoreError> {
+        self.outside.spot(uri)
     }
 
     /// The catalog.

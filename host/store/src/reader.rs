@@ -86,12 +86,14 @@ enum Source {
     File(File),
     /// A copy of a blob in a bucket, to be thrown away if it is wrong.
     Copy(File),
+    /// An object that is no blob.
+    Outside(Pieces),
     /// The bucket itself; what comes is kept as a copy, as long as that works.
     Bucket {
         far: Arc<Far>,
         blobs: Blobs,
         pieces: Pieces,
-        spool: Option<BlobWriter>,
+        spool: Option<Box<BlobWriter>>,
     },
 }
 
@@ -145,12 +147,22 @@ impl Blobs {
             return Ok(BlobReader { hash: *hash, path, source: Source::Copy(file), left, hasher });
         }
         let (left, pieces) = far.remote.stream(hash)?;
-        let source = Source::Bucket { far: Arc::clone(far), blobs: self.clone(), pieces, spool: self.writer().ok() };
+        let source = Source::Bucket {
+            far: Arc::clone(far),
+            blobs: self.clone(),
+            pieces,
+            spool: self.writer().ok().map(Box::new),
+        };
         Ok(BlobReader { hash: *hash, path, source, left, hasher })
     }
 }
 
 impl BlobReader {
+    /// The bytes of an object that is no blob; there is nothing to check them by.
+    pub(crate) fn outside(tag: ContentHash, path: PathBuf, pieces: Pieces, left: u64) -> Self {
+        Self { hash: tag, path, source: Source::Outside(pieces), left, hasher: None }
+    }
+
     /// The next bytes; nothing at the end.
     ///
     /// # Errors
@@ -184,6 +196,7 @@ impl BlobReader {
                 read.map_err(|e| StoreError::io("read", &self.path, e))?;
                 Ok(piece)
             }
+            Source::Outside(pieces) => Ok(pieces.next()?.unwrap_or_default().into()),
             Source::Bucket { pieces, spool, .. } => {
                 let piece = pieces.next()?.unwrap_or_default();
                 // Without room for a copy the reader gets its bytes all the same.
@@ -208,7 +221,7 @@ impl BlobReader {
             Source::Bucket { far, .. } => return Err(far.remote.corrupt(&self.hash, found)),
             // The next reader fetches it again.
             Source::Copy(_) if !right => drop(std::fs::remove_file(&self.path)),
-            Source::File(_) | Source::Copy(_) => {}
+            Source::File(_) | Source::Copy(_) | Source::Outside(_) => {}
         }
         if right { Ok(()) } else { Err(StoreError::BlobCorrupt { hash: self.hash, found, path: self.path.clone() }) }
     }

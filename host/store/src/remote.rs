@@ -27,7 +27,6 @@ use crate::{
 
 /// In the folder of the bucket: the mark.
 pub(crate) const MARK: &str = "plinth-blobs";
-#[expect(dead_code, reason = "for artifacts that clients put into buckets themselves")]
 /// Everything in the folder that is the store's own.
 pub(crate) const RESERVED: &[&str] = &["blobs", "condemned", "quarantine", MARK];
 
@@ -51,6 +50,9 @@ pub(crate) struct Remote {
     /// Blobs that are being fetched: one fetch serves all who wait.
     fetching: Mutex<HashMap<ContentHash, Arc<Mutex<()>>>>,
 }
+
+/// Blobs of a listing.
+type Blobs = Vec<(ContentHash, Found)>;
 
 /// The key of a blob.
 pub(crate) fn key(hash: &ContentHash) -> String {
@@ -135,7 +137,7 @@ impl Remote {
     }
 
     /// Every blob, sorted, and whatever else lies among them.
-    pub(crate) fn list(&self) -> Result<(Vec<(ContentHash, Found)>, Vec<Found>), StoreError> {
+    pub(crate) fn list(&self) -> Result<(Blobs, Vec<Found>), StoreError> {
         self.ready()?;
         let (mut blobs, mut strange) = (Vec::new(), Vec::new());
         for found in self.bucket.list("blobs")? {

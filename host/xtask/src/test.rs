@@ -102,7 +102,9 @@ pub(crate) fn prepare(repo: &Repo) -> Result<()> {
         // The whole workspace is selected so that features are the same as in `cargo test --workspace` and nothing
         // heavy is compiled twice.
         let mut binary = repo.cargo(Workspace::Host);
-        let binary = shell::stream(binary.args(["build", "--workspace", "--bin", "plinth"]).args(locked()));
+        let binary = shell::stream(
+            binary.args(["build", "--workspace", "--bin", "plinth", "--bin", "plinth-test-objects"]).args(locked()),
+        );
         let components = components.join().map_err(|_| anyhow::anyhow!("building the components panicked"))?;
         binary.and(components.map(|_| ()))
     })

@@ -60,6 +60,8 @@ pub struct Project {
     folder: TempDir,
     /// The database of its catalog, if that is not in the folder.
     catalog: Option<String>,
+    /// What else every command has in its environment.
+    environment: Vec<(&'static str, String)>,
 }
 
 /// What a command did.
@@ -89,12 +91,17 @@ impl Project {
 
     /// A folder with nothing in it.
     pub fn empty() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder"), catalog: None }
+        Self { folder: TempDir::new().expect("a temporary folder"), catalog: None, environment: Vec::new() }
     }
 
     /// The same with its catalog in a database.
     pub fn with_catalog(url: &str) -> Self {
         Self { catalog: Some(url.to_owned()), ..Self::empty() }
+    }
+
+    /// The same with variables that every command has in its environment.
+    pub fn with_environment(environment: Vec<(&'static str, String)>) -> Self {
+        Self { environment, ..Self::empty() }
     }
 
     /// A path inside the project.
@@ -118,9 +125,12 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null()).env("PLINTH_PLUGINS", plugins());
-        for name in ["PLINTH_STATE_DIR", "PLINTH_CATALOG", "PLINTH_URI", "RUST_LOG", "NO_COLOR"] {
+        for name in
+            ["PLINTH_STATE_DIR", "PLINTH_CATALOG", "PLINTH_ARTIFACT_STORE", "PLINTH_URI", "RUST_LOG", "NO_COLOR"]
+        {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         if let Some(url) = &self.catalog {
             command.env("PLINTH_CATALOG", url);
         }

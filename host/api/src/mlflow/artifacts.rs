@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, Method, Uri},
     response::Response,
     routing::{get, post, put},
 };
@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use super::{
     Answer, Call, MlflowError, Need, Route, Thing, Tracker, blocking, download,
     fields::{Fields, missing},
-    json as answer, upload, wire,
+    json as answer, outside, upload, wire,
 };
 
 type Outcome = Result<Answer, MlflowError>;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::get("/mlflow/artifacts/list", Need::Read(Thing::Run), list_of_run),
-    Route::post("/mlflow/artifacts/presigned-download-url", Need::Read(Thing::Run), presigned_download),
-    Route::post("/mlflow/artifacts/presigned-upload-url", Need::Edit(Thing::Run), presigned_upload),
+    Route::post("/mlflow/artifacts/presigned-download-url", Need::Read(Thing::Run), outside::presigned_download),
+    Route::post("/mlflow/artifacts/presigned-upload-url", Need::Edit(Thing::Run), outside::presigned_upload),
 ];
 
 /// The routes whose bodies are files.
@@ -35,7 +35,7 @@ pub(super) fn proxy() -> Router<Tracker> {
             .route(&format!("{root}/artifacts"), get(list))
             .route(&format!("{root}/artifacts/"), get(list))
             .route(&format!("{root}/artifacts/{{*path}}"), get(proxied).put(upload::whole).delete(delete))
-            .route(&format!("{root}/presigned/{{*path}}"), get(presigned))
+            .route(&format!("{root}/presigned/{{*path}}"), get(outside::presigned))
             .route(&format!("{root}/mpu/create/{{*path}}"), post(upload::create))
             .route(&format!("{root}/mpu/complete/{{*path}}"), post(upload::complete))
             .route(&format!("{root}/mpu/abort/{{*path}}"), post(upload::abort))
@@ -52,12 +52,13 @@ fn list_of_run(call: &Call<'_>) -> Outcome {
     Answer::of(&listing(Some(&wire::artifact_uri(&run)), files))
 }
 
-/// What lies in a folder of a place. What lies elsewhere is for clients to look at.
+/// What lies in a folder of a place.
 pub(super) fn listed(tracking: &Tracking, place: Place, folder: &str) -> Result<Vec<Value>, MlflowError> {
-    match place.below(folder.strip_suffix('/').unwrap_or(folder))? {
-        Place::Here(path) => Ok(tracking.list_files(&path)?.iter().map(|entry| file(folder, entry)).collect()),
-        Place::Elsewhere(_) => Ok(Vec::new()),
-    }
+    let entries = match place.below(folder.strip_suffix('/').unwrap_or(folder))? {
+        Place::Here(path) => tracking.list_files(&path)?,
+        Place::Elsewhere(uri) => outside::list(tracking, &uri)?,
+    };
+    Ok(entries.iter().map(|entry| file(folder, entry)).collect())
 }
 
 pub(super) fn listing(root_uri: Option<&str>, files: Vec<Value>) -> Value {
@@ -79,50 +80,6 @@ fn file(folder: &str, entry: &Entry) -> Value {
         Some(bytes) => json!({"path": path, "is_dir": false, "file_size": bytes}),
         None => json!({"path": path, "is_dir": true}),
     }
-}
-
-/// This server's own store signs no URLs, and it holds no keys of the stores that clients reach by themselves.
-fn presigned_download(call: &Call<'_>) -> Outcome {
-    let (run_id, path) = (call.fields.required("run_id")?, call.fields.required("path")?);
-    let expiration = call.fields.int("expiration")?.unwrap_or(900);
-    if !(1..=604_800).contains(&expiration) {
-        let message = format!("expiration must be between 1 and 604800 seconds (got {expiration}).");
-        return Err(MlflowError::invalid(message));
-    }
-    match call.tracking.run_place(run_id)?.below(path)? {
-        Place::Here(_) => Err(MlflowError::invalid(
-            "Presigned download is not supported for runs with proxied artifact storage (artifact URI scheme: \
-             mlflow-artifacts). This endpoint requires a run with a direct cloud storage artifact URI.",
-        )),
-        Place::Elsewhere(_) => Err(unsupported("Presigned download")),
-    }
-}
-
-fn presigned_upload(call: &Call<'_>) -> Outcome {
-    let (run_id, model_id) = (call.fields.text_or_empty("run_id")?, call.fields.text_or_empty("model_id")?);
-    let path = call.fields.required("path")?;
-    let place = match (run_id, model_id) {
-        ("", id) if !id.is_empty() => call.tracking.logged_model_place(id)?,
-        (id, "") if !id.is_empty() => call.tracking.run_place(id)?,
-        _ => return Err(MlflowError::invalid("Exactly one of run_id and model_id must be provided.")),
-    };
-    match place.below(path)? {
-        Place::Here(_) => Err(MlflowError::invalid(
-            "Presigned upload is not supported for proxied artifact storage (artifact URI scheme: mlflow-artifacts). \
-             This endpoint requires a direct cloud storage artifact URI.",
-        )),
-        Place::Elsewhere(_) => Err(unsupported("Presigned upload")),
-    }
-}
-
-fn unsupported(what: &str) -> MlflowError {
-    let message = format!("{what} is not supported for the current artifact repository");
-    MlflowError::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", message)
-}
-
-async fn presigned(uri: Uri) -> Result<Response, MlflowError> {
-    path_of(uri.path(), "/mlflow-artifacts/presigned/")?;
-    Err(unsupported("Multipart download"))
 }
 
 async fn list(State(tracker): State<Tracker>, RawQuery(query): RawQuery) -> Result<Response, MlflowError> {

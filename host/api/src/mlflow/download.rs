@@ -10,7 +10,7 @@ use axum::{
 use plinth_store::BlobReader;
 use plinth_tracking::{Place, StoredFile, TrackingError};
 
-use super::{MlflowError, Tracker, blocking};
+use super::{MlflowError, Tracker, blocking, outside};
 
 /// What MLflow's web interface shows as text, whatever the type of such files is elsewhere.
 const TEXT: &[&str] = &[
@@ -52,15 +52,26 @@ pub(super) async fn at(
     place: impl FnOnce(&Tracker) -> Result<Place, MlflowError> + Send + 'static,
 ) -> Result<Response, MlflowError> {
     let open = move || {
-        let path = match place(&tracker)? {
-            Place::Here(path) => path,
+        let (path, spot) = match place(&tracker)? {
+            Place::Here(path) => (path, None),
             Place::Elsewhere(uri) => {
-                let message = format!("this server does not fetch artifacts from '{uri}'; clients read them there");
-                return Err(MlflowError::invalid(message));
+                let spot = outside::spot(&tracker.tracking, &uri)?;
+                (uri, Some(spot))
             }
         };
-        let stored = tracker.tracking.file(&path).map_err(|error| named(error, &path))?;
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        if let Some(spot) = spot {
+            let (object, stored) = outside::look(&spot, &path)?;
+            let asked = Asked::read(&headers, &stored);
+            let range = match &asked {
+                Asked::Part(range) => Some(range.clone()),
+                Asked::Whole if method != Method::HEAD => None,
+                _ => return Ok((stored, name, asked, None)),
+            };
+            let reader = spot.reader(&object, range).map_err(|error| MlflowError::coded(&error))?;
+            return Ok((stored, name, asked, Some(reader)));
+        }
+        let stored = tracker.tracking.file(&path).map_err(|error| named(error, &path))?;
         let answer = Asked::read(&headers, &stored);
         let range = match &answer {
             Asked::Part(range) => Some(range.clone()),
@@ -80,11 +91,15 @@ pub(super) async fn at(
 }
 
 /// MLflow's words for a file that is not there.
-fn named(error: TrackingError, path: &str) -> MlflowError {
+pub(super) fn named(error: TrackingError, path: &str) -> MlflowError {
     match error {
-        TrackingError::ArtifactNotFound { .. } => MlflowError::not_found(format!("No such artifact: '{path}'")),
+        TrackingError::ArtifactNotFound { .. } => missing(path),
         other => other.into(),
     }
+}
+
+pub(super) fn missing(path: &str) -> MlflowError {
+    MlflowError::not_found(format!("No such artifact: '{path}'"))
 }
 
 /// What a request wants of a file.

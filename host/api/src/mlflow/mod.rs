@@ -20,6 +20,7 @@ mod logged_models;
 mod metrics;
 mod otlp;
 mod otlp_json;
+mod outside;
 mod page;
 mod plain;
 mod promptlab;
@@ -89,6 +90,8 @@ pub struct TrackerConfig {
     pub ui: Option<PathBuf>,
     /// Where webhooks may lead.
     pub webhooks: WebhookConfig,
+    /// Whether clients are told to read artifacts from the bucket, where they are in one, by URLs that this server signs.
+    pub direct_downloads: bool,
 }
 
 impl Default for TrackerConfig {
@@ -103,6 +106,7 @@ impl Default for TrackerConfig {
             cors_origins: Vec::new(),
             ui: None,
             webhooks: WebhookConfig::default(),
+            direct_downloads: false,
         }
     }
 }

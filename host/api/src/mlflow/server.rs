@@ -1,6 +1,6 @@
 //! What a client asks of the server itself.
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
 use serde_json::json;
 
 use super::{Tracker, json as answer};
@@ -24,14 +24,15 @@ async fn version() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], MLFLOW_VERSION)
 }
 
-async fn info() -> impl IntoResponse {
+async fn info(State(tracker): State<Tracker>) -> impl IntoResponse {
+    let direct = tracker.config.direct_downloads && tracker.tracking.store().blobs().signs();
     answer(
         json!({
             "store_type": "SqlStore",
             "workspaces_enabled": false,
             "trace_archival_enabled": false,
             "multipart_uploads_enabled": true,
-            "multipart_downloads_enabled": false,
+            "multipart_downloads_enabled": direct,
             "presigned_upload_run_id_supported": true,
             "presigned_upload_model_id_supported": true,
             "features_enabled": {"gateway": false},

@@ -22,7 +22,7 @@ use super::{
     artifacts::{path_of, trimmed},
     blocking,
     fields::{Fields, int, missing, wrong_type},
-    json as answer,
+    json as answer, outside,
 };
 
 /// What the web interface may send at once.
@@ -61,10 +61,10 @@ pub(super) async fn of_run(
     }
     let asked = tracker.clone();
     let place = blocking(move || Ok(asked.tracking.run_place(&run_id)?.below(&path)?)).await?;
-    let path = match place {
-        Place::Here(path) => path,
-        Place::Elsewhere(uri) => return Err(MlflowError::invalid(format!("this server does not write to '{uri}'"))),
-    };
+    if let Place::Elsewhere(uri) = &place {
+        // Told before the body is read.
+        outside::spot(&tracker.tracking, uri)?;
+    }
     let body = tracker.intake.whole(body, FORM_BYTES_MAX as usize).await.map_err(|error| match error.status {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => error,
@@ -72,7 +72,15 @@ pub(super) async fn of_run(
     if body.is_empty() {
         return Err(MlflowError::invalid("Request must specify data."));
     }
-    put(tracker, path, &HeaderMap::new(), Body::from(Bytes::clone(&body))).await?;
+    let body = Bytes::clone(&body);
+    match place {
+        Place::Here(path) => put(tracker, path, &HeaderMap::new(), Body::from(body)).await?,
+        Place::Elsewhere(uri) => {
+            let put =
+                move || outside::spot(&tracker.tracking, &uri)?.put(body).map_err(|error| MlflowError::coded(&error));
+            blocking(put).await?;
+        }
+    }
     Ok(answer(Vec::new()))
 }
 

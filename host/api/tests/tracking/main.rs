@@ -4,6 +4,7 @@
 mod access;
 mod artifacts;
 mod audit;
+mod buckets;
 mod connections;
 mod evaluation;
 mod experiments;

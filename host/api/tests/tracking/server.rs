@@ -45,6 +45,25 @@ impl Server {
         Self::start_at(None, change, limit)
     }
 
+    /// With its blobs in a bucket, or what else a state directory is opened with.
+    pub(crate) fn start_set(
+        setup: plinth_store::Setup,
+        place: Option<&str>,
+        change: impl FnOnce(&mut TrackerConfig),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = plinth_test_catalog::url();
+        let setup = plinth_store::Setup { catalog: catalog.clone(), ..setup };
+        if let Some(place) = place {
+            Store::put_blobs_in(dir.path(), &place.parse().unwrap(), &setup).unwrap();
+        }
+        let store = Arc::new(Store::open_set(dir.path(), &setup, Access::Shared).unwrap());
+        let mut config = TrackerConfig::default();
+        change(&mut config);
+        let tracking = Tracking::new(store, Arc::new(SystemClock), Arc::new(UuidIds), TrackingLimits::default());
+        Self::launch(tracking, (config, catalog), None, Some(dir))
+    }
+
     fn start_at(
         tls: Option<Tls>,
         change: impl FnOnce(&mut TrackerConfig),

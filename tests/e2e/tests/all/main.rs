@@ -6,6 +6,7 @@ mod cli_tracking;
 mod exchange;
 mod faults;
 mod main_job;
+mod objects;
 mod plugins;
 mod serving;
 mod tracking;
