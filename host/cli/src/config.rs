@@ -484,6 +484,24 @@ mod tests {
     }
 
     #[test]
+    fn artifacts_are_where_environment_or_file_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[artifacts]\nstore = \"s3://file/x\"\nallow = [\"s3://data/team\"]\n";
+        std::fs::write(dir.path().join("plinth.toml"), text).unwrap();
+        let settings = Settings::load(&global(), dir.path(), |_| None).unwrap();
+        assert_eq!(settings.config.artifacts.store, "s3://file/x");
+        assert_eq!(settings.setup().unwrap().allowed, ["s3://data/team".parse().unwrap()]);
+        let env = |name: &str| match name {
+            "PLINTH_ARTIFACT_STORE" => Some("s3://env/x".to_owned()),
+            "PLINTH_ARTIFACTS_ALLOW" => Some("s3://a,gs://b".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::load(&global(), dir.path(), env).unwrap();
+        assert_eq!(settings.config.artifacts.store, "s3://env/x");
+        assert!(settings.setup().unwrap_err().to_string().contains("gs://b"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_likely_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("plinth.toml"), "device = \"cpu\"\n[serve]\nprot = 1\n").unwrap();

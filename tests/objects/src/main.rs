@@ -1,5 +1,8 @@
-//! Starts the server for tests of other languages: prints `NAME=VALUE` lines that its clients need in their
-//! environment, `BUCKET=…` with the folder of its bucket, an empty line, and ends with its standard input.
+//! Starts the S3 server for tests that are written in other languages.
+//!
+//! It prints `NAME=VALUE` lines that clients need in their environment, `BUCKET=…` with the folder of its bucket, and an
+//! empty line. It ends with its standard input, so that it never outlives who started it. Knows nothing of Plinth; the
+//! server itself is the library beside it.
 
 use std::io::{Read, Write};
 

@@ -59,6 +59,9 @@ fn a_bucket_that_cannot_be_used_ends_the_start_with_what_to_set() {
         "artifact-store-denied",
         &["s3://artifacts/x", "AWS_SECRET_ACCESS_KEY"],
     );
+    let both = ["up", "--port", "0", "--artifact-store", "s3://artifacts/x", "--artifacts-dir", "here"];
+    let done = Project::with_environment(objects.environment()).run(&both);
+    assert!(done.code == Some(2) && done.stderr.contains("cannot be used with '--artifacts-dir"), "{done:?}");
     told(&[], "gs://artifacts/x").fails(2, "bad-config", &["gs://artifacts/x", "s3://"]);
 }
 
