@@ -257,14 +257,14 @@ pub struct Catalog(Database);
 
 #[derive(Debug)]
 enum Database {
-    Sqlite(Sqlite),
+    Sqlite(Box<Sqlite>),
     Postgres(Box<Postgres>),
 }
 
 impl Catalog {
     /// Opens a catalog on SQLite and brings its schema up to date.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Database::Sqlite(Sqlite::open(path)?)))
+        Ok(Self(Database::Sqlite(Box::new(Sqlite::open(path)?))))
     }
 
     /// Opens a catalog on PostgreSQL and brings its schema up to date.
