@@ -83,17 +83,17 @@ fn set_folder(dir: &Path, folder: &Path) -> Result<(), StoreError> {
 }
 
 fn set_bucket(dir: &Path, url: &BucketUrl, setup: &Setup) -> Result<(), StoreError> {
+    let wanted = || Location::Bucket(url.clone());
+    let noted = noted(dir)?;
+    // Whoever needs it looks whether it bears the mark; commands that need no artifact need no network.
+    if noted.as_ref().is_some_and(|(_, known)| *known == wanted()) {
+        return Ok(());
+    }
     let bucket = Bucket::new(url, &setup.environment, &setup.artifacts)?;
     let found = bucket.get(remote::MARK)?;
-    let wanted = || Location::Bucket(url.clone());
-    if let Some((mark, known)) = noted(dir)? {
+    if let Some((mark, known)) = noted {
         if found.as_deref() != Some(mark.as_bytes()) {
-            return match known {
-                Location::Bucket(known) if known == *url => {
-                    Err(StoreError::BlobsAway { folder: url.to_string().into() })
-                }
-                known => Err(elsewhere(known, wanted())),
-            };
+            return Err(elsewhere(known, wanted()));
         }
         return note(dir, &mark, &wanted());
     }
