@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use plinth_core::ContentHash;
+use plinth_core::{ContentHash, Limits, codes};
 use plinth_ext::{DriftTest, Gate, Item, Loader, Transform};
 use plinth_pipeline::{Cache, StageFailure};
 use plinth_plugin::{ExtensionPoint, FileObjects, Grants, Host, HostConfig, Plugin};
@@ -66,6 +66,37 @@ impl Components {
             })),
         };
         Self { host: Host::new(config), settings: settings.clone(), loaded: Mutex::default() }
+    }
+
+    /// What the configuration allows.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.config.limits
+    }
+
+    /// A component with everything granted, to be looked at.
+    pub(crate) fn whole(&self, found: &Found) -> Result<Plugin, Failure> {
+        Ok(self.host.load_file(&found.path, &Grants::of(Grants::known().iter().copied()))?)
+    }
+
+    /// The extension point of a plugin, or of its item where it has several.
+    pub(crate) fn point(&self, plugin: &PluginRef, item: Option<&str>) -> Result<ExtensionPoint, Failure> {
+        let found = plugin.find(&self.settings).map_err(|error| Failure::of(&error))?;
+        let whole = self.whole(&found)?;
+        if let [point] = whole.exports() {
+            return Ok(*point);
+        }
+        let about = self.inspect(&found)?;
+        let named = about.items.iter().find(|(_, offered)| item == Some(offered.name.as_str()));
+        let point = named.and_then(|(point, _)| whole.exports().iter().find(|export| export.name() == point));
+        point.copied().ok_or_else(|| {
+            let known: Vec<&str> = about.items.iter().map(|(_, item)| item.name.as_str()).collect();
+            let message = match whole.exports().is_empty() {
+                true => format!("`{}` offers nothing that can be run", found.name),
+                false => format!("`{}` has several extension points, and no item was chosen", found.name),
+            };
+            Failure::new(codes::PLUGIN_ITEM_NOT_FOUND, message)
+                .hint(format!("add --item with one of {}", known.join(", ")))
+        })
     }
 
     /// The content hash of a plugin's file, which must be the pinned one if one is pinned.
@@ -141,7 +172,7 @@ impl Components {
     /// What a component offers, asks for and is granted.
     pub(crate) fn inspect(&self, found: &Found) -> Result<About, Failure> {
         // Looked at with everything granted: nothing is run but `describe`.
-        let plugin = self.host.load_file(&found.path, &Grants::of(Grants::known().iter().copied()))?;
+        let plugin = self.whole(found)?;
         let mut items = Vec::new();
         for point in plugin.exports() {
             let mut add = |list: &[Item]| items.extend(list.iter().map(|i| (point.name().to_owned(), i.clone())));

@@ -80,7 +80,7 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
     let reference =
         host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
     let current = match &args.current {
-        Some(path) => read_all(host, path, &version_options(version, path)?)?,
+        Some(path) => read_all(&host.components, path, &version_options(version, path)?)?,
         None => captured(host, version, args.since.as_ref())?,
     };
     let signature = &document.model.transform.signature;

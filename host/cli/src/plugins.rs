@@ -161,7 +161,7 @@ impl Coded for PluginError {
         Some(match self {
             Self::Unknown { hint, .. } | Self::NoItem { hint, .. } => hint.clone(),
             Self::NoFile { .. } => "paths are relative to the file that names the plugin".into(),
-            Self::WhichItem { known, .. } => format!("write `item:` with one of {known}"),
+            Self::WhichItem { known, .. } => format!("write `item:` (or --item) with one of {known}"),
             Self::NotPinned { name, found, .. } => {
                 format!("if the change is wanted, write hash = \"{found}\" under [plugins.\"{name}\"]")
             }

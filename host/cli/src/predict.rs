@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::PredictArgs,
+    components::Components,
     config::Settings,
     host::{Host, PluginRef},
     models::resolve,
@@ -34,7 +35,7 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
     let partial = args.output.as_deref().map(partial);
     let mut sink = Sink::open(partial.as_deref(), scorer.output(), output.json)?;
     let mut rows = 0;
-    let written = for_each_batch(&host, &args.input, &version_options(&version, &args.input)?, |batch| {
+    let written = for_each_batch(&host.components, &args.input, &version_options(&version, &args.input)?, |batch| {
         let raw = scorer.signature().coerce(batch)?;
         rows += batch.num_rows() as u64;
         sink.write(&scorer.score(&raw)?)
@@ -75,7 +76,7 @@ pub(crate) fn version_options(version: &ModelVersion, path: &Path) -> Result<Str
 
 /// Reads a file by the loader plugin for its format and hands its rows on; gives its columns.
 pub(crate) fn for_each_batch(
-    host: &Host,
+    components: &Components,
     path: &Path,
     options: &str,
     mut take: impl FnMut(&Batch) -> Result<(), Failure>,
@@ -89,8 +90,7 @@ pub(crate) fn for_each_batch(
         }
     })?;
     let plugin = PluginRef::named(Format::of(path)?.loader());
-    let (loader, item) =
-        host.components.loader(&plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
+    let (loader, item) = components.loader(&plugin, None, &found).map_err(|failure| Failure::of(&*failure.error))?;
     let source = found.display().to_string();
     let plan = loader.plan(&item, &source, options)?;
     for partition in &plan.partitions {
@@ -103,11 +103,11 @@ pub(crate) fn for_each_batch(
 }
 
 /// All rows of a file in memory.
-pub(crate) fn read_all(host: &Host, path: &Path, options: &str) -> Result<Batch, Failure> {
-    let rows_max = host.limits().table.rows_in_memory_max;
+pub(crate) fn read_all(components: &Components, path: &Path, options: &str) -> Result<Batch, Failure> {
+    let rows_max = components.limits().table.rows_in_memory_max;
     let mut batches = Vec::new();
     let mut rows = 0;
-    let schema = for_each_batch(host, path, options, |batch| {
+    let schema = for_each_batch(components, path, options, |batch| {
         rows += batch.num_rows() as u64;
         if rows > rows_max {
             let message = format!("`{}` has more than {} rows", path.display(), thousands(rows_max));

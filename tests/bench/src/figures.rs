@@ -28,7 +28,10 @@ pub(crate) enum Target {
 
 impl Figures {
     pub(crate) fn add(&mut self, what: impl Into<String>, value: f64, unit: &'static str, target: Target) {
-        self.0.push(Figure { what: what.into(), value, unit, target });
+        let what = what.into();
+        // Told at once, too: a peer that gives up an hour later takes nothing with it.
+        eprintln!("  {what}: {} {unit}", round(value));
+        self.0.push(Figure { what, value, unit, target });
     }
 
     pub(crate) fn print(&self, json: bool) -> Result<()> {

@@ -123,7 +123,8 @@ impl Connection {
     fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        // MLflow takes minutes for sixteen searches of 100,000 runs.
+        stream.set_read_timeout(Some(Duration::from_secs(1_200)))?;
         let reader = BufReader::with_capacity(1 << 16, stream.try_clone()?);
         Ok(Self { stream, reader, line: String::new(), body: Vec::new() })
     }

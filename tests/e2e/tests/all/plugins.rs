@@ -1,6 +1,7 @@
 //! Components that are not what they should be.
 
-use plinth_e2e::{Project, plugins, root};
+use plinth_e2e::{Done, Project, plugins, root};
+use serde_json::Value;
 
 /// The churn example, loading through another component.
 fn with_loader(bytes: &[u8]) -> Project {
@@ -94,4 +95,75 @@ fn a_pinned_hash_refuses_another_component() {
     let other = "0".repeat(64);
     project.write("plinth.toml", format!("[plugins.\"load-csv\"]\nhash = \"{other}\"\n"));
     project.run(&["run"]).fails(7, "plugin-changed", &["load-csv", &other]);
+}
+
+fn json(done: &Done) -> Value {
+    serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("no JSON: {}", done.stdout))
+}
+
+#[test]
+fn a_plugin_is_tried_on_files_without_a_pipeline() {
+    let project = Project::empty();
+    project.write("a.csv", "x,y,s\n1,10,a\n2,20,b\n3,30,c\n");
+    let rows = |from: u32| (0..200).map(|n| format!("{},{n}\n", from + n)).collect::<String>();
+    project.write("jan.csv", format!("x,y\n{}", rows(0)));
+    project.write("feb.csv", format!("x,y\n{}", rows(600)));
+    let scaled = project.run(&[
+        "plugin",
+        "run",
+        "tabular",
+        "a.csv",
+        "--item",
+        "standard-scale",
+        "--option",
+        r#"columns=["x"]"#,
+        "--rows",
+        "2",
+    ]);
+    assert_eq!(scaled.succeeds().stdout, "x,y,s\n-1.224744871391589,10,a\n0.0,20,b\n");
+    assert_eq!(
+        project.run(&["plugin", "run", "load-csv", "a.csv", "--rows", "1"]).succeeds().stdout,
+        "x,y,s\n1,10,a\n"
+    );
+    let wasserstein = ["plugin", "run", "drift-tests", "jan.csv", "--item", "wasserstein", "--json", "--current"];
+    let same = json(&project.run(&[&wasserstein[..], &["jan.csv"]].concat()));
+    assert_eq!(same["outcomes"][0]["outcome"]["statistic"], 0.0, "{same}");
+    let moved = project.run(&[&wasserstein[..], &["feb.csv"]].concat());
+    assert_eq!(moved.code, Some(4));
+    let moved = json(&moved);
+    assert_eq!(moved["outcomes"][0]["columns"], "x");
+    assert_eq!(moved["outcomes"][1]["outcome"]["statistic"], 0.0, "{moved}");
+
+    project.write(
+        "evidence.json",
+        r#"{"candidate": {"reference": "mine", "metrics": [{"name": "f1", "value": 0.9}]}, "baseline": null}"#,
+    );
+    let gate = |least: &str| {
+        let options = format!(r#"{{"thresholds": [{{"metric": "f1", "min": {least}}}]}}"#);
+        project.run(&["plugin", "run", "quality-gate", "evidence.json", "--item", "metrics", "--options", &options])
+    };
+    assert!(gate("0.8").succeeds().stdout.contains("f1 >= 0.8"));
+    assert_eq!(gate("0.95").code, Some(3));
+
+    let run = |rest: &[&str]| project.run(&[&["plugin", "run"], rest].concat());
+    run(&["tabular", "a.csv"]).fails(6, "plugin-item-not-found", &["standard-scale"]);
+    run(&["tabular", "none.csv", "--item", "impute"]).fails(6, "file-not-found", &["none.csv"]);
+    run(&["drift-tests", "a.csv", "--item", "psi"]).fails(2, "usage", &["--current"]);
+    run(&["load-csv", "a.csv", "--option", "x"]).fails(2, "usage", &["NAME=VALUE"]);
+    run(&["load-csv", "a.csv", "--options", "[]"]).fails(2, "bad-options", &["--options"]);
+}
+
+#[test]
+fn a_component_is_checked_and_what_is_wrong_with_it_is_said() {
+    let project = Project::empty();
+    for plugin in ["tabular", "drift-tests", "quality-gate", "load-csv", "load-jsonl", "load-parquet", "clip"] {
+        let told = json(&project.run(&["plugin", "check", plugin, "--json"]));
+        assert_eq!(told["sound"], true, "{told}");
+    }
+    let objects = project.run(&["plugin", "check", "load-csv"]);
+    let objects = &objects.succeeds().stdout;
+    assert!(objects.contains("`objects` has to be granted"), "{objects}");
+    project.write("text.wasm", "hello");
+    let refused = project.run(&["plugin", "check", "text.wasm", "--json"]);
+    assert_eq!((refused.code, &json(&refused)["sound"]), (Some(9), &Value::Bool(false)), "{}", refused.stdout);
 }

@@ -1,4 +1,8 @@
-//! `plinth plugin ...`: what there is, and what a component offers, asks for and is granted.
+//! `plinth plugin ...`: what there is, what a component offers, asks for and is granted, whether it is sound, and what
+//! it does with a file.
+
+mod check;
+mod run;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,8 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
                 table(["plugin", "file"], found.iter().map(|p| vec![p.name.clone(), p.path.display().to_string()]))
             })
         }
+        PluginCommand::Check { plugin } => return check::check(plugin, &components, settings, output),
+        PluginCommand::Run(args) => return run::run(args, &components, output),
         PluginCommand::Inspect { plugin } => {
             let found = PluginRef::named(plugin).find(settings)?;
             let about = components.inspect(&found)?;
