@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::{fault::PluginError, manifest::Anatomy};
+use crate::{fault::PluginError, manifest::Anatomy, services::Services};
 
-/// What one plugin may use of the host. Messages to the log are always granted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(BTreeSet<String>);
+/// What one plugin may use of the host. Messages to the log and the plugin's own settings are always granted.
+#[derive(Debug, Clone, Default)]
+pub struct Grants {
+    names: BTreeSet<String>,
+    services: Services,
+}
 
-/// The capabilities that a host has, beside `log`.
-const KNOWN: [&str; 3] = ["log", "objects", "tables"];
+/// The capabilities that a host has.
+const KNOWN: [&str; 4] = ["log", "config", "objects", "tables"];
+/// Those that need no grant.
+const ALWAYS: [&str; 2] = ["log", "config"];
 
 impl Grants {
     /// Nothing but the log.
@@ -17,21 +22,32 @@ impl Grants {
         Self::default()
     }
 
-    /// The capabilities named: `objects`, `tables`.
+    /// The capabilities named, such as `objects`.
     pub fn of<S: Into<String>>(capabilities: impl IntoIterator<Item = S>) -> Self {
-        Self(capabilities.into_iter().map(Into::into).collect())
+        Self { names: capabilities.into_iter().map(Into::into).collect(), services: Services::default() }
     }
 
     /// These and one more.
     #[must_use]
     pub fn with(mut self, capability: &str) -> Self {
-        self.0.insert(capability.to_owned());
+        self.names.insert(capability.to_owned());
         self
+    }
+
+    /// These, with what stands behind them.
+    #[must_use]
+    pub fn served_by(mut self, services: Services) -> Self {
+        self.services = services;
+        self
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Whether a capability is granted.
     pub fn has(&self, capability: &str) -> bool {
-        capability == "log" || self.0.contains(capability)
+        ALWAYS.contains(&capability) || self.names.contains(capability)
     }
 
     /// The capabilities that every host knows.
@@ -54,8 +70,8 @@ impl Grants {
             "plinth:types" if is_ours(version) => Ok(()),
             "plinth:host" if KNOWN.contains(&interface) && is_ours(version) => {
                 if !self.has(interface) {
-                    let mut granted = self.clone().with(interface).0;
-                    granted.remove("log");
+                    let mut granted = self.clone().with(interface).names;
+                    granted.retain(|name| !ALWAYS.contains(&name.as_str()));
                     let list: Vec<String> = granted.iter().map(|name| format!("\"{name}\"")).collect();
                     return Err(PluginError::Denied {
                         plugin: plugin.clone(),
@@ -63,7 +79,7 @@ impl Grants {
                         line: format!("[plugins.\"{plugin}\"] grant = [{}]", list.join(", ")),
                     });
                 }
-                if interface != "log" && !anatomy.manifest.asks_for(interface) {
+                if !ALWAYS.contains(&interface) && !anatomy.manifest.asks_for(interface) {
                     return Err(PluginError::NotAsked { plugin: plugin.clone(), capability: interface.to_owned() });
                 }
                 Ok(())

@@ -24,6 +24,7 @@ pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grant
     // Types alone: nothing to call.
     linker.instance("plinth:types/types@0.1.0")?;
     log(linker)?;
+    config(linker)?;
     if grants.has("objects") {
         objects(linker)?;
     }
@@ -55,6 +56,22 @@ fn log(linker: &mut Linker<State>) -> Result<()> {
             Ok(())
         },
     )
+}
+
+fn config(linker: &mut Linker<State>) -> Result<()> {
+    let mut config = linker.instance("plinth:host/config@0.1.0")?;
+    config.func_wrap("get", |mut store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
+        let key = text(&store, &key)?;
+        let state = store.data_mut();
+        state.meter.count()?;
+        Ok((state.services.config.get(&key).cloned(),))
+    })?;
+    config.func_wrap("get-all", |mut store: StoreContextMut<'_, State>, (): ()| {
+        let state = store.data_mut();
+        state.meter.count()?;
+        let all = state.services.config.iter().map(|(key, value)| (key.clone(), value.clone()));
+        Ok((all.collect::<Vec<(String, String)>>(),))
+    })
 }
 
 /// An object that a guest has open.

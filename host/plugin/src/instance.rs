@@ -24,6 +24,7 @@ use crate::{
     limiter::Budget,
     manifest::{Anatomy, ExtensionPoint},
     objects::ObjectSource,
+    services::Services,
     state::State,
     wasi,
     wire::WireProblem,
@@ -52,6 +53,7 @@ pub(crate) struct Prepared {
     component: Component,
     pre: InstancePre<State>,
     wasi: bool,
+    services: Services,
     deterministic: bool,
     clock: Arc<Clock>,
     totals: Arc<Totals>,
@@ -86,6 +88,7 @@ impl Prepared {
             name: name.as_str().into(),
             hash,
             wasi: imports::imports_wasi(anatomy),
+            services: grants.services().clone(),
             breaker: Breaker::new(&limits),
             component,
             pre,
@@ -135,6 +138,7 @@ impl Prepared {
         let mut state = State::new(self.name.clone(), limits, budget);
         state.objects = lent.objects;
         state.tables = lent.tables;
+        state.services = self.services.clone();
         if self.wasi {
             state.wasi = Some(wasi::context(self.deterministic));
         }

@@ -29,6 +29,7 @@ mod loader;
 mod manifest;
 mod objects;
 mod options;
+mod services;
 mod state;
 mod transform;
 mod wasi;
@@ -40,3 +41,7 @@ pub use grants::Grants;
 pub use host::{Host, HostConfig, Plugin};
 pub use manifest::{ExtensionPoint, MANIFEST_SECTION, Manifest};
 pub use objects::{FileObjects, ObjectRead, ObjectSource};
+pub use services::{
+    Graph, Graphs, HttpMethod, HttpRequest, HttpResponse, HttpRules, HttpSend, KeyValues, Services, Tensor, TensorInfo,
+    TensorType,
+};

@@ -15,6 +15,7 @@ use crate::{
     fault::{OverLimit, cut},
     limiter::Budget,
     objects::ObjectSource,
+    services::Services,
     wasi::Captured,
     wire::WireLevel,
 };
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) readers: Readers,
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
+    pub(crate) services: Services,
     pub(crate) wasi: Option<(Box<WasiCtx>, Captured)>,
     /// Bytes that may cross from the guest in one call, and which limit says so.
     pub(crate) crossing: (u64, &'static str),
@@ -49,6 +51,7 @@ impl State {
             readers: Readers { open: 0, max: limits.open_readers_max },
             objects: None,
             tables: None,
+            services: Services::default(),
             wasi: None,
             crossing: (limits.state_bytes_max, "state-bytes-max"),
             object_read_bytes_max: limits.object_read_bytes_max,

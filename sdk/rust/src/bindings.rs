@@ -12,6 +12,7 @@ pub mod host {
             package plinth:rust-sdk;
             world offered {
                 import plinth:host/log@0.1.0;
+                import plinth:host/config@0.1.0;
                 import plinth:host/objects@0.1.0;
                 import plinth:host/tables@0.1.0;
             }
@@ -20,6 +21,7 @@ pub mod host {
         with: {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": generate,
+            "plinth:host/config@0.1.0": generate,
             "plinth:host/objects@0.1.0": generate,
             "plinth:host/tables@0.1.0": generate,
         },
@@ -34,6 +36,7 @@ pub mod loader {
         with: {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
             "plinth:host/objects@0.1.0": crate::bindings::host::plinth::host::objects,
         },
         pub_export_macro: true,
@@ -48,6 +51,7 @@ pub mod transform {
         with: {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
         },
         pub_export_macro: true,
     });
@@ -61,6 +65,7 @@ pub mod gate {
         with: {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
             "plinth:host/tables@0.1.0": crate::bindings::host::plinth::host::tables,
         },
         pub_export_macro: true,
@@ -75,6 +80,7 @@ pub mod drift {
         with: {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
         },
         pub_export_macro: true,
     });
