@@ -55,8 +55,6 @@ def url(request, monkeypatch, tmp_path):
     else:
         server = request.getfixturevalue("start")()
         address = server.url
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     forget()
     mlflow.set_tracking_uri(address)
@@ -70,7 +68,9 @@ def url(request, monkeypatch, tmp_path):
 
 
 def forget():
-    """Clears what MLflow keeps for a process: the experiment, the caches of the tracing exporter."""
+    """Clears what MLflow keeps for a process and what it starts: the experiment, the caches of the tracing exporter."""
+    for name in ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID"):
+        os.environ.pop(f"MLFLOW_{name}", None)
     mlflow.tracking.fluent._active_experiment_id = None
     mlflow.tracing.reset()
 

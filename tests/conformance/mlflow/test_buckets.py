@@ -13,7 +13,7 @@ import requests
 from mlflow.artifacts import download_artifacts
 
 from cases import unique
-from conftest import OTHER
+from conftest import OTHER, forget
 
 pytestmark = pytest.mark.skipif(bool(OTHER), reason="the cases start servers of their own")
 
@@ -41,9 +41,9 @@ def far(bucket, start, monkeypatch, tmp_path):
     def one(*arguments):
         server = start("--artifact-store", "s3://artifacts/plinth", *arguments, name=unique("far").replace(" ", "-"))
         monkeypatch.chdir(tmp_path)
+        forget()
         mlflow.set_tracking_uri(server.url)
         mlflow.set_registry_uri(server.url)
-        mlflow.tracking.fluent._active_experiment_id = None
         return server, mlflow.MlflowClient(server.url, server.url)
 
     return one
