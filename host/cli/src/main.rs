@@ -46,11 +46,6 @@ use crate::{
     output::{Failure, Output},
 };
 
-/// Searches and large batches make many small values, which the system's allocator takes a fifth of the time for, and
-/// keeps the memory of.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

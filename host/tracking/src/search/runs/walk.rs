@@ -33,7 +33,7 @@ const SOME: usize = if cfg!(test) { 6 } else { 3_000 };
 /// Runs of an index that are passed at once, at least and at most.
 const STRETCH: Range<usize> = if cfg!(test) { 2..8 } else { 200..8_192 };
 /// Runs that are passed before a walk is given up, unless a page is larger.
-const WALK_MAX: usize = if cfg!(test) { 8 } else { 4_000 };
+const WALK_MAX: usize = if cfg!(test) { 8 } else { 12_000 };
 /// Runs that are tested by one query.
 const TEST_AT_ONCE: usize = if cfg!(test) { 4 } else { 250 };
 /// Entries of an index that are read in the time in which one run is tested.
