@@ -79,6 +79,30 @@ pub struct PluginLimits {
     pub object_read_bytes_max: u32,
     /// Host calls in one second; one call over it traps the guest.
     pub host_calls_per_second_max: u64,
+    /// Length of a key of a plugin's store.
+    pub kv_key_bytes_max: u32,
+    /// Length of a value of a plugin's store.
+    pub kv_value_bytes_max: u64,
+    /// Keys of a plugin's store; each is a file, and a change looks at all of them.
+    pub kv_keys_max: u32,
+    /// Keys and values of a plugin's store, added up, where the plugin's own `kv.bytes` says nothing else.
+    pub kv_bytes_max: u64,
+    /// Requests that one instance may make in a second.
+    pub http_requests_per_second_max: u32,
+    /// Time of one request of a plugin, within the deadline of its call.
+    pub http_ms_max: u64,
+    /// Body of one request of a plugin.
+    pub http_request_bytes_max: u64,
+    /// Body of the answer to a plugin's request.
+    pub http_response_bytes_max: u64,
+    /// Headers of a plugin's request, and of the answer.
+    pub http_header_bytes_max: u64,
+    /// Inputs of one run of a model for a plugin.
+    pub nn_input_bytes_max: u64,
+    /// Outputs of one run of a model for a plugin.
+    pub nn_output_bytes_max: u64,
+    /// Random bytes of one call.
+    pub random_bytes_max: u32,
     /// Resource handles a guest may hold at once.
     pub handles_max: u32,
     /// Objects and tables a guest may hold open at once. Each is an open file of the host or an iterator with a batch in
@@ -120,6 +144,18 @@ impl Default for PluginLimits {
             log_bytes_per_call_max: 64 << 10,
             object_read_bytes_max: 8 << 20,
             host_calls_per_second_max: 1_000_000,
+            kv_key_bytes_max: 256,
+            kv_value_bytes_max: 64 << 10,
+            kv_keys_max: 1_000,
+            kv_bytes_max: 1 << 20,
+            http_requests_per_second_max: 50,
+            http_ms_max: 10_000,
+            http_request_bytes_max: 1 << 20,
+            http_response_bytes_max: 8 << 20,
+            http_header_bytes_max: 64 << 10,
+            nn_input_bytes_max: 64 << 20,
+            nn_output_bytes_max: 64 << 20,
+            random_bytes_max: 64 << 10,
             handles_max: 10_000,
             open_readers_max: 32,
             instances_max: 128,

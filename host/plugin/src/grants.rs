@@ -12,7 +12,7 @@ pub struct Grants {
 }
 
 /// The capabilities that a host has.
-const KNOWN: [&str; 4] = ["log", "config", "objects", "tables"];
+const KNOWN: [&str; 10] = ["log", "config", "objects", "tables", "kv", "http", "nn", "clock", "random", "secrets"];
 /// Those that need no grant.
 const ALWAYS: [&str; 2] = ["log", "config"];
 

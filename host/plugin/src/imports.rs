@@ -14,6 +14,7 @@ use crate::{
     grants::Grants,
     manifest::Anatomy,
     objects::ObjectRead,
+    offered, outward,
     state::State,
     wasi,
     wire::{WireLevel, WireProblem, WireSchema},
@@ -24,12 +25,25 @@ pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grant
     // Types alone: nothing to call.
     linker.instance("plinth:types/types@0.1.0")?;
     log(linker)?;
-    config(linker)?;
+    offered::config(linker)?;
     if grants.has("objects") {
         objects(linker)?;
     }
     if grants.has("tables") {
         tables(linker)?;
+    }
+    let more: [(&str, fn(&mut Linker<State>) -> Result<()>); 6] = [
+        ("kv", offered::kv),
+        ("http", outward::http),
+        ("nn", outward::nn),
+        ("clock", offered::clock),
+        ("random", offered::random),
+        ("secrets", offered::secrets),
+    ];
+    for (name, link) in more {
+        if grants.has(name) {
+            link(linker)?;
+        }
     }
     if imports_wasi(anatomy) {
         wasi::link(linker)?;
@@ -56,22 +70,6 @@ fn log(linker: &mut Linker<State>) -> Result<()> {
             Ok(())
         },
     )
-}
-
-fn config(linker: &mut Linker<State>) -> Result<()> {
-    let mut config = linker.instance("plinth:host/config@0.1.0")?;
-    config.func_wrap("get", |mut store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
-        let key = text(&store, &key)?;
-        let state = store.data_mut();
-        state.meter.count()?;
-        Ok((state.services.config.get(&key).cloned(),))
-    })?;
-    config.func_wrap("get-all", |mut store: StoreContextMut<'_, State>, (): ()| {
-        let state = store.data_mut();
-        state.meter.count()?;
-        let all = state.services.config.iter().map(|(key, value)| (key.clone(), value.clone()));
-        Ok((all.collect::<Vec<(String, String)>>(),))
-    })
 }
 
 /// An object that a guest has open.
@@ -237,7 +235,7 @@ fn open_table(schema: Schema, batches: Box<dyn Iterator<Item = Result<Batch, Ext
 }
 
 /// A text of the guest, cut to the length of a message: it is a name or a path.
-fn text(store: &StoreContextMut<'_, State>, text: &WasmStr) -> Result<String> {
+pub(crate) fn text(store: &StoreContextMut<'_, State>, text: &WasmStr) -> Result<String> {
     let max = store.data().message_bytes_max as usize;
     let text = text.to_str(store)?;
     if text.len() > max {
@@ -246,7 +244,7 @@ fn text(store: &StoreContextMut<'_, State>, text: &WasmStr) -> Result<String> {
     Ok(text.into_owned())
 }
 
-fn nothing_lent(what: &str) -> Problem {
+pub(crate) fn nothing_lent(what: &str) -> Problem {
     let message = format!("no {what} are lent to this call");
     Problem { code: "denied".into(), message, ..Problem::default() }
 }
@@ -255,7 +253,7 @@ fn table_problem(error: &ExtError) -> Problem {
     Problem { code: "bad-table".into(), message: error.to_string(), ..Problem::default() }
 }
 
-fn wire_problem(problem: Problem) -> WireProblem {
+pub(crate) fn wire_problem(problem: Problem) -> WireProblem {
     let Problem { code, message, retryable, row, column } = problem;
     WireProblem { code, message: cut(message, 4_096), retryable, row, column }
 }

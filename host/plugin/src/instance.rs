@@ -54,6 +54,8 @@ pub(crate) struct Prepared {
     pre: InstancePre<State>,
     wasi: bool,
     services: Services,
+    real_clock: bool,
+    real_random: bool,
     deterministic: bool,
     clock: Arc<Clock>,
     totals: Arc<Totals>,
@@ -89,6 +91,8 @@ impl Prepared {
             hash,
             wasi: imports::imports_wasi(anatomy),
             services: grants.services().clone(),
+            real_clock: !deterministic && grants.has("clock"),
+            real_random: !deterministic && grants.has("random"),
             breaker: Breaker::new(&limits),
             component,
             pre,
@@ -135,13 +139,13 @@ impl Prepared {
             limits.memory_total_bytes_max,
             limits.table_elements_max,
         );
-        let mut state = State::new(self.name.clone(), limits, budget);
+        let mut state = State::new(self.name.clone(), &self.limits, self.services.clone(), self.deterministic, budget);
         state.objects = lent.objects;
         state.tables = lent.tables;
-        state.services = self.services.clone();
         if self.wasi {
-            state.wasi = Some(wasi::context(self.deterministic));
+            state.wasi = Some(wasi::context(self.real_clock, self.real_random));
         }
+        state.begin(deadline.ms);
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| &mut state.budget);
         store.set_hostcall_fuel(usize::try_from(limits.state_bytes_max).unwrap_or(usize::MAX));
@@ -251,7 +255,9 @@ impl Instance {
             plugin.func = call.func
         )
         .entered();
-        self.store.data_mut().log.start();
+        let state = self.store.data_mut();
+        state.log.start();
+        state.begin(self.deadline.ms);
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
         let result = body(&mut self.store);
@@ -285,7 +291,10 @@ impl Instance {
         body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<(Result<R, WireProblem>,)>,
     ) -> Result<R, ExtError> {
         let (answer,) = self.call(call, body)?;
-        answer.map_err(|problem| call.problem(problem, self.prepared.limits.message_bytes_max))
+        answer.map_err(|mut problem| {
+            problem.message = self.store.data().log.strike(problem.message);
+            call.problem(problem, self.prepared.limits.message_bytes_max)
+        })
     }
 
     /// Something that it returned broke the contract: it is not used again.

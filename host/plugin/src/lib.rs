@@ -23,12 +23,15 @@ mod host;
 mod imports;
 mod instance;
 mod items;
+mod keys;
 mod landing;
 mod limiter;
 mod loader;
 mod manifest;
 mod objects;
+mod offered;
 mod options;
+mod outward;
 mod services;
 mod state;
 mod transform;
@@ -39,8 +42,10 @@ pub use cache::{Compiling, Progress};
 pub use fault::PluginError;
 pub use grants::Grants;
 pub use host::{Host, HostConfig, Plugin};
+pub use keys::FileKeyValues;
 pub use manifest::{ExtensionPoint, MANIFEST_SECTION, Manifest};
 pub use objects::{FileObjects, ObjectRead, ObjectSource};
+pub use outward::texts;
 pub use services::{
     Graph, Graphs, HttpMethod, HttpRequest, HttpResponse, HttpRules, HttpSend, KeyValues, Services, Tensor, TensorInfo,
     TensorType,

@@ -101,7 +101,12 @@ pub struct HttpRequest {
     pub method: HttpMethod,
     /// Where it goes.
     pub url: String,
-    /// Whether the operator named the host so exactly that it may be at a private address.
+    /// The host that was found to be allowed, in lower case and without brackets; a client that reads another one out
+    /// of the URL refuses.
+    pub host: String,
+    /// The port that was found to be allowed.
+    pub port: u16,
+    /// Whether the operator allows this host to be at a private address.
     pub private: bool,
     /// Headers.
     pub headers: Vec<(String, String)>,
@@ -138,9 +143,10 @@ pub trait HttpSend: Send + Sync {
 /// Where a plugin's requests may go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpRules {
-    /// `api.example.com`, `*.example.com` for names below it, or either with a port; without one, the scheme's own. A
-    /// host that is named without a star may be at a private address.
+    /// `api.example.com`, `*.example.com` for names below it, or either with a port; without one, the scheme's own.
     pub hosts: Vec<String>,
+    /// More of the same, which may be at private addresses.
+    pub private: Vec<String>,
     /// Beside `GET` and `HEAD`.
     pub methods: Vec<HttpMethod>,
 }
@@ -162,11 +168,11 @@ pub trait Graph: Send + Sync {
     /// What it gives.
     fn outputs(&self) -> Vec<TensorInfo>;
 
-    /// Runs it once. The tensors' bytes are as many as their shapes say, and `outputs` may be that many bytes.
+    /// Runs it once. The tensors' bytes are as many as their shapes say.
     ///
     /// # Errors
-    /// A problem with the code `bad-tensor`, `nn-failed`, `nn-timeout` or `nn-too-large`.
-    fn compute(&self, inputs: Vec<Tensor>, timeout: Duration, output_bytes_max: u64) -> Result<Vec<Tensor>, Problem>;
+    /// A problem with the code `bad-tensor` or `nn-failed`.
+    fn compute(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Problem>;
 }
 
 /// Type of a tensor's values.

@@ -1,7 +1,7 @@
 //! What the host keeps for one instance while its guest runs: memory, log, lent objects and tables.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,6 +15,8 @@ use crate::{
     fault::{OverLimit, cut},
     limiter::Budget,
     objects::ObjectSource,
+    offered::{Random, Time, strike},
+    outward::Rate,
     services::Services,
     wasi::Captured,
     wire::WireLevel,
@@ -30,6 +32,12 @@ pub(crate) struct State {
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
     pub(crate) services: Services,
+    pub(crate) limits: Arc<PluginLimits>,
+    pub(crate) time: Time,
+    pub(crate) random: Random,
+    pub(crate) rate: Rate,
+    /// When the call under way has to be over.
+    pub(crate) ends: Instant,
     pub(crate) wasi: Option<(Box<WasiCtx>, Captured)>,
     /// Bytes that may cross from the guest in one call, and which limit says so.
     pub(crate) crossing: (u64, &'static str),
@@ -40,18 +48,29 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(plugin: Arc<str>, limits: &PluginLimits, budget: Budget) -> Self {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        limits: &Arc<PluginLimits>,
+        services: Services,
+        deterministic: bool,
+        budget: Budget,
+    ) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(limits.handles_max as usize);
         Self {
             budget,
-            log: LogBook::new(plugin, limits.log_bytes_per_call_max),
+            log: LogBook::new(plugin, limits.log_bytes_per_call_max, Arc::clone(&services.secrets)),
             meter: Meter::new(limits.host_calls_per_second_max),
             resources,
             readers: Readers { open: 0, max: limits.open_readers_max },
             objects: None,
             tables: None,
-            services: Services::default(),
+            services,
+            limits: Arc::clone(limits),
+            time: Time::new(deterministic),
+            random: Random::new(deterministic),
+            rate: Rate::new(),
+            ends: Instant::now(),
             wasi: None,
             crossing: (limits.state_bytes_max, "state-bytes-max"),
             object_read_bytes_max: limits.object_read_bytes_max,
@@ -59,6 +78,21 @@ impl State {
             block_bytes_target: limits.block_bytes_target,
             list_items_max: limits.list_items_max,
         }
+    }
+}
+
+impl State {
+    /// A call begins that may take so long.
+    pub(crate) fn begin(&mut self, ms: u64) {
+        // Only who waits within the host looks at it.
+        if self.services.http.is_some() {
+            self.ends = Instant::now() + Duration::from_millis(ms);
+        }
+    }
+
+    /// Time that the call under way still has.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
     }
 }
 
@@ -80,6 +114,7 @@ pub(crate) struct LogBook {
     bytes_left: u64,
     dropped: u64,
     last: VecDeque<String>,
+    secrets: Arc<BTreeMap<String, String>>,
 }
 
 /// Messages kept for the report of a fault.
@@ -88,8 +123,18 @@ const LAST_MESSAGES: usize = 3;
 const LAST_BYTES: usize = 400;
 
 impl LogBook {
-    fn new(plugin: Arc<str>, bytes_max: u64) -> Self {
-        Self { plugin, bytes_max, bytes_left: bytes_max, dropped: 0, last: VecDeque::new() }
+    fn new(plugin: Arc<str>, bytes_max: u64, secrets: Arc<BTreeMap<String, String>>) -> Self {
+        Self { plugin, bytes_max, bytes_left: bytes_max, dropped: 0, last: VecDeque::new(), secrets }
+    }
+
+    /// Whose it is.
+    pub(crate) fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// A text of the guest without the secrets in it.
+    pub(crate) fn strike(&self, text: String) -> String {
+        if self.secrets.is_empty() { text } else { strike(&self.secrets, text) }
     }
 
     /// A call begins.
@@ -128,6 +173,14 @@ impl LogBook {
             return;
         }
         self.bytes_left -= message.len() as u64 + LINE_BYTES;
+        let struck;
+        let message = match self.secrets.is_empty() {
+            true => message,
+            false => {
+                struck = strike(&self.secrets, message.to_owned());
+                &struck
+            }
+        };
         let plugin = &*self.plugin;
         let text = || cut(message.to_owned(), usize::MAX);
         match level {
@@ -221,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_log_is_cut_for_each_call_and_its_end_is_kept() {
-        let mut log = LogBook::new("x".into(), 10 + 2 * LINE_BYTES);
+        let mut log = LogBook::new("x".into(), 10 + 2 * LINE_BYTES, Arc::default());
         log.write(WireLevel::Debug, "12345");
         log.write(WireLevel::Debug, "123456");
         log.write(WireLevel::Debug, "67\x1b0");

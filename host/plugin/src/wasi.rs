@@ -1,7 +1,7 @@
 //! WASI with nothing behind it: no files, no network, no environment, no arguments. What a guest prints is kept, up to
 //! a limit, for the report of a fault.
 //!
-//! In the deterministic profile the wall clock stands still, the monotonic clock advances by one step a look, and
+//! In the deterministic profile, and wherever `clock` or `random` was not granted, the wall clock stands still, the monotonic clock advances by one step a look, and
 //! random numbers follow from a fixed seed.
 
 use std::{
@@ -53,8 +53,8 @@ impl Pollable for Over {
     async fn ready(&mut self) {}
 }
 
-/// A closed context and what is printed in it.
-pub(crate) fn context(deterministic: bool) -> (Box<WasiCtx>, Captured) {
+/// A closed context and what is printed in it. A clock or randomness that is not real is the deterministic profile's.
+pub(crate) fn context(real_clock: bool, real_random: bool) -> (Box<WasiCtx>, Captured) {
     let captured = Captured::default();
     let mut builder = WasiCtx::builder();
     builder
@@ -63,22 +63,20 @@ pub(crate) fn context(deterministic: bool) -> (Box<WasiCtx>, Captured) {
         .allow_ip_name_lookup(false)
         .stdout(captured.clone())
         .stderr(captured.clone());
-    if deterministic {
-        builder
-            .wall_clock(StillClock)
-            .monotonic_clock(StepClock::default())
-            .secure_random(seeded(1))
-            .insecure_random(seeded(2))
-            .insecure_random_seed(0);
+    if !real_clock {
+        builder.wall_clock(StillClock).monotonic_clock(StepClock::default());
+    }
+    if !real_random {
+        builder.secure_random(seeded(1)).insecure_random(seeded(2)).insecure_random_seed(0);
     }
     (Box::new(builder.build()), captured)
 }
 
 /// Seconds since 1970 that the deterministic wall clock shows: 2024-01-01.
-const STILL_SECONDS: u64 = 1_704_067_200;
+pub(crate) const STILL_SECONDS: u64 = 1_704_067_200;
 /// Nanoseconds by which the deterministic monotonic clock advances at each look. It starts above zero because Go's
 /// runtime takes a zero for a broken clock.
-const STEP_NS: u64 = 1_000;
+pub(crate) const STEP_NS: u64 = 1_000;
 
 struct StillClock;
 
@@ -106,11 +104,13 @@ impl HostMonotonicClock for StepClock {
 /// Bytes that look random and are always the same.
 fn seeded(seed: u64) -> Deterministic {
     let mut bytes = vec![0; 4096];
-    blake3::Hasher::new_derive_key("plinth plugin random numbers")
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    deterministic_bytes(seed).fill(&mut bytes);
     Deterministic::new(bytes)
+}
+
+/// The bytes that follow from a number.
+pub(crate) fn deterministic_bytes(seed: u64) -> blake3::OutputReader {
+    blake3::Hasher::new_derive_key("plinth plugin random numbers").update(&seed.to_le_bytes()).finalize_xof()
 }
 
 /// The end of what a guest printed.
