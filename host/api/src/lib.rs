@@ -38,7 +38,7 @@ use plinth_serve::Server;
 pub use connections::Door;
 pub use mlflow::{Tracker, TrackerConfig, endpoints, tracking_router};
 pub use tls::{Tls, TlsError, install_crypto};
-pub use webhooks::{AllowedHost, Tested, WebhookConfig, Webhooks};
+pub use webhooks::{AllowedHost, Answer, NoAnswer, Outgoing, OutgoingClient, Tested, WebhookConfig, Webhooks};
 
 /// What every handler shares.
 #[derive(Clone)]

@@ -21,6 +21,7 @@ use crate::{
     output::Failure,
     plugins::{Found, PluginError, PluginRef, pick},
     scorer::Use,
+    services,
 };
 
 /// The plugins of a process. Cheap to make: nothing is read or compiled before it is used.
@@ -209,7 +210,10 @@ impl Components {
         let plugin = match known {
             Some(plugin) => plugin,
             None => {
-                let plugin = self.read(found, &Grants::of(allowed), wanted)?;
+                let plugin = {
+                    let services = services::of_plugin(&self.settings, &found.name)?;
+                    self.read(found, &Grants::of(allowed).served_by(services), wanted)?
+                };
                 self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plugin.clone());
                 plugin
             }

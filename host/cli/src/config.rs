@@ -120,6 +120,47 @@ pub(crate) struct PluginConfig {
     pub(crate) grant: Vec<String>,
     /// Folders whose files it may read, besides the source that a stage names.
     pub(crate) read: Vec<String>,
+    /// Its own settings, which it reads through `config`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub(crate) config: toml::Table,
+    /// What `kv` is granted for.
+    pub(crate) kv: PluginKv,
+    /// What `http` is granted for.
+    pub(crate) http: PluginHttp,
+    /// What `nn` is granted for.
+    pub(crate) nn: PluginNn,
+    /// What `secrets` is granted for: `env:NAME` or `file:PATH`, by the name that the plugin asks for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) secrets: BTreeMap<String, String>,
+}
+
+/// What a plugin may keep.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PluginKv {
+    /// Bytes of all its keys and values; by default `kv-bytes-max` of `[limits.plugin]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+}
+
+/// Where a plugin's requests may go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PluginHttp {
+    /// `api.example.com`, `*.example.com` for names below it, or either with a port.
+    pub(crate) hosts: Vec<String>,
+    /// The same, for hosts that may be at private addresses.
+    pub(crate) private: Vec<String>,
+    /// Methods beside GET and HEAD.
+    pub(crate) methods: Vec<String>,
+}
+
+/// What models a plugin may run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PluginNn {
+    /// ONNX files by the name that the plugin asks for.
+    pub(crate) models: BTreeMap<String, String>,
 }
 
 impl Default for Config {

@@ -28,6 +28,7 @@ mod rows;
 mod run;
 mod scorer;
 mod serve;
+mod services;
 mod stages;
 mod tracked;
 mod ui;

@@ -166,7 +166,7 @@ fn is_own(ip: IpAddr) -> bool {
 }
 
 /// Whether an address is one of the public internet's; if not, what else it is.
-fn public(ip: IpAddr) -> Result<(), &'static str> {
+pub(super) fn public(ip: IpAddr) -> Result<(), &'static str> {
     match ip {
         IpAddr::V4(ip) => public_v4(ip),
         IpAddr::V6(ip) => public_v6(ip),

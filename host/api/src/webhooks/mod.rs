@@ -6,6 +6,7 @@
 mod address;
 mod deliver;
 mod example;
+mod outgoing;
 mod send;
 
 use std::sync::OnceLock;
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 
 pub use address::{AllowedHost, WebhookConfig};
 pub(crate) use deliver::run;
+pub use outgoing::{Answer, NoAnswer, Outgoing, OutgoingClient};
 
 use self::send::{Clients, Message, Verdict};
 
