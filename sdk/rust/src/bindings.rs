@@ -13,6 +13,11 @@ pub mod host {
             world offered {
                 import plinth:host/log@0.1.0;
                 import plinth:host/config@0.1.0;
+                import plinth:host/kv@0.1.0;
+                import plinth:host/http@0.1.0;
+                import plinth:host/clock@0.1.0;
+                import plinth:host/random@0.1.0;
+                import plinth:host/secrets@0.1.0;
                 import plinth:host/objects@0.1.0;
                 import plinth:host/tables@0.1.0;
             }
@@ -22,6 +27,11 @@ pub mod host {
             "plinth:types/types@0.1.0": crate::types,
             "plinth:host/log@0.1.0": generate,
             "plinth:host/config@0.1.0": generate,
+            "plinth:host/kv@0.1.0": generate,
+            "plinth:host/http@0.1.0": generate,
+            "plinth:host/clock@0.1.0": generate,
+            "plinth:host/random@0.1.0": generate,
+            "plinth:host/secrets@0.1.0": generate,
             "plinth:host/objects@0.1.0": generate,
             "plinth:host/tables@0.1.0": generate,
         },

@@ -15,7 +15,8 @@
 //! What it deliberately does not know: the host, and any statistics. It depends on no Arrow library.
 //!
 //! Invariants: the shared types ([`Schema`], [`Block`], [`Problem`]) are the ones that cross the boundary, moved and
-//! never converted. A component imports exactly what it uses of [`log`], [`objects`] and [`tables`], because an
+//! never converted. A component imports exactly what it uses of [`log`], [`config`], [`objects`], [`tables`], [`kv`],
+//! [`http`], [`clock`], [`random`] and [`secrets`], because an
 //! interface that was not granted is not linked. Natively the same code runs in ordinary unit tests, with
 //! [`tables::lend`] and [`objects::lend`] in place of the host; the component glue exists only for wasm32.
 #![warn(missing_docs)]
@@ -28,6 +29,7 @@ mod block;
 mod builder;
 pub mod drift;
 pub mod gate;
+mod granted;
 mod host;
 pub mod loader;
 pub mod map;
@@ -39,6 +41,7 @@ pub use block::{Binaries, Bits, Texts, Validity};
 pub use builder::{BlockBuilder, bitmap};
 pub use drift::{DriftTest, DriftTests};
 pub use gate::{Gate, Gates};
+pub use granted::{clock, config, http, kv, random, secrets};
 pub use host::{log, objects, tables};
 pub use loader::{Loader, Loaders};
 pub use options::NO_OPTIONS;

@@ -1,0 +1,331 @@
+//! What the host offers beside log, objects and tables: settings, a small store, requests, the clock, randomness,
+//! secrets. Each but the settings is a capability of the same name.
+//!
+//! Natively each stands in for the host with what a test lent on its thread.
+
+/// The plugin's own settings, given by the operator.
+pub mod config {
+    /// The value of one setting: a text as it was written, anything else as JSON.
+    pub fn get(key: &str) -> Option<String> {
+        imp::get(key)
+    }
+
+    /// Gives a setting to code under test on this thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn lend(key: impl Into<String>, value: impl Into<String>) {
+        imp::LENT.with_borrow_mut(|lent| lent.insert(key.into(), value.into()));
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    use crate::bindings::host::plinth::host::config as imp;
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::{cell::RefCell, collections::BTreeMap};
+
+        thread_local! {
+            pub(super) static LENT: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+        }
+
+        pub(super) fn get(key: &str) -> Option<String> {
+            LENT.with_borrow(|lent| lent.get(key).cloned())
+        }
+    }
+}
+
+/// A small store of the plugin's own: the capability `kv`.
+pub mod kv {
+    use crate::Problem;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The host's problem.
+    pub fn get(key: &str) -> Result<Option<Vec<u8>>, Problem> {
+        imp::get(key)
+    }
+
+    /// Sets a key, whole or not at all.
+    ///
+    /// # Errors
+    /// The host's problem, such as `kv-quota`.
+    pub fn set(key: &str, value: &[u8]) -> Result<(), Problem> {
+        imp::set(key, value)
+    }
+
+    /// Removes a key; one that is not there is no problem.
+    ///
+    /// # Errors
+    /// The host's problem.
+    pub fn delete(key: &str) -> Result<(), Problem> {
+        imp::delete(key)
+    }
+
+    /// At most `max` keys that begin with `prefix`, sorted, of those after `after`.
+    ///
+    /// # Errors
+    /// The host's problem.
+    pub fn list_keys(prefix: &str, after: Option<&str>, max: u32) -> Result<Vec<String>, Problem> {
+        imp::list_keys(prefix, after, max)
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    use crate::bindings::host::plinth::host::kv as imp;
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::{cell::RefCell, collections::BTreeMap};
+
+        use crate::Problem;
+
+        thread_local! {
+            static KEPT: RefCell<BTreeMap<String, Vec<u8>>> = const { RefCell::new(BTreeMap::new()) };
+        }
+
+        pub(super) fn get(key: &str) -> Result<Option<Vec<u8>>, Problem> {
+            Ok(KEPT.with_borrow(|kept| kept.get(key).cloned()))
+        }
+
+        pub(super) fn set(key: &str, value: &[u8]) -> Result<(), Problem> {
+            KEPT.with_borrow_mut(|kept| kept.insert(key.to_owned(), value.to_vec()));
+            Ok(())
+        }
+
+        pub(super) fn delete(key: &str) -> Result<(), Problem> {
+            KEPT.with_borrow_mut(|kept| kept.remove(key));
+            Ok(())
+        }
+
+        pub(super) fn list_keys(prefix: &str, after: Option<&str>, max: u32) -> Result<Vec<String>, Problem> {
+            let wanted = |key: &&String| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after);
+            Ok(KEPT.with_borrow(|kept| kept.keys().filter(wanted).take(max as usize).cloned().collect()))
+        }
+    }
+}
+
+/// Time: the capability `clock`.
+pub mod clock {
+    /// Microseconds since 1970-01-01T00:00:00Z; stands still in the deterministic profile and natively.
+    pub fn now_us() -> i64 {
+        imp::now_us()
+    }
+
+    /// Nanoseconds since some moment; never falls.
+    pub fn monotonic_ns() -> u64 {
+        imp::monotonic_ns()
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    use crate::bindings::host::plinth::host::clock as imp;
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::sync::atomic::{AtomicU64, Ordering};
+
+        static NOW: AtomicU64 = AtomicU64::new(1_000_000_000);
+
+        pub(super) fn now_us() -> i64 {
+            1_704_067_200_000_000
+        }
+
+        pub(super) fn monotonic_ns() -> u64 {
+            NOW.fetch_add(1_000, Ordering::Relaxed) + 1_000
+        }
+    }
+}
+
+/// Random numbers: the capability `random`.
+pub mod random {
+    /// So many random bytes; always the same ones in the deterministic profile and natively.
+    pub fn get_bytes(len: u32) -> Vec<u8> {
+        imp::get_bytes(len)
+    }
+
+    /// A random number.
+    pub fn get_u64() -> u64 {
+        imp::get_u64()
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    use crate::bindings::host::plinth::host::random as imp;
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::cell::Cell;
+
+        thread_local! {
+            static STATE: Cell<u64> = const { Cell::new(0) };
+        }
+
+        pub(super) fn get_bytes(len: u32) -> Vec<u8> {
+            std::iter::repeat_with(|| get_u64().to_le_bytes()).flatten().take(len as usize).collect()
+        }
+
+        /// SplitMix64 of a fixed seed.
+        pub(super) fn get_u64() -> u64 {
+            let state = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+            STATE.set(state);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+    }
+}
+
+/// Secrets that the operator named: the capability `secrets`.
+pub mod secrets {
+    use crate::Problem;
+
+    /// The value of a granted secret.
+    ///
+    /// # Errors
+    /// `denied` where it was not granted.
+    pub fn get(name: &str) -> Result<String, Problem> {
+        imp::get(name)
+    }
+
+    /// Gives a secret to code under test on this thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn lend(name: impl Into<String>, value: impl Into<String>) {
+        imp::LENT.with_borrow_mut(|lent| lent.insert(name.into(), value.into()));
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    use crate::bindings::host::plinth::host::secrets as imp;
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::{cell::RefCell, collections::BTreeMap};
+
+        use crate::Problem;
+
+        thread_local! {
+            pub(super) static LENT: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+        }
+
+        pub(super) fn get(name: &str) -> Result<String, Problem> {
+            LENT.with_borrow(|lent| lent.get(name).cloned())
+                .ok_or_else(|| Problem::bad_input("denied", format!("no secret `{name}` was lent")))
+        }
+    }
+}
+
+/// Requests to hosts that the operator named: the capability `http`.
+pub mod http {
+    use crate::Problem;
+
+    /// What a request asks for; those after `Head` are granted by name.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Method {
+        /// Granted with the capability.
+        Get,
+        /// Granted with the capability.
+        Head,
+        /// Granted by name.
+        Post,
+        /// Granted by name.
+        Put,
+        /// Granted by name.
+        Patch,
+        /// Granted by name.
+        Delete,
+    }
+
+    /// The answer, whatever its status. Redirects are not followed.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Response {
+        /// Such as 200.
+        pub status: u16,
+        /// Names in lower case, and values.
+        pub headers: Vec<(String, String)>,
+        /// The whole body.
+        pub body: Vec<u8>,
+    }
+
+    /// Asks for a URL.
+    ///
+    /// # Errors
+    /// The host's problem: `denied`, `http-timeout`, `http-too-large` and others.
+    pub fn get(url: &str) -> Result<Response, Problem> {
+        send(Method::Get, url, &[], &[])
+    }
+
+    /// Sends a request and waits for the whole answer.
+    ///
+    /// # Errors
+    /// As for [`get`].
+    pub fn send(method: Method, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, Problem> {
+        imp::send(method, url, headers, body)
+    }
+
+    /// Lends an answer to code under test on this thread, under a URL.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn lend(url: impl Into<String>, response: Response) {
+        imp::LENT.with_borrow_mut(|lent| lent.insert(url.into(), response));
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    mod imp {
+        use super::{Method, Response};
+        use crate::{Problem, bindings::host::plinth::host::http as wit};
+
+        pub(super) fn send(
+            method: Method,
+            url: &str,
+            headers: &[(&str, &str)],
+            body: &[u8],
+        ) -> Result<Response, Problem> {
+            let method = match method {
+                Method::Get => wit::Method::Get,
+                Method::Head => wit::Method::Head,
+                Method::Post => wit::Method::Post,
+                Method::Put => wit::Method::Put,
+                Method::Patch => wit::Method::Patch,
+                Method::Delete => wit::Method::Delete,
+            };
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let request = wit::Request { method, url: url.to_owned(), headers, body: body.to_vec() };
+            let wit::Response { status, headers, body } = wit::send(&request)?;
+            Ok(Response { status, headers, body })
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::{cell::RefCell, collections::BTreeMap};
+
+        use super::{Method, Response};
+        use crate::Problem;
+
+        thread_local! {
+            pub(super) static LENT: RefCell<BTreeMap<String, Response>> = const { RefCell::new(BTreeMap::new()) };
+        }
+
+        pub(super) fn send(_: Method, url: &str, _: &[(&str, &str)], _: &[u8]) -> Result<Response, Problem> {
+            LENT.with_borrow(|lent| lent.get(url).cloned())
+                .ok_or_else(|| Problem::bad_input("denied", format!("no answer of `{url}` was lent")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_lends_is_what_the_code_sees() {
+        config::lend("model", "small");
+        secrets::lend("key", "s3cret");
+        http::lend("https://a/", http::Response { status: 200, ..http::Response::default() });
+        assert_eq!(config::get("model").as_deref(), Some("small"));
+        assert_eq!(secrets::get("key").unwrap(), "s3cret");
+        assert_eq!(secrets::get("other").unwrap_err().code, "denied");
+        assert_eq!(http::get("https://a/").unwrap().status, 200);
+        assert_eq!(http::get("https://b/").unwrap_err().code, "denied");
+        ["b", "a"].into_iter().for_each(|key| kv::set(key, b"1").unwrap());
+        kv::delete("b").unwrap();
+        assert_eq!((kv::list_keys("", None, 9).unwrap(), kv::get("b").unwrap()), (vec!["a".to_owned()], None));
+        assert!(clock::monotonic_ns() < clock::monotonic_ns());
+        assert_eq!(random::get_bytes(3).len(), 3);
+    }
+}
