@@ -1,0 +1,417 @@
+/* Tests of the SDK and of its examples, on this machine: tests/run.sh */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plinth.h"
+
+static int checks, failures;
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        checks++;                                                                                                      \
+        if (!(condition)) {                                                                                            \
+            failures++;                                                                                                \
+            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                             \
+        }                                                                                                              \
+    } while (0)
+
+/* Whether a text is as it should be; shows it if not, and frees it. */
+static bool shows(plinth_string_t text, const char *wanted) {
+    bool same = plinth_is(text, wanted);
+    if (!same) printf("`%.*s`, not `%s`\n", PLINTH_SHOW(text), wanted);
+    plinth_string_free(&text);
+    return same;
+}
+
+/* Whether a call failed as it should; frees the problem. */
+static bool failed(bool good, plinth_problem_t *problem, const char *code, const char *message) {
+    if (good) return false;
+    bool same = plinth_is(problem->code, code) && plinth_is(problem->message, message);
+    if (!same) printf("%.*s: %.*s\n", PLINTH_SHOW(problem->code), PLINTH_SHOW(problem->message));
+    plinth_problem_free(problem);
+    return same;
+}
+
+static plinth_schema_t schema_of(const char *columns) {
+    /* "a:float64 t:utf8?": a question mark makes a column nullable. */
+    plinth_schema_t schema = {0};
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s", columns);
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
+        char *kind_name = strchr(word, ':');
+        *kind_name++ = 0;
+        size_t len = strlen(kind_name);
+        bool nullable = kind_name[len - 1] == '?';
+        if (nullable) kind_name[len - 1] = 0;
+        plinth_kind_t kind = 0;
+        CHECK(plinth_kind_of(plinth_view(kind_name), &kind));
+        plinth_schema_add(&schema, plinth_view(word), kind, nullable);
+    }
+    return schema;
+}
+
+static plinth_block_t floats(const plinth_schema_t *schema, const double *values, size_t rows, const uint8_t *valid) {
+    plinth_builder_t builder;
+    plinth_block_t block = {0};
+    plinth_problem_t problem = {0};
+    plinth_build(&builder, schema, rows);
+    plinth_build_f64s(&builder, values, valid);
+    CHECK(plinth_build_finish(&builder, &block, &problem));
+    return block;
+}
+
+static void numbers_are_short_and_exact(void) {
+    CHECK(shows(plinth_number(0.1), "0.1"));
+    CHECK(shows(plinth_number(-3), "-3"));
+    CHECK(shows(plinth_number(0.0), "0"));
+    CHECK(shows(plinth_number(1234567.125), "1234567.125"));
+    CHECK(shows(plinth_number(1e20), "100000000000000000000"));
+    CHECK(shows(plinth_number(1e21), "1e+21"));
+    CHECK(shows(plinth_number(0.000001), "0.000001"));
+    CHECK(shows(plinth_number(1.5e-7), "1.5e-7"));
+    CHECK(shows(plinth_number(5e-324), "5e-324"));
+    CHECK(shows(plinth_number(0.1 + 0.2), "0.30000000000000004"));
+    CHECK(shows(plinth_number(NAN), "NaN"));
+    CHECK(shows(plinth_number(-INFINITY), "-Infinity"));
+}
+
+static void what_was_built_is_what_the_views_show(void) {
+    plinth_schema_t schema =
+        schema_of("a:float64 t:utf8? b:float64? on:boolean raw:binary n:int64 at:timestamp-us? f:float32");
+    plinth_builder_t builder;
+    plinth_block_t block = {0};
+    plinth_problem_t problem = {0};
+    const plinth_string_t texts[] = {plinth_view("x"), plinth_view("gone"), plinth_view("\xc3\xb6z")};
+    plinth_build(&builder, &schema, 3);
+    plinth_build_f64s(&builder, (double[]){1, 2, 3}, NULL);
+    plinth_build_texts(&builder, texts, (uint8_t[]){5});
+    plinth_build_f64s(&builder, (double[]){4, 5, 9.9}, (uint8_t[]){3});
+    plinth_build_bools(&builder, (uint8_t[]){0xfd}, NULL);
+    plinth_build_texts(&builder, texts, NULL);
+    plinth_build_s64s(&builder, (int64_t[]){7, 8, 9}, NULL);
+    plinth_build_s64s(&builder, (int64_t[]){10, 20, 30}, NULL);
+    plinth_build_f32s(&builder, (float[]){1, 2, 4}, NULL);
+    CHECK(plinth_build_finish(&builder, &block, &problem));
+
+    CHECK(plinth_f64s(&schema, &block, 0, &problem)[2] == 3);
+    CHECK(plinth_f64s(&schema, &block, 2, &problem)[1] == 5);
+    CHECK(plinth_f64s(&schema, &block, 2, &problem)[2] == 0);
+    CHECK(plinth_s64s(&schema, &block, 5, &problem)[0] == 7);
+    CHECK(plinth_s64s(&schema, &block, 6, &problem)[2] == 30);
+    CHECK(plinth_f32s(&schema, &block, 7, &problem)[2] == 4);
+    const uint8_t *bits = plinth_bools(&schema, &block, 3, &problem);
+    CHECK(plinth_bit(bits, 0) && !plinth_bit(bits, 1) && plinth_bit(bits, 2));
+    CHECK(block.bits.ptr[0] == 5);
+    plinth_texts_t view;
+    CHECK(plinth_texts(&schema, &block, 1, &view, &problem));
+    CHECK(plinth_is(plinth_text(&view, 0), "x") && plinth_is(plinth_text(&view, 1), ""));
+    CHECK(plinth_texts(&schema, &block, 4, &view, &problem));
+    CHECK(plinth_is(plinth_text(&view, 1), "gone") && plinth_is(plinth_text(&view, 2), "\xc3\xb6z"));
+    plinth_valid_t valid;
+    CHECK(plinth_valid(&schema, &block, 1, &valid, &problem));
+    CHECK(plinth_is_valid(valid, 0) && !plinth_is_valid(valid, 1));
+    CHECK(plinth_valid(&schema, &block, 6, &valid, &problem) && valid.bits && plinth_is_valid(valid, 1));
+    plinth_numbers_t numbers;
+    double value = -1;
+    CHECK(plinth_numbers(&schema, &block, 3, &numbers, &problem) && plinth_number_at(&numbers, 2, &value) && value == 1);
+    CHECK(plinth_numbers(&schema, &block, 2, &numbers, &problem) && !plinth_number_at(&numbers, 2, &value));
+    CHECK(block.validity.len == 3);
+
+    CHECK(failed(plinth_f64s(&schema, &block, 1, &problem), &problem, "wrong-kind", "column `t` is utf8, not float64"));
+    CHECK(failed(plinth_f64s(&schema, &block, 8, &problem), &problem, "unknown-column", "column 8 of 8"));
+    CHECK(failed(plinth_numbers(&schema, &block, 4, &numbers, &problem), &problem, "wrong-kind",
+                 "column `raw` is binary, not a number"));
+    block.rows = 30;
+    CHECK(failed(plinth_f64s(&schema, &block, 0, &problem), &problem, "bad-block",
+                 "the block does not fit its schema at column `a`"));
+    CHECK(failed(plinth_valid(&schema, &block, 6, &valid, &problem), &problem, "bad-block",
+                 "the block does not fit its schema at column `at`"));
+    plinth_block_free(&block);
+    plinth_schema_free(&schema);
+}
+
+static void a_builder_tells_the_first_thing_that_went_wrong(void) {
+    plinth_schema_t schema = schema_of("a:float64 b:int64");
+    plinth_builder_t builder;
+    plinth_block_t block;
+    plinth_problem_t problem;
+    plinth_build(&builder, &schema, 2);
+    plinth_build_s64s(&builder, (int64_t[]){1, 2}, NULL);
+    plinth_build_f64s(&builder, (double[]){1, 2}, NULL);
+    CHECK(failed(plinth_build_finish(&builder, &block, &problem), &problem, "bad-output",
+                 "column `a` is float64, and int64 was written"));
+    plinth_build(&builder, &schema, 2);
+    plinth_build_f64s(&builder, (double[]){1, 2}, (uint8_t[]){1});
+    CHECK(failed(plinth_build_finish(&builder, &block, &problem), &problem, "bad-output",
+                 "column `a` is not nullable and has a null"));
+    plinth_build(&builder, &schema, 2);
+    plinth_build_f64s(&builder, (double[]){1, 2}, NULL);
+    CHECK(failed(plinth_build_finish(&builder, &block, &problem), &problem, "bad-output",
+                 "column `b` was not written"));
+    plinth_build(&builder, &schema, 0);
+    plinth_build_f64s(&builder, NULL, NULL);
+    plinth_build_s64s(&builder, NULL, NULL);
+    CHECK(plinth_build_finish(&builder, &block, &problem) && block.rows == 0);
+    CHECK(plinth_f64s(&schema, &block, 0, &problem) != NULL);
+    plinth_block_free(&block);
+    plinth_schema_free(&schema);
+}
+
+static void columns_are_found_or_guessed(void) {
+    plinth_schema_t schema = schema_of("account_length:float64 churn:utf8");
+    plinth_problem_t problem;
+    size_t column = 9;
+    CHECK(plinth_column(&schema, plinth_view("churn"), &column, &problem) && column == 1);
+    CHECK(failed(plinth_column(&schema, plinth_view("acount_lenght"), &column, &problem), &problem, "unknown-column",
+                 "unknown column `acount_lenght`, did you mean `account_length`?"));
+    CHECK(failed(plinth_column(&schema, plinth_view("zzz"), &column, &problem), &problem, "unknown-column",
+                 "unknown column `zzz`"));
+    plinth_schema_free(&schema);
+}
+
+static plinth_options_t *options_of(const char *text) {
+    plinth_problem_t problem;
+    return plinth_options_parse(plinth_view(text), &problem);
+}
+
+static void options_are_taken_and_checked(void) {
+    plinth_problem_t problem = {0};
+    plinth_options_t *options =
+        options_of("{\"rate\": 2, \"n\": 9007199254740993, \"whole\": 3.0, \"on\": true, \"names\": [\"a\", \"\\u00f6\"]}");
+    double rate = 1, absent = 7;
+    int64_t n = 0, whole = 0;
+    bool on = false;
+    plinth_strings_t names = {0};
+    CHECK(plinth_option_f64(options, "rate", &rate) && rate == 2);
+    CHECK(!plinth_option_f64(options, "absent", &absent) && absent == 7);
+    CHECK(plinth_option_s64(options, "n", &n) && n == 9007199254740993);
+    CHECK(plinth_option_s64(options, "whole", &whole) && whole == 3);
+    CHECK(plinth_option_bool(options, "on", &on) && on);
+    CHECK(plinth_option_strings(options, "names", &names) && names.len == 2 && plinth_is(names.ptr[1], "\xc3\xb6"));
+    CHECK(plinth_options_end(options, &problem));
+    plinth_options_free(options);
+
+    options = options_of("{\"maxx\": 1}");
+    plinth_option_f64(options, "max", &rate);
+    CHECK(failed(plinth_options_end(options, &problem), &problem, "bad-options",
+                 "unknown option `maxx`, did you mean `max`?"));
+    plinth_options_free(options);
+
+    options = options_of("{\"max\": \"high\"}");
+    CHECK(!plinth_option_f64(options, "max", &rate) && rate == 2);
+    CHECK(failed(plinth_options_end(options, &problem), &problem, "bad-options",
+                 "option `max`: it is a string, and a number is wanted"));
+    plinth_options_free(options);
+
+    options = options_of("");
+    plinth_option_required(options, "max");
+    CHECK(failed(plinth_options_end(options, &problem), &problem, "bad-options", "option `max`: it is missing"));
+    plinth_options_free(options);
+
+    CHECK(failed(plinth_options_parse(plinth_view("[1]"), &problem), &problem, "bad-options",
+                 "bad options: an object is wanted"));
+    CHECK(!plinth_options_parse(plinth_view("{\"a\": }"), &problem));
+    plinth_problem_free(&problem);
+}
+
+/* ---- The examples ------------------------------------------------------------------------------------------ */
+
+static void standard_scale_scales_whatever_the_partitions(void) {
+    plinth_schema_t schema = schema_of("name:utf8 x:float64?");
+    plinth_schema_t only = schema_of("x:float64?");
+    plinth_problem_t problem = {0};
+    plinth_block_t block = floats(&only, (double[]){1, 2, 99, 3, 4}, 5, (uint8_t[]){0x1b});
+    plinth_fitting_t *one = plinth_start("standard-scale", &only, "{}", &problem);
+    plinth_fitting_t *other = plinth_start("standard-scale", &only, "{\"columns\": [\"x\"]}", &problem);
+    CHECK(one && other && plinth_update(other, &block, &problem));
+    plinth_bytes_t partial, state;
+    bool another_pass;
+    CHECK(plinth_partial(other, &partial, &problem) && partial.len == 24);
+    CHECK(plinth_merge(one, partial, &problem));
+    CHECK(plinth_end_pass(one, &another_pass, &state, &problem) && !another_pass && state.len == 20);
+    partial.len--;
+    CHECK(failed(plinth_merge(one, partial, &problem), &problem, "bad-partial", "23 bytes are no partial of 1 columns"));
+
+    plinth_fitted_t *fitted = plinth_load("standard-scale", state, &only, &problem);
+    CHECK(fitted && plinth_apply(fitted, &block, &problem));
+    double deviation = sqrt(1.25);
+    CHECK(block.f64s.ptr[0] == (1 - 2.5) / deviation && block.f64s.ptr[4] == (4 - 2.5) / deviation);
+    CHECK(block.f64s.ptr[2] == 0 && !signbit(block.f64s.ptr[2]));
+    plinth_schema_t output;
+    plinth_output(fitted, &output);
+    CHECK(plinth_columns(&output) == 1);
+
+    CHECK(failed(plinth_load("standard-scale", state, &schema, &problem), &problem, "bad-state",
+                 "the state was fitted on other columns"));
+    CHECK(failed(plinth_start("standard-scale", &schema, "{\"columns\": [\"name\"]}", &problem), &problem, "wrong-kind",
+                 "column `name` is utf8, not float64: cast it first"));
+    CHECK(failed(plinth_start("standard-scale", &schema, "{\"column\": []}", &problem), &problem, "bad-options",
+                 "unknown option `column`, did you mean `columns`?"));
+    CHECK(failed(plinth_start("standrd-scale", &schema, "{}", &problem), &problem, "unknown-item",
+                 "this component has no `standrd-scale`, did you mean `standard-scale`?"));
+    plinth_schema_free(&output);
+    plinth_fitted_free(fitted);
+    plinth_fitting_free(one);
+    plinth_fitting_free(other);
+    free(partial.ptr);
+    plinth_list_u8_free(&state);
+    plinth_block_free(&block);
+    plinth_schema_free(&schema);
+    plinth_schema_free(&only);
+}
+
+static void psi_tells_a_shift(void) {
+    plinth_schema_t schema = schema_of("x:float64"), text = schema_of("t:utf8");
+    plinth_problem_t problem = {0};
+    double values[200], shifted[200];
+    for (int i = 0; i < 200; i++) {
+        values[i] = i % 50;
+        shifted[i] = i % 50 + 15;
+    }
+    plinth_block_t reference = floats(&schema, values, 200, NULL), current = floats(&schema, shifted, 200, NULL);
+    plinth_outcome_t outcome = {0};
+    CHECK(plinth_test("psi", &schema, &reference, &reference, "{}", &outcome, &problem));
+    CHECK(outcome.verdict == PLINTH_NO_DRIFT && outcome.statistic == 0 && outcome.n_current == 200);
+    CHECK(plinth_test("psi", &schema, &reference, &current, "{\"bins\": 4}", &outcome, &problem));
+    CHECK(outcome.verdict == PLINTH_DRIFT && outcome.effect_size.val == outcome.statistic);
+    /* Against the C library's logarithm. Bins hold 48, 52, 48, 52 and 0, 40, 48, 112 of 200, and half a row more. */
+    double r[] = {48, 52, 48, 52}, c[] = {0, 40, 48, 112}, sum = 0;
+    for (int i = 0; i < 4; i++) {
+        double p = (r[i] + 0.5) / 202, q = (c[i] + 0.5) / 202;
+        sum += (q - p) * log(q / p);
+    }
+    CHECK(fabs(outcome.statistic - sum) < 1e-12);
+    CHECK(plinth_test("psi", &schema, &reference, &current, "{\"rows-min\": 300}", &outcome, &problem));
+    CHECK(outcome.verdict == PLINTH_INCONCLUSIVE);
+    CHECK(shows(outcome.note.val, "the reference has 200 usable rows; a verdict needs 300"));
+    CHECK(failed(plinth_test("psi", &text, &reference, &current, "{}", &outcome, &problem), &problem, "wrong-kind",
+                 "`psi` does not compare utf8 columns such as `t`"));
+    CHECK(failed(plinth_test("psi", &schema, &reference, &current, "{\"bins\": 1}", &outcome, &problem), &problem,
+                 "bad-options", "option `bins`: it is 1; it must be 2 to 1000"));
+    plinth_block_free(&reference);
+    plinth_block_free(&current);
+    plinth_schema_free(&schema);
+    plinth_schema_free(&text);
+}
+
+static void the_gate_shows_what_it_saw(void) {
+    plinth_metric_t metrics[] = {
+        {plinth_view("accuracy"), 0.875, {0}, {0}},
+        {plinth_view("accuracy"), 0.5, {true, plinth_view("state=KS")}, {0}},
+        {plinth_view("auc"), NAN, {0}, {0}},
+    };
+    plinth_evidence_t evidence = {{plinth_view("models:/churn/3"), {metrics, 3}, {0}}, {0}};
+    plinth_checks_t checks_made = {0};
+    plinth_problem_t problem = {0};
+    CHECK(plinth_evaluate("threshold", &evidence,
+                          "{\"thresholds\": [{\"metric\": \"accuracy\", \"min\": 0.8},"
+                          "{\"metric\": \"accuracy\", \"min\": 0.6, \"max\": 1, \"slice\": \"state=KS\"},"
+                          "{\"metric\": \"auc\", \"max\": 1}, {\"metric\": \"f1\", \"max\": 1}]}",
+                          &checks_made, &problem));
+    CHECK(checks_made.len == 4);
+    plinth_check_t *check = checks_made.ptr;
+    CHECK(check->outcome == PLINTH_PASS && shows(check->name, "accuracy") && shows(check->observed, "0.875") &&
+          shows(check->expected, "at least 0.8") && shows(check->reason, ""));
+    check++;
+    CHECK(check->outcome == PLINTH_FAIL && shows(check->name, "accuracy in state=KS") && shows(check->observed, "0.5") &&
+          shows(check->expected, "0.6 to 1"));
+    check++;
+    CHECK(check->outcome == PLINTH_FAIL && shows(check->observed, "NaN") && shows(check->expected, "at most 1") &&
+          shows(check->name, "auc"));
+    check++;
+    CHECK(check->outcome == PLINTH_FAIL && shows(check->observed, "not measured") && shows(check->name, "f1") &&
+          shows(check->expected, "at most 1") &&
+          shows(check->reason, "the metric is not among those of models:/churn/3"));
+    free(checks_made.ptr);
+    CHECK(failed(plinth_evaluate("threshold", &evidence, "{\"thresholds\": [{\"metric\": \"f1\"}]}", &checks_made,
+                                 &problem),
+                 &problem, "bad-options", "the threshold of `f1` has no bound: give min, max or both"));
+    CHECK(failed(plinth_evaluate("threshold", &evidence, "{}", &checks_made, &problem), &problem, "bad-options",
+                 "option `thresholds`: it is missing"));
+}
+
+static const char LAYOUT[] = "{\"columns\": [{\"name\": \"id\", \"width\": 4, \"kind\": \"int64\", \"nullable\": false},"
+                             "{\"name\": \"x\", \"width\": 6, \"kind\": \"float64\"},"
+                             "{\"name\": \"t\", \"width\": 3, \"kind\": \"utf8\"},"
+                             "{\"name\": \"on\", \"width\": 5, \"kind\": \"boolean\"}], \"partition-rows\": 2}";
+
+static void fixed_width_reads_partitions(void) {
+    const char rows[] = "   1  -2.5abc true\n"
+                        "  -2       \xc3\xb6" "false\n"
+                        "   3  7e-1 z      \n";
+    const char bad[] = "   1  -2.5abc true\n"
+                       "   2   .5 abc true\n";
+    plinth_problem_t problem = {0};
+    plinth_plan_t plan = {0};
+    plinth_lend_object("file:///t.txt", rows, sizeof rows - 1);
+    plinth_lend_object("file:///bad.txt", bad, sizeof bad - 1);
+    plinth_lend_object("file:///torn.txt", rows, sizeof rows - 2);
+    CHECK(plinth_plan("fixed-width", "file:///t.txt", LAYOUT, &plan, &problem));
+    CHECK(plan.partitions.len == 2 && plan.partitions.ptr[1].rows_hint.val == 1 && plinth_columns(&plan.schema) == 4);
+
+    plinth_reader_t *reader =
+        plinth_open("fixed-width", "file:///t.txt", LAYOUT, &plan.schema, plan.partitions.ptr[0].token, &problem);
+    bool some;
+    plinth_block_t block;
+    CHECK(reader && plinth_next(reader, 100, &some, &block, &problem) && some && block.rows == 2);
+    CHECK(plinth_s64s(&plan.schema, &block, 0, &problem)[1] == -2);
+    CHECK(plinth_f64s(&plan.schema, &block, 1, &problem)[0] == -2.5);
+    plinth_texts_t texts;
+    CHECK(plinth_texts(&plan.schema, &block, 2, &texts, &problem) && plinth_is(plinth_text(&texts, 1), "\xc3\xb6"));
+    plinth_valid_t valid;
+    CHECK(plinth_valid(&plan.schema, &block, 1, &valid, &problem) && !plinth_is_valid(valid, 1));
+    plinth_block_free(&block);
+    CHECK(plinth_next(reader, 100, &some, &block, &problem) && !some);
+    plinth_reader_free(reader);
+
+    reader = plinth_open("fixed-width", "file:///bad.txt", LAYOUT, &plan.schema, plan.partitions.ptr[0].token, &problem);
+    CHECK(reader && !plinth_next(reader, 100, &some, &block, &problem));
+    CHECK(problem.row.val == 1 && plinth_is(problem.column.val, "x"));
+    CHECK(failed(false, &problem, "bad-value", "`.5` is no float64"));
+    plinth_reader_free(reader);
+
+    plinth_plan_t none = {0};
+    CHECK(failed(plinth_plan("fixed-width", "file:///torn.txt", LAYOUT, &none, &problem), &problem, "bad-source",
+                 "56 bytes are no whole number of records of 19 bytes"));
+    CHECK(failed(plinth_plan("fixed-width", "file:///none.txt", LAYOUT, &none, &problem), &problem, "not-found",
+                 "no object `file:///none.txt` was lent"));
+    for (size_t i = 0; i < plan.partitions.len; i++) plinth_list_u8_free(&plan.partitions.ptr[i].token);
+    free(plan.partitions.ptr);
+    plinth_schema_free(&plan.schema);
+    plinth_lend_nothing();
+}
+
+static void lent_tables_are_read_once(void) {
+    plinth_schema_t schema = schema_of("x:float64");
+    plinth_block_t block = floats(&schema, (double[]){1, 2}, 2, NULL), read;
+    plinth_problem_t problem = {0};
+    bool some;
+    plinth_lend_table("data", &schema, &block);
+    plinth_table_t *table = plinth_table_open("data", &problem);
+    CHECK(table && plinth_columns(plinth_table_schema(table)) == 1);
+    CHECK(plinth_table_next(table, 10, &some, &read, &problem) && some && read.f64s.ptr[1] == 2);
+    plinth_block_free(&read);
+    CHECK(plinth_table_next(table, 10, &some, &read, &problem) && !some);
+    plinth_table_close(table);
+    CHECK(failed(plinth_table_open("dta", &problem), &problem, "not-found", "no table `dta` was lent"));
+    plinth_lend_nothing();
+    plinth_block_free(&block);
+    plinth_schema_free(&schema);
+}
+
+int main(void) {
+    numbers_are_short_and_exact();
+    what_was_built_is_what_the_views_show();
+    a_builder_tells_the_first_thing_that_went_wrong();
+    columns_are_found_or_guessed();
+    options_are_taken_and_checked();
+    standard_scale_scales_whatever_the_partitions();
+    psi_tells_a_shift();
+    the_gate_shows_what_it_saw();
+    fixed_width_reads_partitions();
+    lent_tables_are_read_once();
+    printf("%d passed, %d failed\n", checks - failures, failures);
+    return failures != 0;
+}
