@@ -32,7 +32,7 @@ pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grant
     if grants.has("tables") {
         tables(linker)?;
     }
-    let more: [(&str, fn(&mut Linker<State>) -> Result<()>); 6] = [
+    let more: [(&str, Link); 6] = [
         ("kv", offered::kv),
         ("http", outward::http),
         ("nn", outward::nn),
@@ -50,6 +50,9 @@ pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grant
     }
     Ok(())
 }
+
+/// Links one interface.
+type Link = fn(&mut Linker<State>) -> Result<()>;
 
 /// Whether a component needs a WASI context.
 pub(crate) fn imports_wasi(anatomy: &Anatomy) -> bool {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use plinth_core::codes;
-use plinth_plugin::{ExtensionPoint, Plugin};
+use plinth_plugin::{ExtensionPoint, Grants, Plugin};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -123,14 +123,16 @@ fn manifest(plugin: &Plugin, findings: &mut Vec<Finding>) {
 
 fn capabilities(plugin: &Plugin, findings: &mut Vec<Finding>) {
     let mut add = |level, found: String| findings.push(Finding { level, what: "capabilities", found });
-    let used: BTreeSet<&str> = plugin.imports().iter().filter_map(|import| capability(import)).collect();
+    // What everyone has, such as the log, needs no grant.
+    let used = plugin.imports().iter().filter_map(|import| capability(import));
+    let used: BTreeSet<&str> = used.filter(|name| Grants::known().contains(name)).collect();
     let asked: BTreeSet<&str> = plugin.manifest().capabilities.iter().map(String::as_str).collect();
     let absent = plugin.manifest().absent;
-    for name in used.iter().filter(|name| **name != "log") {
+    for name in &used {
         match absent || asked.contains(name) {
             true => add(Level::Ok, format!("`{name}` has to be granted")),
             false => {
-                add(Level::Fail, format!("it imports `{name}`, which its manifest does not ask for: it never starts"))
+                add(Level::Fail, format!("it imports `{name}`, which its manifest does not ask for: it never starts"));
             }
         }
     }
@@ -142,7 +144,7 @@ fn capabilities(plugin: &Plugin, findings: &mut Vec<Finding>) {
     if !others.is_empty() {
         add(Level::Ok, format!("closed for it, whatever it tries: {}", others.join(", ")));
     }
-    if used.iter().all(|name| *name == "log") && others.is_empty() {
+    if used.is_empty() && others.is_empty() {
         add(Level::Ok, "none: it sees what is handed to it".into());
     }
 }

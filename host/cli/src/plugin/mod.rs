@@ -1,6 +1,7 @@
 //! `plinth plugin ...`: what there is, what a component offers, asks for and is granted, whether it is sound, and what
 //! it does with a file.
 
+mod args;
 mod check;
 mod run;
 
@@ -8,8 +9,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+pub(crate) use args::PluginCommand;
+
 use crate::{
-    args::PluginCommand,
     components::Components,
     config::Settings,
     output::{Failure, Output, io_failure, table},

@@ -9,8 +9,8 @@ use plinth_ext::{
 use plinth_plugin::ExtensionPoint;
 use serde_json::{Map, Value, json};
 
+use super::args::PluginRunArgs;
 use crate::{
-    args::PluginRunArgs,
     components::Components,
     output::{Failure, Output, io_failure, read_failure, table},
     plugins::{PluginRef, pick},

@@ -204,7 +204,8 @@ impl<'a> Walker<'a> {
         conditions[known..]
             .sort_by_key(|condition| !matches!(condition, Condition::Pair { .. } | Condition::Text { .. }));
         let mut left = tests;
-        for at in known..conditions.len() {
+        let open = known..conditions.len();
+        for at in open {
             if left <= FEW {
                 break;
             }
