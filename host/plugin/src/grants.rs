@@ -55,6 +55,11 @@ impl Grants {
         &KNOWN
     }
 
+    /// The capabilities that every plugin has.
+    pub fn always() -> &'static [&'static str] {
+        &ALWAYS
+    }
+
     /// Checks every import of a component; the error names the first that cannot be.
     pub(crate) fn check(&self, anatomy: &Anatomy) -> Result<(), PluginError> {
         anatomy.imports.iter().try_for_each(|import| self.check_import(anatomy, import))

@@ -125,7 +125,7 @@ fn capabilities(plugin: &Plugin, findings: &mut Vec<Finding>) {
     let mut add = |level, found: String| findings.push(Finding { level, what: "capabilities", found });
     // What everyone has, such as the log, needs no grant.
     let used = plugin.imports().iter().filter_map(|import| capability(import));
-    let used: BTreeSet<&str> = used.filter(|name| Grants::known().contains(name)).collect();
+    let used: BTreeSet<&str> = used.filter(|name| !Grants::always().contains(name)).collect();
     let asked: BTreeSet<&str> = plugin.manifest().capabilities.iter().map(String::as_str).collect();
     let absent = plugin.manifest().absent;
     for name in &used {
