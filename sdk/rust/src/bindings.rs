@@ -15,6 +15,7 @@ pub mod host {
                 import plinth:host/config@0.1.0;
                 import plinth:host/kv@0.1.0;
                 import plinth:host/http@0.1.0;
+                import plinth:host/nn@0.1.0;
                 import plinth:host/clock@0.1.0;
                 import plinth:host/random@0.1.0;
                 import plinth:host/secrets@0.1.0;
@@ -29,6 +30,7 @@ pub mod host {
             "plinth:host/config@0.1.0": generate,
             "plinth:host/kv@0.1.0": generate,
             "plinth:host/http@0.1.0": generate,
+            "plinth:host/nn@0.1.0": generate,
             "plinth:host/clock@0.1.0": generate,
             "plinth:host/random@0.1.0": generate,
             "plinth:host/secrets@0.1.0": generate,

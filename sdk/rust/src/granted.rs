@@ -1,5 +1,5 @@
-//! What the host offers beside log, objects and tables: settings, a small store, requests, the clock, randomness,
-//! secrets. Each but the settings is a capability of the same name.
+//! What the host offers beside log, objects and tables: settings, a small store, requests, models, the clock,
+//! randomness, secrets. Each but the settings is a capability of the same name.
 //!
 //! Natively each stands in for the host with what a test lent on its thread.
 
@@ -8,6 +8,11 @@ pub mod config {
     /// The value of one setting: a text as it was written, anything else as JSON.
     pub fn get(key: &str) -> Option<String> {
         imp::get(key)
+    }
+
+    /// All settings, sorted by key.
+    pub fn get_all() -> Vec<(String, String)> {
+        imp::get_all()
     }
 
     /// Gives a setting to code under test on this thread.
@@ -29,6 +34,10 @@ pub mod config {
 
         pub(super) fn get(key: &str) -> Option<String> {
             LENT.with_borrow(|lent| lent.get(key).cloned())
+        }
+
+        pub(super) fn get_all() -> Vec<(String, String)> {
+            LENT.with_borrow(|lent| lent.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
         }
     }
 }
@@ -308,6 +317,228 @@ pub mod http {
     }
 }
 
+/// Models that the operator named, run by the host: the capability `nn`.
+pub mod nn {
+    use crate::Problem;
+
+    /// Type of a tensor's values, little-endian in its data.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum TensorType {
+        /// 2 bytes, IEEE half precision.
+        Fp16,
+        /// 4 bytes.
+        Fp32,
+        /// 8 bytes.
+        Fp64,
+        /// 2 bytes, bfloat16.
+        Bf16,
+        /// 1 byte.
+        Uint8,
+        /// 1 byte.
+        Int8,
+        /// 4 bytes.
+        Int32,
+        /// 8 bytes.
+        Int64,
+        /// 1 byte, 0 or 1.
+        Boolean,
+        /// Texts, each its length in bytes as a 4-byte integer and then its UTF-8.
+        Utf8,
+    }
+
+    /// What a graph takes or gives.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct TensorInfo {
+        /// Its name in the graph.
+        pub name: String,
+        /// Type of its values.
+        pub ty: TensorType,
+        /// Its shape; -1 for a dimension that may vary.
+        pub dimensions: Vec<i64>,
+    }
+
+    /// Values with a name and a shape.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Tensor {
+        /// The input or output of the graph that it belongs to.
+        pub name: String,
+        /// Its shape.
+        pub dimensions: Vec<u32>,
+        /// Type of its values.
+        pub ty: TensorType,
+        /// The values, row-major, without gaps.
+        pub data: Vec<u8>,
+    }
+
+    impl Tensor {
+        /// A tensor of float32, as most models take them.
+        pub fn of_f32s(name: impl Into<String>, dimensions: impl Into<Vec<u32>>, values: &[f32]) -> Self {
+            let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Self { name: name.into(), dimensions: dimensions.into(), ty: TensorType::Fp32, data }
+        }
+
+        /// The values of a tensor of float32; none where it holds something else.
+        pub fn f32s(&self) -> Option<Vec<f32>> {
+            let values = self.data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            (self.ty == TensorType::Fp32).then(|| values.collect())
+        }
+    }
+
+    /// A loaded model.
+    #[derive(Debug)]
+    pub struct Graph(imp::Graph);
+
+    impl Graph {
+        /// What it takes.
+        pub fn inputs(&self) -> Vec<TensorInfo> {
+            self.0.inputs()
+        }
+
+        /// What it gives.
+        pub fn outputs(&self) -> Vec<TensorInfo> {
+            self.0.outputs()
+        }
+
+        /// Runs it once: every input by name, every output back. The wait counts in the deadline of the call.
+        ///
+        /// # Errors
+        /// The host's problem, such as an input of another shape.
+        pub fn compute(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Problem> {
+            self.0.compute(inputs)
+        }
+    }
+
+    /// Loads a granted model by the name that the operator gave it.
+    ///
+    /// # Errors
+    /// `denied` where it was not granted.
+    pub fn load(name: &str) -> Result<Graph, Problem> {
+        imp::load(name).map(Graph)
+    }
+
+    /// What stands in for a model natively.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub trait Model: 'static {
+        /// As [`Graph::inputs`].
+        fn inputs(&self) -> Vec<TensorInfo>;
+
+        /// As [`Graph::outputs`].
+        fn outputs(&self) -> Vec<TensorInfo>;
+
+        /// As [`Graph::compute`].
+        ///
+        /// # Errors
+        /// As there.
+        fn compute(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Problem>;
+    }
+
+    /// Lends a model to code under test on this thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn lend(name: impl Into<String>, model: impl Model) {
+        imp::LENT.with_borrow_mut(|lent| lent.insert(name.into(), std::rc::Rc::new(model)));
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    mod imp {
+        use super::{Tensor, TensorInfo, TensorType};
+        use crate::{Problem, bindings::host::plinth::host::nn as wit};
+
+        #[derive(Debug)]
+        pub(super) struct Graph(wit::Graph);
+
+        impl Graph {
+            pub(super) fn inputs(&self) -> Vec<TensorInfo> {
+                infos(self.0.inputs())
+            }
+
+            pub(super) fn outputs(&self) -> Vec<TensorInfo> {
+                infos(self.0.outputs())
+            }
+
+            pub(super) fn compute(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Problem> {
+                let lower = |Tensor { name, dimensions, ty, data }| wit::Tensor {
+                    name,
+                    dimensions,
+                    ty: TYPES[ty as usize].0,
+                    data,
+                };
+                let inputs: Vec<wit::Tensor> = inputs.into_iter().map(lower).collect();
+                let lift = |wit::Tensor { name, dimensions, ty, data }| Tensor {
+                    name,
+                    dimensions,
+                    ty: TYPES[ty as usize].1,
+                    data,
+                };
+                Ok(self.0.compute(&inputs)?.into_iter().map(lift).collect())
+            }
+        }
+
+        pub(super) fn load(name: &str) -> Result<Graph, Problem> {
+            wit::load_by_name(name).map(Graph)
+        }
+
+        fn infos(infos: Vec<wit::TensorInfo>) -> Vec<TensorInfo> {
+            let lift =
+                |wit::TensorInfo { name, ty, dimensions }| TensorInfo { name, ty: TYPES[ty as usize].1, dimensions };
+            infos.into_iter().map(lift).collect()
+        }
+
+        /// Each type as the bindings and as this module have it, in the order of both.
+        const TYPES: [(wit::TensorType, TensorType); 10] = [
+            (wit::TensorType::Fp16, TensorType::Fp16),
+            (wit::TensorType::Fp32, TensorType::Fp32),
+            (wit::TensorType::Fp64, TensorType::Fp64),
+            (wit::TensorType::Bf16, TensorType::Bf16),
+            (wit::TensorType::Uint8, TensorType::Uint8),
+            (wit::TensorType::Int8, TensorType::Int8),
+            (wit::TensorType::Int32, TensorType::Int32),
+            (wit::TensorType::Int64, TensorType::Int64),
+            (wit::TensorType::Boolean, TensorType::Boolean),
+            (wit::TensorType::Utf8, TensorType::Utf8),
+        ];
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    mod imp {
+        use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+
+        use super::{Model, Tensor, TensorInfo};
+        use crate::Problem;
+
+        thread_local! {
+            pub(super) static LENT: RefCell<BTreeMap<String, Rc<dyn Model>>> = const { RefCell::new(BTreeMap::new()) };
+        }
+
+        pub(super) struct Graph(Rc<dyn Model>);
+
+        impl fmt::Debug for Graph {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("Graph")
+            }
+        }
+
+        impl Graph {
+            pub(super) fn inputs(&self) -> Vec<TensorInfo> {
+                self.0.inputs()
+            }
+
+            pub(super) fn outputs(&self) -> Vec<TensorInfo> {
+                self.0.outputs()
+            }
+
+            pub(super) fn compute(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Problem> {
+                self.0.compute(inputs)
+            }
+        }
+
+        pub(super) fn load(name: &str) -> Result<Graph, Problem> {
+            LENT.with_borrow(|lent| lent.get(name).cloned())
+                .map(Graph)
+                .ok_or_else(|| Problem::bad_input("denied", format!("no model `{name}` was lent")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,6 +549,7 @@ mod tests {
         secrets::lend("key", "s3cret");
         http::lend("https://a/", http::Response { status: 200, ..http::Response::default() });
         assert_eq!(config::get("model").as_deref(), Some("small"));
+        assert_eq!(config::get_all(), [("model".to_owned(), "small".to_owned())]);
         assert_eq!(secrets::get("key").unwrap(), "s3cret");
         assert_eq!(secrets::get("other").unwrap_err().code, "denied");
         assert_eq!(http::get("https://a/").unwrap().status, 200);
@@ -327,5 +559,35 @@ mod tests {
         assert_eq!((kv::list_keys("", None, 9).unwrap(), kv::get("b").unwrap()), (vec!["a".to_owned()], None));
         assert!(clock::monotonic_ns() < clock::monotonic_ns());
         assert_eq!(random::get_bytes(3).len(), 3);
+    }
+    /// Doubles every number.
+    struct Double;
+
+    impl nn::Model for Double {
+        fn inputs(&self) -> Vec<nn::TensorInfo> {
+            vec![nn::TensorInfo { name: "x".into(), ty: nn::TensorType::Fp32, dimensions: vec![-1] }]
+        }
+
+        fn outputs(&self) -> Vec<nn::TensorInfo> {
+            self.inputs()
+        }
+
+        fn compute(&self, inputs: Vec<nn::Tensor>) -> Result<Vec<nn::Tensor>, crate::Problem> {
+            let doubled = |tensor: nn::Tensor| {
+                let values: Vec<f32> = tensor.f32s().unwrap().iter().map(|value| value * 2.0).collect();
+                nn::Tensor::of_f32s(tensor.name, tensor.dimensions, &values)
+            };
+            Ok(inputs.into_iter().map(doubled).collect())
+        }
+    }
+
+    #[test]
+    fn a_lent_model_computes() {
+        nn::lend("double", Double);
+        let graph = nn::load("double").unwrap();
+        assert_eq!((graph.inputs()[0].name.as_str(), graph.outputs().len()), ("x", 1));
+        let out = graph.compute(vec![nn::Tensor::of_f32s("x", [2], &[1.5, -2.0])]).unwrap();
+        assert_eq!(out[0].f32s(), Some(vec![3.0, -4.0]));
+        assert_eq!(nn::load("other").unwrap_err().code, "denied");
     }
 }

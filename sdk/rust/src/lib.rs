@@ -16,8 +16,7 @@
 //!
 //! Invariants: the shared types ([`Schema`], [`Block`], [`Problem`]) are the ones that cross the boundary, moved and
 //! never converted. A component imports exactly what it uses of [`log`], [`config`], [`objects`], [`tables`], [`kv`],
-//! [`http`], [`clock`], [`random`] and [`secrets`], because an
-//! interface that was not granted is not linked. Natively the same code runs in ordinary unit tests, with
+//! [`http`], [`nn`], [`clock`], [`random`] and [`secrets`], because an interface that was not granted is not linked. Natively the same code runs in ordinary unit tests, with
 //! [`tables::lend`] and [`objects::lend`] in place of the host; the component glue exists only for wasm32.
 #![warn(missing_docs)]
 
@@ -33,6 +32,7 @@ mod granted;
 mod host;
 pub mod loader;
 pub mod map;
+mod number;
 pub mod options;
 pub mod transform;
 mod types;
@@ -41,9 +41,10 @@ pub use block::{Binaries, Bits, Texts, Validity};
 pub use builder::{BlockBuilder, bitmap};
 pub use drift::{DriftTest, DriftTests};
 pub use gate::{Gate, Gates};
-pub use granted::{clock, config, http, kv, random, secrets};
+pub use granted::{clock, config, http, kv, nn, random, secrets};
 pub use host::{log, objects, tables};
 pub use loader::{Loader, Loaders};
+pub use number::number_text;
 pub use options::NO_OPTIONS;
 #[doc(hidden)]
 pub use serde_json;
