@@ -1,0 +1,306 @@
+/**
+ * Rows: typed views of a block's columns, and blocks made of columns.
+ *
+ * Only here is it known where a block keeps a column: all columns of one type lie one after another in one list, in
+ * schema order; bitmaps of validity likewise for the nullable ones, or none at all where the block has no null.
+ */
+import { Column } from "./column.js";
+import { Problem } from "./problem.js";
+import { Schema } from "./schema.js";
+import { encodeUtf8 } from "./utf8.js";
+
+/** In which list of a block the columns of a kind lie, and of what its views are made. */
+const LISTS = {
+  boolean: { list: "bits", array: Uint8Array, width: (rows) => bitmapLength(rows) },
+  int64: { list: "s64s", array: BigInt64Array, width: (rows) => rows },
+  "timestamp-us": { list: "s64s", array: BigInt64Array, width: (rows) => rows },
+  float32: { list: "f32s", array: Float32Array, width: (rows) => rows },
+  float64: { list: "f64s", array: Float64Array, width: (rows) => rows },
+  utf8: { list: "offsets", array: Uint32Array, width: (rows) => rows + 1 },
+  binary: { list: "offsets", array: Uint32Array, width: (rows) => rows + 1 },
+};
+
+/** The lists of a block and their types. */
+const BLOCK = {
+  f64s: Float64Array,
+  f32s: Float32Array,
+  s64s: BigInt64Array,
+  bits: Uint8Array,
+  offsets: Uint32Array,
+  bytes: Uint8Array,
+  validity: Uint8Array,
+};
+
+/** Rows of a table: some columns of equal length. */
+export class Rows {
+  #block;
+  #places;
+  #columns = [];
+
+  /** From a block as the host sends it, whose lists come as bytes, or one with typed arrays. */
+  constructor(schema, block) {
+    this.schema = schema;
+    this.length = block.rows;
+    this.#block = { rows: block.rows };
+    for (const [list, type] of Object.entries(BLOCK)) this.#block[list] = view(block[list], type);
+    this.#places = placesOf(schema);
+  }
+
+  /**
+   * Rows of a schema out of columns, which are given by name or, as an array, in order.
+   *
+   * A column is an array of values with null where there is none, a typed array, or a Column of other rows.
+   * @throws {Problem} `bad-output` where a column is missing, too short, of another kind, or has a null it must not
+   */
+  static of(schema, columns, length = lengthOf(schema, columns)) {
+    const given = Array.isArray(columns) ? columns : ordered(schema, columns);
+    if (given.length !== schema.length) throw bad(`${given.length} columns were given for ${schema.length}`);
+    return new Rows(schema, build(schema, given, length));
+  }
+
+  /**
+   * A column by its name or its place.
+   * @throws {Problem} `unknown-column`; `bad-block` where the block does not fit the schema
+   */
+  column(which) {
+    const index = typeof which === "number" ? which : this.schema.require(which);
+    return (this.#columns[index] ??= this.#view(index));
+  }
+
+  /** All columns in order. */
+  columns() {
+    return this.schema.fields.map((_, index) => this.column(index));
+  }
+
+  /** Each row as an object, for looking at and for tests: slow. */
+  toObjects() {
+    const columns = this.columns().map((column) => [column.name, column.values()]);
+    return Array.from({ length: this.length }, (_, row) =>
+      Object.fromEntries(columns.map(([name, values]) => [name, values[row]])),
+    );
+  }
+
+  /** The block for the host. Slots of nulls, which a plugin may have written to, are zero in it. */
+  toBlock() {
+    if (this.#block.validity.length > 0) {
+      this.schema.fields.forEach(({ kind, nullable }, index) => {
+        if (nullable && kind !== "utf8" && kind !== "binary") zeroNulls(this.column(index));
+      });
+    }
+    return this.#block;
+  }
+
+  #view(index) {
+    const field = this.schema.fields[index];
+    if (!field) throw new RangeError(`there is no column ${index}: there are ${this.schema.length}`);
+    const { list, width } = LISTS[field.kind];
+    const { before, nullableBefore } = this.#places[index];
+    const part = (list, width, before) => {
+      if (list.length < width * (before + 1)) {
+        const message = `the block does not fit its schema at column \`${field.name}\``;
+        throw new Problem("bad-block", message, { column: field.name });
+      }
+      return list.subarray(width * before, width * (before + 1));
+    };
+    const data = part(this.#block[list], width(this.length), before);
+    const nullable = field.nullable && this.#block.validity.length > 0;
+    const validity = nullable ? part(this.#block.validity, bitmapLength(this.length), nullableBefore) : undefined;
+    return new Column(field, this.length, data, this.#block.bytes, validity);
+  }
+}
+
+/** Bytes of one bit a row. */
+export function bitmapLength(rows) {
+  return (rows + 7) >>> 3;
+}
+
+const places = new WeakMap();
+
+/** How many columns of its list, and how many nullable ones, stand before each column. */
+function placesOf(schema) {
+  let found = places.get(schema);
+  if (!found) {
+    const before = {};
+    let nullableBefore = 0;
+    found = schema.fields.map(({ kind, nullable }) => {
+      const { list } = LISTS[kind];
+      const place = { before: before[list] ?? 0, nullableBefore };
+      before[list] = place.before + 1;
+      if (nullable) nullableBefore += 1;
+      return place;
+    });
+    places.set(schema, found);
+  }
+  return found;
+}
+
+/** A list of a block as the typed array it is. The bindings hand over the bytes of lists of numbers. */
+function view(list, type) {
+  if (list instanceof type) return list;
+  if (list instanceof Uint8Array) return new type(list.buffer, list.byteOffset, list.byteLength / type.BYTES_PER_ELEMENT);
+  throw new TypeError("a list of the block arrived as an array: build the plugin with build.mjs");
+}
+
+function zeroNulls({ data, validity, length, kind }) {
+  if (!validity) return;
+  const zero = kind === "int64" || kind === "timestamp-us" ? 0n : 0;
+  for (let byte = 0; byte < validity.length; byte++) {
+    const bits = validity[byte];
+    if (bits === 255) continue;
+    if (kind === "boolean") {
+      data[byte] &= bits;
+      continue;
+    }
+    const end = Math.min(length, byte * 8 + 8);
+    for (let row = byte * 8; row < end; row++) if (((bits >> (row & 7)) & 1) === 0) data[row] = zero;
+  }
+}
+
+// ---- Making blocks -------------------------------------------------------------------------------------------------
+
+function bad(message, column) {
+  return new Problem("bad-output", message, { column });
+}
+
+function lengthOf(schema, columns) {
+  const first = Array.isArray(columns) ? columns[0] : columns[schema.fields[0]?.name];
+  return first?.length ?? 0;
+}
+
+function ordered(schema, columns) {
+  for (const name of Object.keys(columns)) {
+    if (schema.indexOf(name) < 0) throw bad(`column \`${name}\` is not in the schema`, name);
+  }
+  return schema.fields.map(({ name }) => {
+    if (!Object.hasOwn(columns, name)) throw bad(`column \`${name}\` was not given`, name);
+    return columns[name];
+  });
+}
+
+function build(schema, given, length) {
+  const block = { rows: length, bytes: new Uint8Array(0) };
+  const counts = {};
+  for (const { kind } of schema.fields) counts[LISTS[kind].list] = (counts[LISTS[kind].list] ?? 0) + 1;
+  for (const list of Object.keys(BLOCK)) {
+    const { array, width } = Object.values(LISTS).find((place) => place.list === list) ?? {};
+    if (array) block[list] = new array((counts[list] ?? 0) * width(length));
+  }
+  const nullable = schema.fields.filter((field) => field.nullable).length;
+  block.validity = new Uint8Array(nullable * bitmapLength(length));
+
+  const texts = { parts: [], end: 0 };
+  let anyNull = false;
+  schema.fields.forEach((field, index) => {
+    const values = given[index];
+    const { list, width } = LISTS[field.kind];
+    const { before, nullableBefore } = placesOf(schema)[index];
+    if (values?.length !== length) {
+      throw bad(`column \`${field.name}\` has ${values?.length ?? "no"} values in ${length} rows`, field.name);
+    }
+    const from = before * width(length);
+    const into = block[list].subarray(from, from + width(length));
+    const validity = field.nullable
+      ? block.validity.subarray(nullableBefore * bitmapLength(length), (nullableBefore + 1) * bitmapLength(length))
+      : undefined;
+    const nulls = fill(field, values, into, validity, texts);
+    if (nulls && !field.nullable) throw bad(`column \`${field.name}\` is not nullable and has a null`, field.name);
+    anyNull ||= nulls;
+  });
+  if (!anyNull) block.validity = new Uint8Array(0);
+  block.bytes = joined(texts);
+  return block;
+}
+
+/** Writes one column; answers whether it has a null. */
+function fill(field, values, into, validity, texts) {
+  const text = field.kind === "utf8" || field.kind === "binary";
+  if (values instanceof Column) {
+    if (values.kind !== field.kind) {
+      throw bad(`column \`${field.name}\` is ${field.kind}, and a ${values.kind} one was given`, field.name);
+    }
+    if (!text && !values.validity) {
+      into.set(values.data);
+      fillValid(validity, values.length);
+      return false;
+    }
+    values = values.values();
+  } else if (ArrayBuffer.isView(values) && !text && field.kind !== "boolean") {
+    if (values.constructor !== into.constructor) {
+      throw bad(`column \`${field.name}\` is ${field.kind}, and a ${values.constructor.name} was given`, field.name);
+    }
+    into.set(values);
+    fillValid(validity, values.length);
+    return false;
+  }
+  const write = WRITERS[field.kind];
+  let nulls = false;
+  if (text) into[0] = texts.end;
+  for (let row = 0; row < values.length; row++) {
+    const value = values[row];
+    if (value === null || value === undefined) nulls = true;
+    else {
+      if (validity) validity[row >> 3] |= 1 << (row & 7);
+      if (!write(into, row, value, texts)) {
+        const message = `column \`${field.name}\` is ${field.kind}, and ${shown(value)} was given in row ${row}`;
+        throw new Problem("bad-output", message, { column: field.name, row });
+      }
+    }
+    if (text) into[row + 1] = texts.end;
+  }
+  return nulls;
+}
+
+/** How one value is written, by kind; each answers whether the value is of its kind. */
+const WRITERS = {
+  boolean(into, row, value) {
+    if (value === true) into[row >> 3] |= 1 << (row & 7);
+    return typeof value === "boolean";
+  },
+  int64: writeInteger,
+  "timestamp-us": writeInteger,
+  float32: writeFloat,
+  float64: writeFloat,
+  utf8: (_, __, value, texts) => typeof value === "string" && append(texts, encodeUtf8(value)),
+  binary: (_, __, value, texts) => value instanceof Uint8Array && append(texts, value),
+};
+
+function writeFloat(into, row, value) {
+  into[row] = typeof value === "number" ? value : 0;
+  return typeof value === "number";
+}
+
+function writeInteger(into, row, value) {
+  const whole = typeof value === "bigint" ? value : Number.isSafeInteger(value) ? BigInt(value) : undefined;
+  if (whole === undefined || BigInt.asIntN(64, whole) !== whole) return false;
+  into[row] = whole;
+  return true;
+}
+
+function append(texts, bytes) {
+  texts.parts.push(bytes);
+  texts.end += bytes.length;
+  if (texts.end > 0xffffffff) throw bad("more than 4 GiB of text in one block");
+  return true;
+}
+
+function joined({ parts, end }) {
+  const bytes = new Uint8Array(end);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** Marks all rows as present. */
+function fillValid(validity, rows) {
+  if (!validity) return;
+  validity.fill(255);
+  if (rows & 7) validity[validity.length - 1] = (1 << (rows & 7)) - 1;
+}
+
+function shown(value) {
+  if (typeof value === "string") return `"${value}"`;
+  return typeof value === "object" ? `a ${value.constructor?.name ?? "object"}` : String(value);
+}
