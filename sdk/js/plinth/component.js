@@ -37,12 +37,22 @@ const WORDS = { transform: "transform", loader: "loader", gate: "gate", drift: "
 
 // ---- What every call has ---------------------------------------------------------------------------------------------
 
-/** Does a call; logs the stack of what is no problem, since the trap that follows carries no message. */
+/** Where a thrown record keeps the Problem that it came from, for tests. */
+export const PROBLEM = Symbol("problem");
+
+/**
+ * Does a call. A Problem becomes the plain record that the bindings want; the stack of anything else is logged, since
+ * the trap that follows carries no message.
+ */
 function guarded(call) {
   try {
     return call();
   } catch (error) {
-    if (!(error instanceof Problem)) log.error(stackOf(error));
+    if (error instanceof Problem) {
+      const { code, message, retryable, row, column } = error;
+      throw { code, message, retryable, row, column, [PROBLEM]: error };
+    }
+    log.error(stackOf(error));
     throw error;
   }
 }

@@ -8,6 +8,7 @@ export { pack, unpack } from "./bytes.js";
 export { Column } from "./column.js";
 export { clock, config, http, kv, log, nn, objects, random, secrets, tables } from "./host.js";
 export { ANOTHER_PASS, driftTest, gate, loader, transform } from "./items.js";
+export { toNumber } from "./number.js";
 export { Problem } from "./problem.js";
 export { Rows } from "./rows.js";
 export { KINDS, NUMERIC, Schema } from "./schema.js";

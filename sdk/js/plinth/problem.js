@@ -15,7 +15,7 @@ export class Problem extends Error {
     this.name = "Problem";
     this.code = String(code).toWellFormed();
     this.retryable = Boolean(retryable);
-    // The bindings read these fields; they take numbers, not BigInt, and null for nothing.
+    // The bindings take a number, not a BigInt, and null for nothing.
     this.row = row === undefined || row === null ? null : Number(row);
     this.column = column === undefined || column === null ? null : String(column).toWellFormed();
   }

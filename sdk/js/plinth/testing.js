@@ -4,7 +4,7 @@
  * `import plugin from "./plugin.js"` gives what `transform(...)` and its like returned, and that is what is called here.
  * Problems are thrown as they are; what the plugin is given is a copy, so that changing it changes nothing of the test.
  */
-import { exported } from "./component.js";
+import { PROBLEM, exported } from "./component.js";
 import { connect } from "./host.js";
 import { registered } from "./items.js";
 import { Problem } from "./problem.js";
@@ -48,6 +48,15 @@ function plain(schema) {
   return { fields: schema.fields.map((field) => ({ ...field })) };
 }
 
+/** Calls what the host would call; its problems are Problems again. */
+function called(call) {
+  try {
+    return call();
+  } catch (error) {
+    throw error?.[PROBLEM] ?? error;
+  }
+}
+
 function entryOf(item, point) {
   const entry = registered[point].find((entry) => entry.item === item);
   if (!entry) throw new TypeError(`this is no ${point}: give what ${point === "drift" ? "driftTest" : point}() returned`);
@@ -65,12 +74,13 @@ export function described(item) {
 
 /** A fit in progress: `update(rows)`, `partial()`, `merge(bytes)`, and `endPass()`, which gives a state or undefined. */
 export function start(item, schema, options = {}) {
-  const fitting = exported("transform").Fitting.start(entryOf(item, "transform").name, plain(schema), text(options));
+  const { name } = entryOf(item, "transform");
+  const fitting = called(() => exported("transform").Fitting.start(name, plain(schema), text(options)));
   return {
-    update: (rows) => fitting.update(sent(rows)),
-    partial: () => fitting.partial(),
-    merge: (partial) => fitting.merge(partial.slice()),
-    endPass: () => fitting.endPass().val,
+    update: (rows) => called(() => fitting.update(sent(rows))),
+    partial: () => called(() => fitting.partial()),
+    merge: (partial) => called(() => fitting.merge(partial.slice())),
+    endPass: () => called(() => fitting.endPass()).val,
   };
 }
 
@@ -91,9 +101,8 @@ export function fit(item, rows, options = {}) {
 /** Applies a fitted transform. */
 export function apply(item, state, rows) {
   const name = entryOf(item, "transform").name;
-  const fitted = exported("transform").Fitted.load(name, state.slice(), plain(rows.schema));
-  const output = new Schema(fitted.output().fields);
-  return new Rows(output, fitted.apply(sent(rows)));
+  const fitted = called(() => exported("transform").Fitted.load(name, state.slice(), plain(rows.schema)));
+  return new Rows(new Schema(fitted.output().fields), called(() => fitted.apply(sent(rows))));
 }
 
 /** Fits a transform on rows and applies it to them. */
@@ -103,7 +112,8 @@ export function fitAndApply(item, rows, options = {}) {
 
 /** What a loader sees in a source: its schema and partitions, each with token, rows and bytes. */
 export function plan(item, source, options = {}) {
-  const made = exported("loader").plan(entryOf(item, "loader").name, source, text(options));
+  const { name } = entryOf(item, "loader");
+  const made = called(() => exported("loader").plan(name, source, text(options)));
   const partitions = made.partitions.map(({ token, rowsHint, bytesHint }) => ({ token, rows: rowsHint, bytes: bytesHint }));
   return { schema: new Schema(made.schema.fields), partitions };
 }
@@ -111,10 +121,10 @@ export function plan(item, source, options = {}) {
 /** A partition being read: `next(most)` gives rows, or null at the end. */
 export function open(item, source, options, schema, token) {
   const name = entryOf(item, "loader").name;
-  const reader = exported("loader").Reader.open(name, source, text(options), plain(schema), token.slice());
+  const reader = called(() => exported("loader").Reader.open(name, source, text(options), plain(schema), token.slice()));
   return {
     next(most = 8192) {
-      const block = reader.next(most);
+      const block = called(() => reader.next(most));
       return block && new Rows(schema, block);
     },
   };
@@ -134,7 +144,8 @@ export function load(item, source, options = {}, most = 8192) {
 /** The checks of a gate. `evidence` is `{ candidate, baseline }`; metrics may be an object of names and values. */
 export function evaluate(item, { candidate, baseline = null }, options = {}) {
   const name = entryOf(item, "gate").name;
-  return exported("gate").evaluate(name, { candidate: subject(candidate), baseline: baseline && subject(baseline) }, text(options));
+  const evidence = { candidate: subject(candidate), baseline: baseline && subject(baseline) };
+  return called(() => exported("gate").evaluate(name, evidence, text(options)));
 }
 
 function subject({ reference = "candidate", metrics = [], tags = [] }) {
@@ -149,7 +160,7 @@ function subject({ reference = "candidate", metrics = [], tags = [] }) {
 /** The outcome of a drift test; both samples have the same columns. */
 export function test(item, reference, current, options = {}) {
   const name = entryOf(item, "drift").name;
-  return exported("drift").test(name, plain(reference.schema), sent(reference), sent(current), text(options));
+  return called(() => exported("drift").test(name, plain(reference.schema), sent(reference), sent(current), text(options)));
 }
 
 function text(options) {
