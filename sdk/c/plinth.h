@@ -9,8 +9,8 @@
  *   gate        plinth_gate_t         PLINTH_GATES(&mine)
  *   drift test  plinth_drift_test_t   PLINTH_DRIFT_TESTS(&mine)
  *
- * The same code compiles for your machine, where nothing is exported and the host is played by plinth_lend_object and
- * plinth_lend_table; plinth_start, plinth_load, plinth_plan, plinth_open, plinth_evaluate and plinth_test call items
+ * The same code compiles for your machine, where nothing is exported and the host is played by plinth_lend_object,
+ * plinth_lend_table and their like; plinth_start, plinth_load, plinth_plan, plinth_open, plinth_evaluate and plinth_test call items
  * by name as the host does. So a plugin is tested without WebAssembly.
  *
  * Conventions. A function that can fail takes a `plinth_problem_t *` last and says true, or a pointer, when it went
@@ -45,7 +45,7 @@ plinth_bytes_t plinth_bytes(const void *bytes, size_t len);
 plinth_string_t plinth_string(const char *text);
 /* A copy of `len` bytes of text. */
 plinth_string_t plinth_string_n(const char *text, size_t len);
-/* A text made as printf does. */
+/* A text made as printf does; a sequence of bytes that is no UTF-8 becomes U+FFFD. */
 plinth_string_t plinth_format(const char *format, ...) PLINTH_PRINTF(1, 2);
 /* A number in the fewest digits that read back as the same, as JavaScript writes it: 0.1, 3, 1e-7, NaN, -Infinity. */
 plinth_string_t plinth_number(double value);
@@ -55,6 +55,8 @@ plinth_string_t plinth_view(const char *text);
 bool plinth_is(plinth_string_t text, const char *other);
 /* Whether two texts are equal. */
 bool plinth_equal(plinth_string_t left, plinth_string_t right);
+/* Whether a text is UTF-8, as every text has to be that leaves a component. */
+bool plinth_is_utf8(plinth_string_t text);
 /* A text for a "%.*s". */
 #define PLINTH_SHOW(text) (int)(text).len, (const char *)(text).ptr
 
@@ -204,6 +206,8 @@ bool plinth_option_string(plinth_options_t *options, const char *name, plinth_st
 bool plinth_option_strings(plinth_options_t *options, const char *name, plinth_strings_t *value);
 /* Any value; NULL if it was not given. */
 struct yyjson_val *plinth_option_json(plinth_options_t *options, const char *name);
+/* An integer within such a value, which may be written as 3.0; false where it is none. */
+bool plinth_json_s64(const struct yyjson_val *json, int64_t *value);
 /* Makes an option that was not given an error. */
 void plinth_option_required(plinth_options_t *options, const char *name);
 /* Makes the options bad for a reason of your own, such as a number out of range. */
@@ -253,6 +257,65 @@ const plinth_schema_t *plinth_table_schema(const plinth_table_t *table);
 bool plinth_table_next(plinth_table_t *table, uint32_t max_rows, bool *some, plinth_block_t *block,
                        plinth_problem_t *problem);
 void plinth_table_close(plinth_table_t *table);
+
+/* The plugin's own settings, given by the operator; every plugin has this. False where there is none of that key; else
+ * the value, a text as it was written and anything else as JSON, is yours to free. */
+bool plinth_config(const char *key, plinth_string_t *value);
+
+/* A small store of the plugin's own. Capability `kv`. */
+/* The value of a key, yours to free; `some` is false where there is none. */
+bool plinth_kv_get(plinth_string_t key, bool *some, plinth_bytes_t *value, plinth_problem_t *problem);
+/* Sets a key, whole or not at all. */
+bool plinth_kv_set(plinth_string_t key, plinth_bytes_t value, plinth_problem_t *problem);
+/* Removes a key; one that is not there is no problem. */
+bool plinth_kv_delete(plinth_string_t key, plinth_problem_t *problem);
+/* At most `max` keys that begin with `prefix`, sorted, of those after `after` (NULL: from the first). They are yours to
+ * free. */
+bool plinth_kv_keys(plinth_string_t prefix, const plinth_string_t *after, uint32_t max, plinth_strings_t *keys,
+                    plinth_problem_t *problem);
+
+/* Requests to hosts that the operator named. Capability `http`. */
+/* One request: `method` (PLINTH_HOST_HTTP_METHOD_GET, ...), `url`, `headers`, `body`; all is borrowed. */
+typedef plinth_host_http_request_t plinth_request_t;
+/* The answer, whatever its status: `status`, `headers` with names in lower case, `body`. Free it with
+ * plinth_host_http_response_free. */
+typedef plinth_host_http_response_t plinth_response_t;
+/* A name and a value: `f0`, `f1`. */
+typedef plinth_tuple2_string_string_t plinth_header_t;
+/* Sends a request and waits for the whole answer. Redirects are not followed. */
+bool plinth_send(const plinth_request_t *request, plinth_response_t *response, plinth_problem_t *problem);
+/* The value of a header, by its name in lower case; NULL where there is none. */
+const plinth_string_t *plinth_response_header(const plinth_response_t *response, const char *name);
+
+/* Models that the operator named, run by the host. Capability `nn`. */
+typedef struct plinth_graph_t plinth_graph_t;
+/* Values with a name and a shape: `name`, `dimensions`, `ty` (PLINTH_HOST_NN_TENSOR_TYPE_FP32, ...), `data`. */
+typedef plinth_host_nn_tensor_t plinth_tensor_t;
+/* Several tensors; free them with plinth_host_nn_list_tensor_free. */
+typedef plinth_host_nn_list_tensor_t plinth_tensors_t;
+/* What a graph takes or gives: `name`, `ty`, `dimensions` with -1 for those that may vary. Free them with
+ * plinth_host_nn_list_tensor_info_free. */
+typedef plinth_host_nn_list_tensor_info_t plinth_tensor_infos_t;
+/* Loads a granted model by the name that the operator gave it; NULL with a problem. */
+plinth_graph_t *plinth_graph_load(const char *name, plinth_problem_t *problem);
+plinth_tensor_infos_t plinth_graph_inputs(const plinth_graph_t *graph);
+plinth_tensor_infos_t plinth_graph_outputs(const plinth_graph_t *graph);
+/* Runs it once: every input by name, which is borrowed; every output back, which is yours to free. */
+bool plinth_graph_compute(const plinth_graph_t *graph, plinth_tensors_t inputs, plinth_tensors_t *outputs,
+                          plinth_problem_t *problem);
+void plinth_graph_close(plinth_graph_t *graph);
+
+/* Capability `clock`. Microseconds since 1970-01-01T00:00:00Z; it stands still in the deterministic profile. */
+int64_t plinth_now_us(void);
+/* Nanoseconds since some moment; never falls. */
+uint64_t plinth_monotonic_ns(void);
+
+/* Capability `random`. So many random bytes, yours to free; always the same ones in the deterministic profile. */
+plinth_bytes_t plinth_random_bytes(uint32_t len);
+uint64_t plinth_random_u64(void);
+
+/* Capability `secrets`. The value of a granted secret, yours to free. */
+bool plinth_secret(const char *name, plinth_string_t *value, plinth_problem_t *problem);
 
 /* ---- Transforms -------------------------------------------------------------------------------------------- */
 
@@ -434,7 +497,16 @@ bool plinth_test(const char *name, const plinth_schema_t *schema, const plinth_b
 void plinth_lend_object(const char *uri, const void *bytes, size_t len);
 /* Lends a table of one block; both are copied. */
 void plinth_lend_table(const char *name, const plinth_schema_t *schema, const plinth_block_t *block);
-/* Takes back all that was lent. */
+/* Sets a setting. */
+void plinth_lend_config(const char *key, const char *value);
+/* Lends a secret. */
+void plinth_lend_secret(const char *name, const char *value);
+/* Answers requests for a URL; the body is copied. */
+void plinth_lend_response(const char *url, uint16_t status, const void *body, size_t len);
+/* Lends a model, which `compute` stands in for: it fills in `outputs`. It says nothing of its inputs and outputs. */
+void plinth_lend_model(const char *name, bool (*compute)(plinth_tensors_t inputs, plinth_tensors_t *outputs,
+                                                         plinth_problem_t *problem));
+/* Takes back all that was lent, and empties the store. */
 void plinth_lend_nothing(void);
 /* A copy of a block. */
 plinth_block_t plinth_block_copy(const plinth_block_t *block);

@@ -224,6 +224,186 @@ typedef struct {
   } val;
 } plinth_host_tables_result_own_table_problem_t;
 
+typedef struct {
+  plinth_string_t f0;
+  plinth_string_t f1;
+} plinth_tuple2_string_string_t;
+
+typedef struct {
+  plinth_tuple2_string_string_t *ptr;
+  size_t len;
+} plinth_list_tuple2_string_string_t;
+
+typedef plinth_problem_t plinth_host_kv_problem_t;
+
+typedef struct {
+  bool is_some;
+  plinth_list_u8_t val;
+} plinth_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_option_list_u8_t ok;
+    plinth_host_kv_problem_t err;
+  } val;
+} plinth_host_kv_result_option_list_u8_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_host_kv_problem_t err;
+  } val;
+} plinth_host_kv_result_void_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_list_string_t ok;
+    plinth_host_kv_problem_t err;
+  } val;
+} plinth_host_kv_result_list_string_problem_t;
+
+typedef plinth_problem_t plinth_host_http_problem_t;
+
+// What a request asks for. Those after `head` only where the operator granted them.
+typedef uint8_t plinth_host_http_method_t;
+
+// Granted with the interface.
+#define PLINTH_HOST_HTTP_METHOD_GET 0
+// Granted with the interface.
+#define PLINTH_HOST_HTTP_METHOD_HEAD 1
+// To be granted by name.
+#define PLINTH_HOST_HTTP_METHOD_POST 2
+// To be granted by name.
+#define PLINTH_HOST_HTTP_METHOD_PUT 3
+// To be granted by name.
+#define PLINTH_HOST_HTTP_METHOD_PATCH 4
+// To be granted by name.
+#define PLINTH_HOST_HTTP_METHOD_DELETE 5
+
+// One request.
+typedef struct plinth_host_http_request_t {
+  // What it asks for.
+  plinth_host_http_method_t   method;
+  // Absolute, `https://` or `http://`, without user and password; its host and port are checked against the grant.
+  plinth_string_t   url;
+  // Names and values. `host`, `content-length`, `connection` and others of the connection are the host's.
+  plinth_list_tuple2_string_string_t   headers;
+  // Empty where there is none.
+  plinth_list_u8_t   body;
+} plinth_host_http_request_t;
+
+// The answer, whatever its status. Redirects are not followed: ask again for the `location`, which is checked too.
+typedef struct plinth_host_http_response_t {
+  // Such as 200.
+  uint16_t   status;
+  // Names in lower case, and values, in the order they came.
+  plinth_list_tuple2_string_string_t   headers;
+  // The whole body; one over the limit is the problem `http-too-large`.
+  plinth_list_u8_t   body;
+} plinth_host_http_response_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_host_http_response_t ok;
+    plinth_host_http_problem_t err;
+  } val;
+} plinth_host_http_result_response_problem_t;
+
+typedef plinth_problem_t plinth_host_nn_problem_t;
+
+// Type of a tensor's values, little-endian in its data.
+typedef uint8_t plinth_host_nn_tensor_type_t;
+
+// 2 bytes, IEEE half precision.
+#define PLINTH_HOST_NN_TENSOR_TYPE_FP16 0
+// 4 bytes.
+#define PLINTH_HOST_NN_TENSOR_TYPE_FP32 1
+// 8 bytes.
+#define PLINTH_HOST_NN_TENSOR_TYPE_FP64 2
+// 2 bytes, bfloat16.
+#define PLINTH_HOST_NN_TENSOR_TYPE_BF16 3
+// 1 byte.
+#define PLINTH_HOST_NN_TENSOR_TYPE_UINT8 4
+// 1 byte.
+#define PLINTH_HOST_NN_TENSOR_TYPE_INT8 5
+// 4 bytes.
+#define PLINTH_HOST_NN_TENSOR_TYPE_INT32 6
+// 8 bytes.
+#define PLINTH_HOST_NN_TENSOR_TYPE_INT64 7
+// 1 byte, 0 or 1.
+#define PLINTH_HOST_NN_TENSOR_TYPE_BOOLEAN 8
+// Texts, each its length in bytes as a 4-byte integer and then its UTF-8.
+#define PLINTH_HOST_NN_TENSOR_TYPE_UTF8 9
+
+// What a graph takes or gives.
+typedef struct plinth_host_nn_tensor_info_t {
+  // Its name in the graph.
+  plinth_string_t   name;
+  // Type of its values.
+  plinth_host_nn_tensor_type_t   ty;
+  // Its shape; -1 for a dimension that may vary.
+  plinth_list_s64_t   dimensions;
+} plinth_host_nn_tensor_info_t;
+
+// Values with a name and a shape.
+typedef struct plinth_host_nn_tensor_t {
+  // The input or output of the graph that it belongs to.
+  plinth_string_t   name;
+  // Its shape.
+  plinth_list_u32_t   dimensions;
+  // Type of its values.
+  plinth_host_nn_tensor_type_t   ty;
+  // The values, row-major, without gaps.
+  plinth_list_u8_t   data;
+} plinth_host_nn_tensor_t;
+
+typedef struct plinth_host_nn_own_graph_t {
+  int32_t __handle;
+} plinth_host_nn_own_graph_t;
+
+typedef struct plinth_host_nn_borrow_graph_t {
+  int32_t __handle;
+} plinth_host_nn_borrow_graph_t;
+
+typedef struct {
+  plinth_host_nn_tensor_info_t *ptr;
+  size_t len;
+} plinth_host_nn_list_tensor_info_t;
+
+typedef struct {
+  plinth_host_nn_tensor_t *ptr;
+  size_t len;
+} plinth_host_nn_list_tensor_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_host_nn_list_tensor_t ok;
+    plinth_host_nn_problem_t err;
+  } val;
+} plinth_host_nn_result_list_tensor_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_host_nn_own_graph_t ok;
+    plinth_host_nn_problem_t err;
+  } val;
+} plinth_host_nn_result_own_graph_problem_t;
+
+typedef plinth_problem_t plinth_host_secrets_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plinth_string_t ok;
+    plinth_host_secrets_problem_t err;
+  } val;
+} plinth_host_secrets_result_string_problem_t;
+
 typedef plinth_schema_t exports_plinth_loader_loader_schema_t;
 
 typedef plinth_block_t exports_plinth_loader_loader_block_t;
@@ -407,16 +587,6 @@ typedef struct {
   size_t len;
 } exports_plinth_gate_gate_list_metric_t;
 
-typedef struct {
-  plinth_string_t f0;
-  plinth_string_t f1;
-} plinth_tuple2_string_string_t;
-
-typedef struct {
-  plinth_tuple2_string_string_t *ptr;
-  size_t len;
-} plinth_list_tuple2_string_string_t;
-
 // Something measured: a model version on a data set, or a data set alone.
 typedef struct exports_plinth_gate_gate_subject_t {
   // Its name for a person, such as `models:/churn/3`.
@@ -577,6 +747,53 @@ extern bool plinth_host_tables_method_table_next(plinth_host_tables_borrow_table
 // Opens a lent table by name, such as `data` or `predictions`.
 extern bool plinth_host_tables_open(plinth_string_t *name, plinth_host_tables_own_table_t *ret, plinth_host_tables_problem_t *err);
 
+// Imported Functions from `plinth:host/config@0.1.0`
+// The value of one setting: a text as it was written, anything else as JSON.
+extern bool plinth_host_config_get(plinth_string_t *key, plinth_string_t *ret);
+// All settings, sorted by key.
+extern void plinth_host_config_get_all(plinth_list_tuple2_string_string_t *ret);
+
+// Imported Functions from `plinth:host/kv@0.1.0`
+// The value of a key; none where there is none.
+extern bool plinth_host_kv_get(plinth_string_t *key, plinth_option_list_u8_t *ret, plinth_host_kv_problem_t *err);
+// Sets a key. Whole or not at all; over the quota it is the problem `kv-quota`, and the old value stays.
+extern bool plinth_host_kv_set(plinth_string_t *key, plinth_list_u8_t *value, plinth_host_kv_problem_t *err);
+// Removes a key; one that is not there is no problem.
+extern bool plinth_host_kv_delete(plinth_string_t *key, plinth_host_kv_problem_t *err);
+// At most `max` keys that begin with `prefix`, sorted, of those after `after`: the next page begins after the
+// last key of this one, and an empty page is the end.
+extern bool plinth_host_kv_list_keys(plinth_string_t *prefix, plinth_string_t *maybe_after, uint32_t max, plinth_list_string_t *ret, plinth_host_kv_problem_t *err);
+
+// Imported Functions from `plinth:host/http@0.1.0`
+// Sends a request and waits for the whole answer; the wait counts in the deadline of the call.
+extern bool plinth_host_http_send(plinth_host_http_request_t *request, plinth_host_http_response_t *ret, plinth_host_http_problem_t *err);
+
+// Imported Functions from `plinth:host/nn@0.1.0`
+// What it takes.
+extern void plinth_host_nn_method_graph_inputs(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_info_t *ret);
+// What it gives.
+extern void plinth_host_nn_method_graph_outputs(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_info_t *ret);
+// Runs it once: every input by name, every output back. The wait counts in the deadline of the call.
+extern bool plinth_host_nn_method_graph_compute(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_t *inputs, plinth_host_nn_list_tensor_t *ret, plinth_host_nn_problem_t *err);
+// Loads a granted model by the name that the operator gave it.
+extern bool plinth_host_nn_load_by_name(plinth_string_t *name, plinth_host_nn_own_graph_t *ret, plinth_host_nn_problem_t *err);
+
+// Imported Functions from `plinth:host/clock@0.1.0`
+// Microseconds since 1970-01-01T00:00:00Z.
+extern int64_t plinth_host_clock_now_us(void);
+// Nanoseconds since some moment; never falls.
+extern uint64_t plinth_host_clock_monotonic_ns(void);
+
+// Imported Functions from `plinth:host/random@0.1.0`
+// So many random bytes.
+extern void plinth_host_random_get_bytes(uint32_t len, plinth_list_u8_t *ret);
+// A random number.
+extern uint64_t plinth_host_random_get_u64(void);
+
+// Imported Functions from `plinth:host/secrets@0.1.0`
+// The value of a granted secret.
+extern bool plinth_host_secrets_get(plinth_string_t *name, plinth_string_t *ret, plinth_host_secrets_problem_t *err);
+
 // Exported Functions from `plinth:loader/loader@0.1.0`
 void exports_plinth_loader_loader_describe(exports_plinth_loader_loader_list_item_t *ret);
 bool exports_plinth_loader_loader_plan(plinth_string_t *name, plinth_string_t *source, plinth_string_t *options, exports_plinth_loader_loader_read_plan_t *ret, exports_plinth_loader_loader_problem_t *err);
@@ -664,6 +881,52 @@ void plinth_host_tables_result_option_block_problem_free(plinth_host_tables_resu
 
 void plinth_host_tables_result_own_table_problem_free(plinth_host_tables_result_own_table_problem_t *ptr);
 
+void plinth_tuple2_string_string_free(plinth_tuple2_string_string_t *ptr);
+
+void plinth_list_tuple2_string_string_free(plinth_list_tuple2_string_string_t *ptr);
+
+void plinth_host_kv_problem_free(plinth_host_kv_problem_t *ptr);
+
+void plinth_option_list_u8_free(plinth_option_list_u8_t *ptr);
+
+void plinth_host_kv_result_option_list_u8_problem_free(plinth_host_kv_result_option_list_u8_problem_t *ptr);
+
+void plinth_host_kv_result_void_problem_free(plinth_host_kv_result_void_problem_t *ptr);
+
+void plinth_host_kv_result_list_string_problem_free(plinth_host_kv_result_list_string_problem_t *ptr);
+
+void plinth_host_http_problem_free(plinth_host_http_problem_t *ptr);
+
+void plinth_host_http_request_free(plinth_host_http_request_t *ptr);
+
+void plinth_host_http_response_free(plinth_host_http_response_t *ptr);
+
+void plinth_host_http_result_response_problem_free(plinth_host_http_result_response_problem_t *ptr);
+
+void plinth_host_nn_problem_free(plinth_host_nn_problem_t *ptr);
+
+void plinth_host_nn_tensor_info_free(plinth_host_nn_tensor_info_t *ptr);
+
+void plinth_host_nn_tensor_free(plinth_host_nn_tensor_t *ptr);
+
+extern void plinth_host_nn_graph_drop_own(plinth_host_nn_own_graph_t handle);
+
+extern void plinth_host_nn_graph_drop_borrow(plinth_host_nn_borrow_graph_t handle);
+
+extern plinth_host_nn_borrow_graph_t plinth_host_nn_borrow_graph(plinth_host_nn_own_graph_t handle);
+
+void plinth_host_nn_list_tensor_info_free(plinth_host_nn_list_tensor_info_t *ptr);
+
+void plinth_host_nn_list_tensor_free(plinth_host_nn_list_tensor_t *ptr);
+
+void plinth_host_nn_result_list_tensor_problem_free(plinth_host_nn_result_list_tensor_problem_t *ptr);
+
+void plinth_host_nn_result_own_graph_problem_free(plinth_host_nn_result_own_graph_problem_t *ptr);
+
+void plinth_host_secrets_problem_free(plinth_host_secrets_problem_t *ptr);
+
+void plinth_host_secrets_result_string_problem_free(plinth_host_secrets_result_string_problem_t *ptr);
+
 void exports_plinth_loader_loader_schema_free(exports_plinth_loader_loader_schema_t *ptr);
 
 void exports_plinth_loader_loader_block_free(exports_plinth_loader_loader_block_t *ptr);
@@ -735,10 +998,6 @@ void exports_plinth_gate_gate_item_free(exports_plinth_gate_gate_item_t *ptr);
 void exports_plinth_gate_gate_metric_free(exports_plinth_gate_gate_metric_t *ptr);
 
 void exports_plinth_gate_gate_list_metric_free(exports_plinth_gate_gate_list_metric_t *ptr);
-
-void plinth_tuple2_string_string_free(plinth_tuple2_string_string_t *ptr);
-
-void plinth_list_tuple2_string_string_free(plinth_list_tuple2_string_string_t *ptr);
 
 void exports_plinth_gate_gate_subject_free(exports_plinth_gate_gate_subject_t *ptr);
 

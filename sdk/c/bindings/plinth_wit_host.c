@@ -33,6 +33,68 @@ extern void __wasm_import_plinth_host_tables_method_table_next(int32_t, int32_t,
 __attribute__((__import_module__("plinth:host/tables@0.1.0"), __import_name__("open")))
 extern void __wasm_import_plinth_host_tables_open(uint8_t *, size_t, uint8_t *);
 
+// Imported Functions from `plinth:host/config@0.1.0`
+
+__attribute__((__import_module__("plinth:host/config@0.1.0"), __import_name__("get")))
+extern void __wasm_import_plinth_host_config_get(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/config@0.1.0"), __import_name__("get-all")))
+extern void __wasm_import_plinth_host_config_get_all(uint8_t *);
+
+// Imported Functions from `plinth:host/kv@0.1.0`
+
+__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("get")))
+extern void __wasm_import_plinth_host_kv_get(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("set")))
+extern void __wasm_import_plinth_host_kv_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("delete")))
+extern void __wasm_import_plinth_host_kv_delete(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("list-keys")))
+extern void __wasm_import_plinth_host_kv_list_keys(uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *);
+
+// Imported Functions from `plinth:host/http@0.1.0`
+
+__attribute__((__import_module__("plinth:host/http@0.1.0"), __import_name__("send")))
+extern void __wasm_import_plinth_host_http_send(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+// Imported Functions from `plinth:host/nn@0.1.0`
+
+__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.inputs")))
+extern void __wasm_import_plinth_host_nn_method_graph_inputs(int32_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.outputs")))
+extern void __wasm_import_plinth_host_nn_method_graph_outputs(int32_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.compute")))
+extern void __wasm_import_plinth_host_nn_method_graph_compute(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("load-by-name")))
+extern void __wasm_import_plinth_host_nn_load_by_name(uint8_t *, size_t, uint8_t *);
+
+// Imported Functions from `plinth:host/clock@0.1.0`
+
+__attribute__((__import_module__("plinth:host/clock@0.1.0"), __import_name__("now-us")))
+extern int64_t __wasm_import_plinth_host_clock_now_us(void);
+
+__attribute__((__import_module__("plinth:host/clock@0.1.0"), __import_name__("monotonic-ns")))
+extern int64_t __wasm_import_plinth_host_clock_monotonic_ns(void);
+
+// Imported Functions from `plinth:host/random@0.1.0`
+
+__attribute__((__import_module__("plinth:host/random@0.1.0"), __import_name__("get-bytes")))
+extern void __wasm_import_plinth_host_random_get_bytes(int32_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/random@0.1.0"), __import_name__("get-u64")))
+extern int64_t __wasm_import_plinth_host_random_get_u64(void);
+
+// Imported Functions from `plinth:host/secrets@0.1.0`
+
+__attribute__((__import_module__("plinth:host/secrets@0.1.0"), __import_name__("get")))
+extern void __wasm_import_plinth_host_secrets_get(uint8_t *, size_t, uint8_t *);
+
 // Canonical ABI intrinsics
 
 __attribute__((__weak__, __export_name__("cabi_realloc")))
@@ -246,6 +308,151 @@ __attribute__((__weak__)) void plinth_host_tables_result_own_table_problem_free(
   if (!ptr->is_err) {
   } else {
     plinth_host_tables_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_tuple2_string_string_free(plinth_tuple2_string_string_t *ptr) {
+  plinth_string_free(&ptr->f0);
+  plinth_string_free(&ptr->f1);
+}
+
+__attribute__((__weak__)) void plinth_list_tuple2_string_string_free(plinth_list_tuple2_string_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    plinth_tuple2_string_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      plinth_tuple2_string_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_kv_problem_free(plinth_host_kv_problem_t *ptr) {
+  plinth_problem_free(ptr);
+}
+
+__attribute__((__weak__)) void plinth_option_list_u8_free(plinth_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_kv_result_option_list_u8_problem_free(plinth_host_kv_result_option_list_u8_problem_t *ptr) {
+  if (!ptr->is_err) {
+    plinth_option_list_u8_free(&ptr->val.ok);
+  } else {
+    plinth_host_kv_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_kv_result_void_problem_free(plinth_host_kv_result_void_problem_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    plinth_host_kv_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_kv_result_list_string_problem_free(plinth_host_kv_result_list_string_problem_t *ptr) {
+  if (!ptr->is_err) {
+    plinth_list_string_free(&ptr->val.ok);
+  } else {
+    plinth_host_kv_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_http_problem_free(plinth_host_http_problem_t *ptr) {
+  plinth_problem_free(ptr);
+}
+
+__attribute__((__weak__)) void plinth_host_http_request_free(plinth_host_http_request_t *ptr) {
+  plinth_string_free(&ptr->url);
+  plinth_list_tuple2_string_string_free(&ptr->headers);
+}
+
+__attribute__((__weak__)) void plinth_host_http_response_free(plinth_host_http_response_t *ptr) {
+  plinth_list_tuple2_string_string_free(&ptr->headers);
+}
+
+__attribute__((__weak__)) void plinth_host_http_result_response_problem_free(plinth_host_http_result_response_problem_t *ptr) {
+  if (!ptr->is_err) {
+    plinth_host_http_response_free(&ptr->val.ok);
+  } else {
+    plinth_host_http_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_nn_problem_free(plinth_host_nn_problem_t *ptr) {
+  plinth_problem_free(ptr);
+}
+
+__attribute__((__weak__)) void plinth_host_nn_tensor_info_free(plinth_host_nn_tensor_info_t *ptr) {
+  plinth_string_free(&ptr->name);
+}
+
+__attribute__((__weak__)) void plinth_host_nn_tensor_free(plinth_host_nn_tensor_t *ptr) {
+  plinth_string_free(&ptr->name);
+}
+
+__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[resource-drop]graph")))
+extern void __wasm_import_plinth_host_nn_graph_drop(int32_t handle);
+
+__attribute__((__weak__)) void plinth_host_nn_graph_drop_own(plinth_host_nn_own_graph_t handle) {
+  __wasm_import_plinth_host_nn_graph_drop(handle.__handle);
+}
+
+__attribute__((__weak__)) void plinth_host_nn_graph_drop_borrow(plinth_host_nn_borrow_graph_t handle) {
+  __wasm_import_plinth_host_nn_graph_drop(handle.__handle);
+}
+
+plinth_host_nn_borrow_graph_t plinth_host_nn_borrow_graph(plinth_host_nn_own_graph_t arg) {
+  return (plinth_host_nn_borrow_graph_t) { arg.__handle };
+}
+
+__attribute__((__weak__)) void plinth_host_nn_list_tensor_info_free(plinth_host_nn_list_tensor_info_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    plinth_host_nn_tensor_info_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      plinth_host_nn_tensor_info_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_nn_list_tensor_free(plinth_host_nn_list_tensor_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    plinth_host_nn_tensor_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      plinth_host_nn_tensor_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_nn_result_list_tensor_problem_free(plinth_host_nn_result_list_tensor_problem_t *ptr) {
+  if (!ptr->is_err) {
+    plinth_host_nn_list_tensor_free(&ptr->val.ok);
+  } else {
+    plinth_host_nn_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_nn_result_own_graph_problem_free(plinth_host_nn_result_own_graph_problem_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    plinth_host_nn_problem_free(&ptr->val.err);
+  }
+}
+
+__attribute__((__weak__)) void plinth_host_secrets_problem_free(plinth_host_secrets_problem_t *ptr) {
+  plinth_problem_free(ptr);
+}
+
+__attribute__((__weak__)) void plinth_host_secrets_result_string_problem_free(plinth_host_secrets_result_string_problem_t *ptr) {
+  if (!ptr->is_err) {
+    plinth_string_free(&ptr->val.ok);
+  } else {
+    plinth_host_secrets_problem_free(&ptr->val.err);
   }
 }
 
@@ -559,6 +766,568 @@ bool plinth_host_tables_open(plinth_string_t *name, plinth_host_tables_own_table
     case 0: {
       result.is_err = false;
       result.val.ok = (plinth_host_tables_own_table_t) { *((int32_t*) (ptr + 8)) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_config_get(plinth_string_t *key, plinth_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_config_get((uint8_t *) (*key).ptr, (*key).len, ptr);
+  plinth_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+void plinth_host_config_get_all(plinth_list_tuple2_string_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_config_get_all(ptr);
+  *ret = (plinth_list_tuple2_string_string_t) { (plinth_tuple2_string_string_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+bool plinth_host_kv_get(plinth_string_t *key, plinth_option_list_u8_t *ret, plinth_host_kv_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_kv_get((uint8_t *) (*key).ptr, (*key).len, ptr);
+  plinth_host_kv_result_option_list_u8_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      plinth_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (plinth_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option1;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option1.is_some = false;
+          break;
+        }
+        case 1: {
+          option1.is_some = true;
+          option1.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option0,
+        (plinth_option_string_t) option1,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_kv_set(plinth_string_t *key, plinth_list_u8_t *value, plinth_host_kv_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_kv_set((uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, ptr);
+  plinth_host_kv_result_void_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_kv_delete(plinth_string_t *key, plinth_host_kv_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_kv_delete((uint8_t *) (*key).ptr, (*key).len, ptr);
+  plinth_host_kv_result_void_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_kv_list_keys(plinth_string_t *prefix, plinth_string_t *maybe_after, uint32_t max, plinth_list_string_t *ret, plinth_host_kv_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  plinth_option_string_t after;
+  after.is_some = maybe_after != NULL;if (maybe_after) {
+    after.val = *maybe_after;
+  }
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((after).is_some) {
+    const plinth_string_t *payload0 = &(after).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_kv_list_keys((uint8_t *) (*prefix).ptr, (*prefix).len, option, option1, option2, (int32_t) (max), ptr);
+  plinth_host_kv_result_list_string_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plinth_list_string_t) { (plinth_string_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option3;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option3.is_some = false;
+          break;
+        }
+        case 1: {
+          option3.is_some = true;
+          option3.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option4;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option4.is_some = false;
+          break;
+        }
+        case 1: {
+          option4.is_some = true;
+          option4.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option3,
+        (plinth_option_string_t) option4,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_http_send(plinth_host_http_request_t *request, plinth_host_http_response_t *ret, plinth_host_http_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_http_send((int32_t) (*request).method, (uint8_t *) ((*request).url).ptr, ((*request).url).len, (uint8_t *) ((*request).headers).ptr, ((*request).headers).len, (uint8_t *) ((*request).body).ptr, ((*request).body).len, ptr);
+  plinth_host_http_result_response_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plinth_host_http_response_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + 8))),
+        (plinth_list_tuple2_string_string_t) (plinth_list_tuple2_string_string_t) { (plinth_tuple2_string_string_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) },
+        (plinth_list_u8_t) (plinth_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+3*sizeof(void*))))), (*((size_t*) (ptr + (8+4*sizeof(void*))))) },
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void plinth_host_nn_method_graph_inputs(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_info_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_nn_method_graph_inputs((self).__handle, ptr);
+  *ret = (plinth_host_nn_list_tensor_info_t) { (plinth_host_nn_tensor_info_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+void plinth_host_nn_method_graph_outputs(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_info_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_nn_method_graph_outputs((self).__handle, ptr);
+  *ret = (plinth_host_nn_list_tensor_info_t) { (plinth_host_nn_tensor_info_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+bool plinth_host_nn_method_graph_compute(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_t *inputs, plinth_host_nn_list_tensor_t *ret, plinth_host_nn_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_nn_method_graph_compute((self).__handle, (uint8_t *) (*inputs).ptr, (*inputs).len, ptr);
+  plinth_host_nn_result_list_tensor_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plinth_host_nn_list_tensor_t) { (plinth_host_nn_tensor_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_nn_load_by_name(plinth_string_t *name, plinth_host_nn_own_graph_t *ret, plinth_host_nn_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_nn_load_by_name((uint8_t *) (*name).ptr, (*name).len, ptr);
+  plinth_host_nn_result_own_graph_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plinth_host_nn_own_graph_t) { *((int32_t*) (ptr + 8)) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option0;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option0.is_some = false;
+          break;
+        }
+        case 1: {
+          option0.is_some = true;
+          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option,
+        (plinth_option_string_t) option0,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+int64_t plinth_host_clock_now_us(void) {
+  int64_t ret = __wasm_import_plinth_host_clock_now_us();
+  return ret;
+}
+
+uint64_t plinth_host_clock_monotonic_ns(void) {
+  int64_t ret = __wasm_import_plinth_host_clock_monotonic_ns();
+  return (uint64_t) (ret);
+}
+
+void plinth_host_random_get_bytes(uint32_t len, plinth_list_u8_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_random_get_bytes((int32_t) (len), ptr);
+  *ret = (plinth_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+uint64_t plinth_host_random_get_u64(void) {
+  int64_t ret = __wasm_import_plinth_host_random_get_u64();
+  return (uint64_t) (ret);
+}
+
+bool plinth_host_secrets_get(plinth_string_t *name, plinth_string_t *ret, plinth_host_secrets_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
+  plinth_host_secrets_result_string_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) };
       break;
     }
     case 1: {

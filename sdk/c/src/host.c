@@ -131,6 +131,7 @@ void plinth_lend_table(const char *name, const plinth_schema_t *schema, const pl
 }
 
 void plinth_lend_nothing(void) {
+    plinth_take_back_granted();
     for (size_t i = 0; i < objects_len; i++) {
         plinth_string_free(&objects[i].uri);
         plinth_list_u8_free(&objects[i].bytes);

@@ -22,4 +22,7 @@ void plinth_nearest_add(plinth_nearest_t *nearest, plinth_string_t name);
 /* Fails with "WHAT `wanted`, did you mean `name`?". */
 bool plinth_fail_near(plinth_problem_t *problem, const char *code, const char *what, const plinth_nearest_t *nearest);
 
+/* The part of plinth_lend_nothing that is in granted.c. */
+void plinth_take_back_granted(void);
+
 #endif

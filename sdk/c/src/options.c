@@ -84,21 +84,25 @@ bool plinth_option_f64(plinth_options_t *options, const char *name, double *valu
     return true;
 }
 
-bool plinth_option_s64(plinth_options_t *options, const char *name, int64_t *value) {
-    yyjson_val *given = plinth_option_json(options, name);
-    if (!given) return false;
+bool plinth_json_s64(const yyjson_val *json, int64_t *value) {
+    yyjson_val *given = (yyjson_val *)(uintptr_t)json;
     /* JSON tells 3 from 3.0 only in spelling, and so JSON Schema takes both as integers. */
     double whole = yyjson_is_real(given) ? yyjson_get_real(given) : 0;
     if (yyjson_is_real(given) && whole >= -9e15 && whole <= 9e15 && whole == (double)(int64_t)whole) {
         *value = (int64_t)whole;
         return true;
     }
-    if (!yyjson_is_int(given) || (yyjson_is_uint(given) && yyjson_get_uint(given) > INT64_MAX)) {
-        wrong_type(options, name, given, "an integer");
-        return false;
-    }
+    if (!yyjson_is_int(given) || (yyjson_is_uint(given) && yyjson_get_uint(given) > INT64_MAX)) return false;
     *value = yyjson_get_sint(given);
     return true;
+}
+
+bool plinth_option_s64(plinth_options_t *options, const char *name, int64_t *value) {
+    yyjson_val *given = plinth_option_json(options, name);
+    if (!given) return false;
+    if (plinth_json_s64(given, value)) return true;
+    wrong_type(options, name, given, "an integer");
+    return false;
 }
 
 bool plinth_option_bool(plinth_options_t *options, const char *name, bool *value) {

@@ -31,6 +31,55 @@ plinth_string_t plinth_string(const char *text) { return plinth_string_n(text, s
 
 plinth_string_t plinth_view(const char *text) { return (plinth_string_t){(uint8_t *)(uintptr_t)text, strlen(text)}; }
 
+/* Bytes of the UTF-8 sequence that a text begins with; 0 where it begins with none, and then `bad` is how many bytes at
+ * most could have begun one. */
+static size_t sequence(plinth_string_t text, size_t *bad) {
+    *bad = 1;
+    uint8_t lead = text.ptr[0];
+    if (lead < 0x80) return 1;
+    size_t len = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (lead < 0xc2 || lead > 0xf4) return 0;
+    uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    for (size_t at = 1; at < len; at++, low = 0x80, high = 0xbf) {
+        if (at == text.len || text.ptr[at] < low || text.ptr[at] > high) return 0;
+        *bad = at + 1;
+    }
+    return len;
+}
+
+/* Bytes of a text up to where it is no UTF-8. */
+static size_t utf8_len(plinth_string_t text) {
+    size_t at = 0, len, bad;
+    for (; at < text.len; at += len) {
+        len = sequence((plinth_string_t){text.ptr + at, text.len - at}, &bad);
+        if (len == 0) break;
+    }
+    return at;
+}
+
+bool plinth_is_utf8(plinth_string_t text) { return utf8_len(text) == text.len; }
+
+/* Replaces what is no UTF-8 in a text that is handed over. */
+static plinth_string_t mended(plinth_string_t text) {
+    if (plinth_is_utf8(text)) return text;
+    plinth_string_t copy = {plinth_alloc(text.len, 3), 0};
+    for (size_t at = 0, bad; at < text.len;) {
+        plinth_string_t rest = {text.ptr + at, text.len - at};
+        size_t good = utf8_len(rest);
+        memcpy(copy.ptr + copy.len, rest.ptr, good);
+        copy.len += good;
+        at += good;
+        if (at == text.len) break;
+        sequence((plinth_string_t){text.ptr + at, text.len - at}, &bad);
+        memcpy(copy.ptr + copy.len, "\xef\xbf\xbd", 3);
+        copy.len += 3;
+        at += bad;
+    }
+    free(text.ptr);
+    return copy;
+}
+
 plinth_string_t plinth_format_list(const char *format, va_list list) {
     va_list again;
     va_copy(again, list);
@@ -39,7 +88,7 @@ plinth_string_t plinth_format_list(const char *format, va_list list) {
     if (len <= 0) return (plinth_string_t){NULL, 0};
     char *text = plinth_alloc((size_t)len + 1, 1);
     vsnprintf(text, (size_t)len + 1, format, list);
-    return (plinth_string_t){(uint8_t *)text, (size_t)len};
+    return mended((plinth_string_t){(uint8_t *)text, (size_t)len});
 }
 
 plinth_string_t plinth_format(const char *format, ...) {

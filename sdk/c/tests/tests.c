@@ -77,6 +77,16 @@ static void numbers_are_short_and_exact(void) {
     CHECK(shows(plinth_number(-INFINITY), "-Infinity"));
 }
 
+static void texts_are_utf8(void) {
+    CHECK(plinth_is_utf8(plinth_view("a\xc3\xb6\xe2\x82\xac\xf0\x9f\x98\x80")) && plinth_is_utf8(plinth_view("")));
+    const char *bad[] = {"\x80", "\xc0\x80", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK(!plinth_is_utf8(plinth_view(bad[i])));
+    CHECK(shows(plinth_format("a%sb", "\xff"), "a\xef\xbf\xbd" "b"));
+    /* What could have begun a sequence is replaced as a whole. */
+    CHECK(shows(plinth_format("%s", "\xe2\x82" "x\xf0\x9f\x98"), "\xef\xbf\xbdx\xef\xbf\xbd"));
+    CHECK(shows(plinth_format("%s", "\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"));
+}
+
 static void what_was_built_is_what_the_views_show(void) {
     plinth_schema_t schema =
         schema_of("a:float64 t:utf8? b:float64? on:boolean raw:binary n:int64 at:timestamp-us? f:float32");
@@ -247,6 +257,8 @@ static void standard_scale_scales_whatever_the_partitions(void) {
                  "the state was fitted on other columns"));
     CHECK(failed(plinth_start("standard-scale", &schema, "{\"columns\": [\"name\"]}", &problem), &problem, "wrong-kind",
                  "column `name` is utf8, not float64: cast it first"));
+    CHECK(failed(plinth_start("standard-scale", &only, "{\"columns\": [\"x\", \"x\"]}", &problem), &problem, "bad-options",
+                 "option `columns`: `x` is in it twice"));
     CHECK(failed(plinth_start("standard-scale", &schema, "{\"column\": []}", &problem), &problem, "bad-options",
                  "unknown option `column`, did you mean `columns`?"));
     CHECK(failed(plinth_start("standrd-scale", &schema, "{}", &problem), &problem, "unknown-item",
@@ -332,6 +344,34 @@ static void the_gate_shows_what_it_saw(void) {
                  "option `thresholds`: it is missing"));
 }
 
+/* Whether reading some rows of a layout ends in this problem. */
+static bool unreadable(const char *layout, const char *rows, size_t len, const char *code, uint64_t row,
+                       const char *column) {
+    plinth_problem_t problem = {0};
+    plinth_plan_t plan = {0};
+    plinth_block_t block = {0};
+    bool some = false, good;
+    plinth_lend_object("file:///bad.txt", rows, len);
+    CHECK(plinth_plan("fixed-width", "file:///bad.txt", layout, &plan, &problem));
+    plinth_reader_t *reader =
+        plinth_open("fixed-width", "file:///bad.txt", layout, &plan.schema, plan.partitions.ptr[0].token, &problem);
+    CHECK(reader);
+    good = plinth_next(reader, 100, &some, &block, &problem);
+    if (good) plinth_block_free(&block);
+    bool same = !good && plinth_is(problem.code, code) && problem.row.is_some && problem.row.val == row &&
+                problem.column.is_some == (column != NULL) && (!column || plinth_is(problem.column.val, column));
+    if (!same) printf("%.*s: %.*s\n", PLINTH_SHOW(problem.code), PLINTH_SHOW(problem.message));
+    CHECK(good || plinth_is_utf8(problem.message));
+    if (!good) plinth_problem_free(&problem);
+    plinth_reader_free(reader);
+    for (size_t i = 0; i < plan.partitions.len; i++) plinth_list_u8_free(&plan.partitions.ptr[i].token);
+    free(plan.partitions.ptr);
+    plinth_schema_free(&plan.schema);
+    plinth_lend_nothing();
+    return same;
+}
+#define UNREADABLE(layout, rows, ...) unreadable(layout, rows, sizeof rows - 1, __VA_ARGS__)
+
 static const char LAYOUT[] = "{\"columns\": [{\"name\": \"id\", \"width\": 4, \"kind\": \"int64\", \"nullable\": false},"
                              "{\"name\": \"x\", \"width\": 6, \"kind\": \"float64\"},"
                              "{\"name\": \"t\", \"width\": 3, \"kind\": \"utf8\"},"
@@ -341,12 +381,9 @@ static void fixed_width_reads_partitions(void) {
     const char rows[] = "   1  -2.5abc true\n"
                         "  -2       \xc3\xb6" "false\n"
                         "   3  7e-1 z      \n";
-    const char bad[] = "   1  -2.5abc true\n"
-                       "   2   .5 abc true\n";
     plinth_problem_t problem = {0};
     plinth_plan_t plan = {0};
     plinth_lend_object("file:///t.txt", rows, sizeof rows - 1);
-    plinth_lend_object("file:///bad.txt", bad, sizeof bad - 1);
     plinth_lend_object("file:///torn.txt", rows, sizeof rows - 2);
     CHECK(plinth_plan("fixed-width", "file:///t.txt", LAYOUT, &plan, &problem));
     CHECK(plan.partitions.len == 2 && plan.partitions.ptr[1].rows_hint.val == 1 && plinth_columns(&plan.schema) == 4);
@@ -366,12 +403,6 @@ static void fixed_width_reads_partitions(void) {
     CHECK(plinth_next(reader, 100, &some, &block, &problem) && !some);
     plinth_reader_free(reader);
 
-    reader = plinth_open("fixed-width", "file:///bad.txt", LAYOUT, &plan.schema, plan.partitions.ptr[0].token, &problem);
-    CHECK(reader && !plinth_next(reader, 100, &some, &block, &problem));
-    CHECK(problem.row.val == 1 && plinth_is(problem.column.val, "x"));
-    CHECK(failed(false, &problem, "bad-value", "`.5` is no float64"));
-    plinth_reader_free(reader);
-
     plinth_plan_t none = {0};
     CHECK(failed(plinth_plan("fixed-width", "file:///torn.txt", LAYOUT, &none, &problem), &problem, "bad-source",
                  "56 bytes are no whole number of records of 19 bytes"));
@@ -381,6 +412,109 @@ static void fixed_width_reads_partitions(void) {
     free(plan.partitions.ptr);
     plinth_schema_free(&plan.schema);
     plinth_lend_nothing();
+}
+
+#define GOOD "   1  -2.5abc true\n"
+#define ONE(width, kind) "{\"columns\": [{\"name\": \"a\", \"width\": " #width ", \"kind\": \"" kind "\"}]}"
+
+static void the_first_bad_cell_of_the_lowest_row_is_told(void) {
+    CHECK(UNREADABLE(LAYOUT, GOOD "   2   .5 abcmaybe\n", "bad-value", 1, "x"));
+    CHECK(UNREADABLE(LAYOUT, GOOD "       1.5abc true\n", "null-value", 1, "id"));
+    CHECK(UNREADABLE(LAYOUT, GOOD "   2   1.5a\xff  true\n", "bad-value", 1, "t"));
+    /* A torn row is told before its cells, and after an earlier row's. */
+    CHECK(UNREADABLE(LAYOUT, GOOD "   x  -2.5abc true ", "bad-row", 1, NULL));
+    CHECK(UNREADABLE(LAYOUT, "   1  -2.5abcmaybe\n" "   x  -2.5abc true ", "bad-value", 0, "on"));
+    CHECK(UNREADABLE(ONE(5, "float64"), "1e-99\n1e999\n", "bad-value", 1, "a"));
+    CHECK(UNREADABLE(ONE(6, "float64"), "-1e309\n", "bad-value", 0, "a"));
+    CHECK(UNREADABLE(ONE(19, "int64"), "-999999999999999999\n9223372036854775808\n", "bad-value", 1, "a"));
+    CHECK(UNREADABLE(ONE(2, "int64"), "+1\n", "bad-value", 0, "a"));
+    /* 511 digits are a number, 512 are none. */
+    char digits[2 * 513];
+    memset(digits, '0', sizeof digits);
+    digits[0] = ' ';
+    digits[512] = digits[1025] = '\n';
+    CHECK(unreadable(ONE(512, "float64"), digits, sizeof digits, "bad-value", 1, "a"));
+    CHECK(unreadable(ONE(512, "int64"), digits, sizeof digits, "bad-value", 1, "a"));
+}
+
+static void one_column_is_not_described_twice(void) {
+    plinth_problem_t problem = {0};
+    plinth_plan_t plan = {0};
+    const char twice[] = "{\"columns\": [{\"name\": \"a\", \"width\": 1, \"kind\": \"utf8\"},"
+                         "{\"name\": \"a\", \"width\": 1, \"kind\": \"int64\"}]}";
+    CHECK(failed(plinth_plan("fixed-width", "file:///none.txt", twice, &plan, &problem), &problem, "bad-options",
+                 "option `columns`: `a` is in it twice"));
+}
+
+static bool twice_as_much(plinth_tensors_t inputs, plinth_tensors_t *outputs, plinth_problem_t *problem) {
+    if (inputs.len != 1) return plinth_fail(problem, "bad-input", "%zu inputs", inputs.len);
+    plinth_tensor_t *from = inputs.ptr, *to = plinth_alloc(1, sizeof *to);
+    to->name = plinth_string("y");
+    to->ty = from->ty;
+    to->data = plinth_bytes(from->data.ptr, from->data.len);
+    for (size_t at = 0; at < to->data.len; at += sizeof(float)) {
+        float value;
+        memcpy(&value, to->data.ptr + at, sizeof value);
+        value *= 2;
+        memcpy(to->data.ptr + at, &value, sizeof value);
+    }
+    *outputs = (plinth_tensors_t){to, 1};
+    return true;
+}
+
+static void what_a_test_lends_is_what_the_code_sees(void) {
+    plinth_problem_t problem = {0};
+    plinth_string_t text;
+    plinth_lend_config("model", "small");
+    plinth_lend_config("model", "large");
+    CHECK(plinth_config("model", &text) && shows(text, "large"));
+    CHECK(!plinth_config("mode", &text));
+    plinth_lend_secret("key", "s3cret");
+    CHECK(plinth_secret("key", &text, &problem) && shows(text, "s3cret"));
+    CHECK(failed(plinth_secret("other", &text, &problem), &problem, "denied", "no secret `other` was lent"));
+
+    plinth_bytes_t value = plinth_bytes("1", 1), read;
+    plinth_strings_t keys;
+    bool some;
+    CHECK(plinth_kv_set(plinth_view("b"), value, &problem) && plinth_kv_set(plinth_view("a/2"), value, &problem) &&
+          plinth_kv_set(plinth_view("a/1"), value, &problem) && plinth_kv_set(plinth_view("a/3"), value, &problem));
+    CHECK(plinth_kv_get(plinth_view("b"), &some, &read, &problem) && some && read.len == 1);
+    plinth_list_u8_free(&read);
+    CHECK(plinth_kv_delete(plinth_view("b"), &problem) && plinth_kv_get(plinth_view("b"), &some, &read, &problem) && !some);
+    plinth_string_t after = plinth_view("a/1");
+    CHECK(plinth_kv_keys(plinth_view("a/"), &after, 1, &keys, &problem) && keys.len == 1 && plinth_is(keys.ptr[0], "a/2"));
+    plinth_list_string_free(&keys);
+    plinth_list_u8_free(&value);
+
+    plinth_lend_response("https://a/", 200, "{}", 2);
+    plinth_request_t request = {.url = plinth_view("https://a/")};
+    plinth_response_t response;
+    CHECK(plinth_send(&request, &response, &problem) && response.status == 200 && response.body.len == 2);
+    CHECK(!plinth_response_header(&response, "content-type"));
+    plinth_host_http_response_free(&response);
+    request.url = plinth_view("https://b/");
+    CHECK(failed(plinth_send(&request, &response, &problem), &problem, "denied", "no answer of `https://b/` was lent"));
+
+    plinth_lend_model("double", twice_as_much);
+    plinth_graph_t *graph = plinth_graph_load("double", &problem);
+    float numbers[] = {1.5f, -2};
+    plinth_tensor_t input = {.name = plinth_view("x"), .ty = PLINTH_HOST_NN_TENSOR_TYPE_FP32,
+                             .data = {(uint8_t *)numbers, sizeof numbers}};
+    plinth_tensors_t outputs;
+    CHECK(graph && plinth_graph_inputs(graph).len == 0 && plinth_graph_outputs(graph).len == 0);
+    CHECK(plinth_graph_compute(graph, (plinth_tensors_t){&input, 1}, &outputs, &problem) && outputs.len == 1);
+    CHECK(memcmp(outputs.ptr[0].data.ptr, (float[]){3, -4}, sizeof numbers) == 0);
+    plinth_host_nn_list_tensor_free(&outputs);
+    CHECK(failed(plinth_graph_compute(graph, (plinth_tensors_t){0}, &outputs, &problem), &problem, "bad-input", "0 inputs"));
+    plinth_graph_close(graph);
+
+    uint64_t before = plinth_monotonic_ns();
+    CHECK(plinth_now_us() > 0 && before < plinth_monotonic_ns());
+    plinth_bytes_t random = plinth_random_bytes(3);
+    CHECK(random.len == 3 && plinth_random_u64() != plinth_random_u64());
+    plinth_list_u8_free(&random);
+    plinth_lend_nothing();
+    CHECK(!plinth_config("model", &text));
 }
 
 static void lent_tables_are_read_once(void) {
@@ -403,6 +537,7 @@ static void lent_tables_are_read_once(void) {
 
 int main(void) {
     numbers_are_short_and_exact();
+    texts_are_utf8();
     what_was_built_is_what_the_views_show();
     a_builder_tells_the_first_thing_that_went_wrong();
     columns_are_found_or_guessed();
@@ -411,7 +546,10 @@ int main(void) {
     psi_tells_a_shift();
     the_gate_shows_what_it_saw();
     fixed_width_reads_partitions();
+    the_first_bad_cell_of_the_lowest_row_is_told();
+    one_column_is_not_described_twice();
     lent_tables_are_read_once();
+    what_a_test_lends_is_what_the_code_sees();
     printf("%d passed, %d failed\n", checks - failures, failures);
     return failures != 0;
 }

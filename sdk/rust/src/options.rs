@@ -1,7 +1,10 @@
 //! Options: JSON text from the host, parsed once into a checked type.
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
+use serde_json::{Map, Number, Value};
 
 use crate::Problem;
 
@@ -20,6 +23,20 @@ pub struct NoOptions {}
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let text = if text.trim().is_empty() { "{}" } else { text };
     serde_json::from_str(text).map_err(|error| Problem::bad_input("bad-options", format!("bad options: {error}")))
+}
+
+/// An integer option, for `#[serde(deserialize_with = "plinth_sdk::options::integer")]`. JSON tells 3 from 3.0 only in
+/// spelling, and so JSON Schema takes both as integers; serde would not.
+///
+/// # Errors
+/// Where it is no integer, or none that the type holds.
+pub fn integer<'de, D: Deserializer<'de>, T: TryFrom<i64>>(from: D) -> Result<T, D::Error> {
+    // As far as every integer is a float of its own.
+    const WHOLE: f64 = 9e15;
+    let given = Number::deserialize(from)?;
+    let float = given.as_f64().filter(|value| given.is_f64() && value.trunc() == *value && value.abs() <= WHOLE);
+    let value = given.as_i64().or(float.map(|value| value as i64)).and_then(|value| T::try_from(value).ok());
+    value.ok_or_else(|| D::Error::custom(format!("{given} is not an integer in range")))
 }
 
 /// Options taken one by one, for code that has no struct for them.
@@ -139,6 +156,20 @@ mod tests {
         let mut given = Given::parse(r#"{"min": "low"}"#).unwrap();
         assert!(given.take::<f64>("min").unwrap_err().message.contains("invalid type: string"));
         assert_eq!(given.take::<f64>("max").unwrap_err().message, "option `max`: it is missing");
+    }
+
+    #[test]
+    fn integers_may_be_written_as_floats() {
+        #[derive(Debug, Deserialize)]
+        struct Options {
+            #[serde(deserialize_with = "integer")]
+            n: u16,
+        }
+        let n = |text: &str| parse::<Options>(text).map(|options| options.n).map_err(|problem| problem.message);
+        assert_eq!([n(r#"{"n": 3}"#), n(r#"{"n": 3.0}"#), n(r#"{"n": 3e2}"#)], [Ok(3), Ok(3), Ok(300)]);
+        for bad in ["3.5", "-1", "65536", "1e300", "18446744073709551615", "\"3\"", "null"] {
+            assert!(n(&format!(r#"{{"n": {bad}}}"#)).is_err(), "{bad}");
+        }
     }
 
     #[test]

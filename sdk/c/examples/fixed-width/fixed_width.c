@@ -1,12 +1,14 @@
 /* A loader of text files whose columns have fixed widths. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plinth.h"
 #include "yyjson.h"
 
-enum { ROWS_MOST = 8192 };
+/* Most rows and bytes that are read at once, and the longest record. */
+enum { ROWS_MOST = 8192, READ_MOST = 64 << 20, RECORD_MOST = 16 << 20 };
 
 /* How a file is laid out. */
 typedef struct layout {
@@ -28,25 +30,34 @@ static bool layout_of(plinth_options_t *options, layout *layout, plinth_schema_t
     if (yyjson_arr_size(columns) == 0) plinth_option_wrong(options, "columns", "there is no column in it");
     layout->len = yyjson_arr_size(columns);
     layout->widths = plinth_alloc(layout->len, sizeof *layout->widths);
+    plinth_string_t *names = plinth_alloc(layout->len, sizeof *names);
     uint64_t record = 1;
     size_t index, len;
     yyjson_arr_foreach(columns, index, len, each) {
         yyjson_val *name = yyjson_obj_get(each, "name"), *nullable = yyjson_obj_get(each, "nullable");
-        plinth_string_t text = plinth_view(yyjson_is_str(name) ? yyjson_get_str(name) : "");
-        uint64_t width = yyjson_get_uint(yyjson_obj_get(each, "width"));
+        plinth_string_t text = {(uint8_t *)(uintptr_t)yyjson_get_str(name), yyjson_get_len(name)};
+        int64_t width = 0;
+        plinth_json_s64(yyjson_obj_get(each, "width"), &width);
         const char *kind_name = yyjson_get_str(yyjson_obj_get(each, "kind"));
         plinth_kind_t kind;
         if (!kind_name || !plinth_kind_of(plinth_view(kind_name), &kind)) kind = PLINTH_KIND_BINARY;
         bool known = kind == PLINTH_KIND_INT64 || kind == PLINTH_KIND_FLOAT64 || kind == PLINTH_KIND_UTF8 ||
                      kind == PLINTH_KIND_BOOLEAN;
-        if (!known || width < 1 || width > 1u << 20 || text.len == 0) {
+        if (!known || width < 1 || width >= RECORD_MOST || text.len == 0) {
+            width = 1;
             plinth_option_wrong(options, "columns", "column %zu needs a name, a width of at least 1 and a kind", index);
         }
+        for (size_t before = 0; before < index; before++) {
+            if (!plinth_equal(text, names[before])) continue;
+            plinth_option_wrong(options, "columns", "`%.*s` is in it twice", PLINTH_SHOW(text));
+        }
+        names[index] = text;
         layout->widths[index] = (uint32_t)width;
-        record += width;
+        record += (uint64_t)width;
         if (schema) plinth_schema_add(schema, text, kind, !nullable || yyjson_get_bool(nullable));
     }
-    if (record > 1u << 24) plinth_option_wrong(options, "columns", "a record is over 16 MiB wide");
+    free(names);
+    if (record > RECORD_MOST) plinth_option_wrong(options, "columns", "a record is over 16 MiB wide");
     layout->record = (uint32_t)record;
     bool good = plinth_options_end(options, problem);
     if (!good) layout_free(layout);
@@ -132,34 +143,51 @@ static bool is_number(plinth_string_t text, bool whole) {
     return at == text.len;
 }
 
-static bool is_utf8(plinth_string_t text) {
-    for (size_t at = 0; at < text.len;) {
-        uint8_t lead = text.ptr[at++];
-        if (lead < 0x80) continue;
-        int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-        if (lead < 0xc2 || lead > 0xf4) return false;
-        uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        for (; more > 0; more--, low = 0x80, high = 0xbf) {
-            if (at == text.len || text.ptr[at] < low || text.ptr[at] > high) return false;
-            at++;
-        }
-    }
-    return true;
-}
-
-/* The values of one column while its block is made. */
-typedef struct column {
+/* The cells of one column while its block is made. */
+typedef struct cells {
     double *f64s;
     int64_t *s64s;
     plinth_string_t *texts;
     uint8_t *bits, *valid;
-} column;
+} cells;
 
-static bool cell(column *into, plinth_kind_t kind, size_t row, plinth_string_t text) {
+static cells *cells_of(const plinth_schema_t *schema, size_t rows) {
+    cells *all = plinth_alloc(plinth_columns(schema), sizeof *all);
+    for (size_t i = 0; i < plinth_columns(schema); i++) {
+        plinth_kind_t kind = schema->fields.ptr[i].kind;
+        all[i] = (cells){
+            plinth_alloc(kind == PLINTH_KIND_FLOAT64 ? rows : 0, sizeof(double)),
+            plinth_alloc(kind == PLINTH_KIND_INT64 ? rows : 0, sizeof(int64_t)),
+            plinth_alloc(kind == PLINTH_KIND_UTF8 ? rows : 0, sizeof(plinth_string_t)),
+            plinth_alloc(plinth_bitmap_len(rows), 1),
+            plinth_alloc(plinth_bitmap_len(rows), 1),
+        };
+    }
+    return all;
+}
+
+static void cells_free(cells *all, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        free(all[i].f64s);
+        free(all[i].s64s);
+        free(all[i].texts);
+        free(all[i].bits);
+        free(all[i].valid);
+    }
+    free(all);
+}
+
+static plinth_string_t trimmed(uint8_t *at, size_t len) {
+    while (len && *at == ' ') at++, len--;
+    while (len && at[len - 1] == ' ') len--;
+    return (plinth_string_t){at, len};
+}
+
+/* The value of a text that is not null; false where it has none. */
+static bool value_of(cells *into, plinth_kind_t kind, size_t row, plinth_string_t text) {
     char copy[512];
     switch (kind) {
-    case PLINTH_KIND_UTF8: into->texts[row] = text; return is_utf8(text);
+    case PLINTH_KIND_UTF8: into->texts[row] = text; return plinth_is_utf8(text);
     case PLINTH_KIND_BOOLEAN:
         if (plinth_is(text, "true")) plinth_set_bit(into->bits, row);
         return plinth_is(text, "true") || plinth_is(text, "false");
@@ -169,58 +197,49 @@ static bool cell(column *into, plinth_kind_t kind, size_t row, plinth_string_t t
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = 0;
     errno = 0;
-    if (kind == PLINTH_KIND_FLOAT64) into->f64s[row] = strtod(copy, NULL);
-    else into->s64s[row] = strtoll(copy, NULL, 10);
-    return kind == PLINTH_KIND_FLOAT64 || errno == 0;
+    if (kind == PLINTH_KIND_INT64) {
+        into->s64s[row] = strtoll(copy, NULL, 10);
+        return errno == 0;
+    }
+    /* Not by errno: a number too small to be told from zero is zero. */
+    into->f64s[row] = strtod(copy, NULL);
+    return isfinite(into->f64s[row]);
 }
 
-static plinth_string_t trimmed(uint8_t *at, size_t len) {
-    while (len && *at == ' ') at++, len--;
-    while (len && at[len - 1] == ' ') len--;
-    return (plinth_string_t){at, len};
+/* Takes one cell. */
+static bool cell(cells *into, const plinth_field_t *field, size_t row, plinth_string_t text, plinth_problem_t *problem) {
+    if (text.len == 0 && field->nullable) return true;
+    plinth_set_bit(into->valid, row);
+    if (text.len == 0 && field->kind != PLINTH_KIND_UTF8) {
+        plinth_fail(problem, "null-value", "column `%.*s` is empty and not nullable", PLINTH_SHOW(field->name));
+        return plinth_in_column(problem, field->name);
+    }
+    if (value_of(into, field->kind, row, text)) return true;
+    plinth_fail(problem, "bad-value", "`%.*s` is no %s", PLINTH_SHOW(text), plinth_kind_name(field->kind));
+    return plinth_in_column(problem, field->name);
 }
 
-/* Reads one column of some records into a builder. */
-static bool read_column(const reader *self, size_t index, uint8_t *at, size_t rows, plinth_builder_t *builder,
-                        plinth_problem_t *problem) {
-    const plinth_field_t *field = &self->schema->fields.ptr[index];
-    column into = {
-        plinth_alloc(field->kind == PLINTH_KIND_FLOAT64 ? rows : 0, 8),
-        plinth_alloc(field->kind == PLINTH_KIND_INT64 ? rows : 0, 8),
-        plinth_alloc(field->kind == PLINTH_KIND_UTF8 ? rows : 0, sizeof(plinth_string_t)),
-        plinth_alloc(plinth_bitmap_len(rows), 1),
-        plinth_alloc(plinth_bitmap_len(rows), 1),
-    };
-    bool good = true;
-    for (size_t row = 0; good && row < rows; row++, at += self->layout.record) {
-        plinth_string_t text = trimmed(at, self->layout.widths[index]);
-        if (text.len == 0 && field->nullable) continue;
-        plinth_set_bit(into.valid, row);
-        if (text.len == 0 && field->kind != PLINTH_KIND_UTF8) {
-            plinth_fail(problem, "null-value", "column `%.*s` is empty and not nullable", PLINTH_SHOW(field->name));
-            good = false;
-        } else if (!cell(&into, field->kind, row, text)) {
-            plinth_fail(problem, "bad-value", "`%.*s` is no %s", PLINTH_SHOW(text), plinth_kind_name(field->kind));
-            good = false;
-        }
-        if (good) continue;
-        plinth_in_column(problem, field->name);
-        plinth_at_row(problem, self->next + row);
+/* Takes the cells of one record. */
+static bool record_of(const reader *self, cells *into, size_t row, uint8_t *at, plinth_problem_t *problem) {
+    uint64_t in_source = self->next + row;
+    if (at[self->layout.record - 1] != '\n') {
+        plinth_fail(problem, "bad-row", "row %llu does not end with a newline", (unsigned long long)in_source);
+        return plinth_at_row(problem, in_source);
     }
-    if (good) {
-        switch (field->kind) {
-        case PLINTH_KIND_FLOAT64: plinth_build_f64s(builder, into.f64s, into.valid); break;
-        case PLINTH_KIND_INT64: plinth_build_s64s(builder, into.s64s, into.valid); break;
-        case PLINTH_KIND_BOOLEAN: plinth_build_bools(builder, into.bits, into.valid); break;
-        default: plinth_build_texts(builder, into.texts, into.valid); break;
-        }
+    for (size_t i = 0; i < self->layout.len; at += self->layout.widths[i++]) {
+        plinth_string_t text = trimmed(at, self->layout.widths[i]);
+        if (!cell(&into[i], &self->schema->fields.ptr[i], row, text, problem)) return plinth_at_row(problem, in_source);
     }
-    free(into.f64s);
-    free(into.s64s);
-    free(into.texts);
-    free(into.bits);
-    free(into.valid);
-    return good;
+    return true;
+}
+
+static void build_column(plinth_builder_t *builder, plinth_kind_t kind, const cells *from) {
+    switch (kind) {
+    case PLINTH_KIND_FLOAT64: plinth_build_f64s(builder, from->f64s, from->valid); break;
+    case PLINTH_KIND_INT64: plinth_build_s64s(builder, from->s64s, from->valid); break;
+    case PLINTH_KIND_BOOLEAN: plinth_build_bools(builder, from->bits, from->valid); break;
+    default: plinth_build_texts(builder, from->texts, from->valid); break;
+    }
 }
 
 static bool next(void *made, uint32_t max_rows, bool *some, plinth_block_t *block, plinth_problem_t *problem) {
@@ -232,23 +251,19 @@ static bool next(void *made, uint32_t max_rows, bool *some, plinth_block_t *bloc
 
     plinth_bytes_t bytes;
     uint32_t record = self->layout.record;
-    while (rows * record > 64u << 20) rows /= 2;
+    if (rows > READ_MOST / record) rows = READ_MOST / record;
     if (!plinth_object_read(self->object, self->next * record, (uint32_t)rows * record, &bytes, problem)) return false;
     bool good = bytes.len == rows * record;
-    if (!good) plinth_fail(problem, "bad-source", "the source ends before row %llu", (unsigned long long)(self->next + rows));
-    for (size_t row = 0; good && row < rows; row++) {
-        if (bytes.ptr[(row + 1) * record - 1] == '\n') continue;
-        plinth_fail(problem, "bad-row", "row %llu does not end with a newline", (unsigned long long)(self->next + row));
-        good = plinth_at_row(problem, self->next + row);
+    if (!good) plinth_fail(problem, "bad-source", "the source ends before row %llu", (unsigned long long)self->end);
+    cells *columns = cells_of(self->schema, (size_t)rows);
+    for (size_t row = 0; good && row < rows; row++) good = record_of(self, columns, row, bytes.ptr + row * record, problem);
+    if (good) {
+        plinth_builder_t builder;
+        plinth_build(&builder, self->schema, (size_t)rows);
+        for (size_t i = 0; i < self->layout.len; i++) build_column(&builder, self->schema->fields.ptr[i].kind, &columns[i]);
+        good = *some = plinth_build_finish(&builder, block, problem);
     }
-    plinth_builder_t builder;
-    plinth_build(&builder, self->schema, (size_t)rows);
-    uint8_t *at = bytes.ptr;
-    for (size_t i = 0; good && i < self->layout.len; at += self->layout.widths[i++]) {
-        good = read_column(self, i, at, (size_t)rows, &builder, problem);
-    }
-    if (good) good = *some = plinth_build_finish(&builder, block, problem);
-    else plinth_build_drop(&builder);
+    cells_free(columns, self->layout.len);
     plinth_list_u8_free(&bytes);
     self->next += rows;
     return good;

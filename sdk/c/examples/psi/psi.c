@@ -32,7 +32,8 @@ static int ascending(const void *left, const void *right) {
 static size_t quantiles(const sample *sorted, size_t bins, double *edges) {
     size_t len = 0;
     for (size_t i = 1; i < bins; i++) {
-        double edge = sorted->values[i * sorted->len / bins];
+        /* In 64 bits: size_t has 32, and the product may be larger. */
+        double edge = sorted->values[(uint64_t)i * sorted->len / bins];
         if (len == 0 || edges[len - 1] != edge) edges[len++] = edge;
     }
     return len;

@@ -29,6 +29,12 @@ enum { SCALING_LEN = 20, MOMENTS_LEN = 24 };
 static bool start(const plinth_schema_t *input, plinth_options_t *options, void **made, plinth_problem_t *problem) {
     plinth_strings_t names = {0};
     bool named = plinth_option_strings(options, "columns", &names);
+    for (size_t i = 0; i < names.len; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (!plinth_equal(names.ptr[i], names.ptr[j])) continue;
+            plinth_option_wrong(options, "columns", "`%.*s` is in it twice", PLINTH_SHOW(names.ptr[i]));
+        }
+    }
     if (!plinth_options_end(options, problem)) return false;
     size_t most = named ? names.len : plinth_columns(input);
     fitting *self = *made = plinth_alloc(1, sizeof *self);

@@ -9,6 +9,7 @@ use plinth_sdk::{
     Block, BlockBuilder, Field, Kind, Loader, Problem, Schema,
     loader::{Partition, ReadPlan, Reader},
     objects::{self, Object},
+    options::integer,
 };
 
 /// The loader.
@@ -19,7 +20,7 @@ pub struct FixedWidth;
 #[serde(deny_unknown_fields)]
 pub struct Options {
     columns: Vec<Column>,
-    #[serde(rename = "partition-rows", default = "partition_rows")]
+    #[serde(rename = "partition-rows", default = "partition_rows", deserialize_with = "integer")]
     partition_rows: u64,
 }
 
@@ -27,6 +28,7 @@ pub struct Options {
 #[serde(deny_unknown_fields)]
 struct Column {
     name: String,
+    #[serde(deserialize_with = "integer")]
     width: usize,
     kind: Kind,
     #[serde(default = "nullable")]
@@ -58,8 +60,11 @@ impl Options {
         }
         let mut names = HashSet::new();
         for Column { name, width, kind, .. } in &self.columns {
-            if name.is_empty() || !names.insert(name) {
-                return wrong(format!("option `columns`: the name `{name}` is empty or in it twice"));
+            if name.is_empty() {
+                return wrong("option `columns`: a column has no name".into());
+            }
+            if !names.insert(name) {
+                return wrong(format!("option `columns`: `{name}` is in it twice"));
             }
             if !(1..RECORD_MAX).contains(width) {
                 return wrong(format!("option `columns`: `{name}` is {width} bytes wide; it must be 1 to 16 MiB"));

@@ -5,6 +5,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, LN_2};
 use plinth_sdk::{
     Block, DriftTest, Kind, Problem, Schema,
     drift::{Outcome, Verdict},
+    options::integer,
 };
 
 /// The population stability index.
@@ -14,8 +15,10 @@ pub struct Psi;
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Options {
+    #[serde(deserialize_with = "integer")]
     bins: usize,
     threshold: f64,
+    #[serde(deserialize_with = "integer")]
     rows_min: u64,
 }
 
