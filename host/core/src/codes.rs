@@ -208,6 +208,7 @@ codes! {
     ARTIFACTS_AWAY "artifacts-away" Unavailable "The folder or bucket that holds the artifacts is not there.";
     ARTIFACT_STORE_UNAVAILABLE "artifact-store-unavailable" Unavailable "The object store that holds artifacts does not answer, or has no such bucket.";
     ARTIFACT_STORE_DENIED "artifact-store-denied" Unavailable "The object store that holds artifacts does not accept the keys, or what they may do.";
+    PLUGIN_TEST_FAILED "plugin-test-failed" Plugin "The plugin does not do what one of its cases, or its extension point, wants.";
 }
 
 #[cfg(test)]

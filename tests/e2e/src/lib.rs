@@ -109,9 +109,11 @@ impl Project {
         self.folder.path().join(relative)
     }
 
-    /// Writes a file of the project.
+    /// Writes a file of the project, and makes its folder.
     pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.path(relative), content).expect("a writable project");
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a writable project");
+        std::fs::write(path, content).expect("a writable project");
     }
 
     /// Replaces text in a file of the project; the text must be there.

@@ -20,6 +20,8 @@ pub(crate) enum PluginCommand {
     },
     /// Try a plugin on a file and show what comes out; nothing is recorded
     Run(PluginRunArgs),
+    /// Hold a plugin to its cases and to the promises of its extension point
+    Test(PluginTestArgs),
 }
 
 #[derive(Debug, Args)]
@@ -56,4 +58,36 @@ pub(crate) struct PluginRunArgs {
         default_value_if("output", clap::builder::ArgPredicate::IsPresent, "18446744073709551615")
     )]
     pub(crate) rows: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = r#"A case is a JSON file in the folder `cases` beside the component. It names an item, its options, what goes in and
+what is expected:
+  {"item": "clip", "options": {"most": 1}, "fit": TABLE, "apply": TABLE}         a transform
+  {"item": "lines", "source": {"text": "a\nb\n"}}                                a loader; or a file's name
+  {"item": "bounds", "evidence": {"candidate": {"reference": "m", "metrics": []}, "baseline": null}}   a gate
+  {"item": "psi", "reference": TABLE, "current": TABLE}                          a drift test
+TABLE is {"columns": [{"name": "x", "kind": "float64", "values": [1.5, null, "NaN"]}]}, or the name of a file of rows.
+What is expected is written by --bless, and compared bit for bit.
+
+Examples:
+  plinth plugin test ./clip.wasm            the suite, and the cases in ./cases
+  plinth plugin test ./clip.wasm --bless    take over what comes out where nothing, or something else, is expected"#
+)]
+pub(crate) struct PluginTestArgs {
+    /// A plugin's name or file
+    pub(crate) plugin: String,
+    /// Only this item
+    #[arg(long)]
+    pub(crate) item: Option<String>,
+    /// The folder of the cases [default: `cases` beside the component]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Run the cases alone, without the suite of the extension point
+    #[arg(long)]
+    pub(crate) cases_only: bool,
+    /// Write what comes out into the cases, as what is expected
+    #[arg(long)]
+    pub(crate) bless: bool,
 }

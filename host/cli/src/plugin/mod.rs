@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod run;
+mod test;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
         }
         PluginCommand::Check { plugin } => return check::check(plugin, &components, settings, output),
         PluginCommand::Run(args) => return run::run(args, &components, output),
+        PluginCommand::Test(args) => return test::test(args, &components, settings, output),
         PluginCommand::Inspect { plugin } => {
             let found = PluginRef::named(plugin).find(settings)?;
             let about = components.inspect(&found)?;

@@ -38,6 +38,11 @@ const EDGES: &[Edge] = &[
         may_use: &["core", "ext"],
         reason: "a component is adapted to ext's traits and to nothing else",
     },
+    Edge {
+        name: "author",
+        may_use: &["core", "ext"],
+        reason: "a component and Rust code are held to the same, so it sees traits only",
+    },
     Edge { name: "tensor", may_use: &["core", "ext"], reason: "model execution does not know who asks" },
     Edge { name: "train", may_use: &["core", "ext"], reason: "a trainer sees batches and options, not runs" },
     Edge { name: "tracking", may_use: &["core", "store"], reason: "records do not compute" },
@@ -61,8 +66,8 @@ const EDGES: &[Edge] = &[
     Edge {
         name: "cli",
         may_use: &[
-            "api", "core", "ext", "monitor", "pipeline", "plugin", "score", "serve", "store", "table", "tensor",
-            "tracking", "train",
+            "api", "author", "core", "ext", "monitor", "pipeline", "plugin", "score", "serve", "store", "table",
+            "tensor", "tracking", "train",
         ],
         reason: "the composition root",
     },

@@ -167,3 +167,64 @@ fn a_component_is_checked_and_what_is_wrong_with_it_is_said() {
     let refused = project.run(&["plugin", "check", "text.wasm", "--json"]);
     assert_eq!((refused.code, &json(&refused)["sound"]), (Some(9), &Value::Bool(false)), "{}", refused.stdout);
 }
+
+/// A case of the README's plugin.
+const CLIP: &str = r#"{"item": "clip", "options": {"min": 0, "max": 1},
+    "fit": {"columns": [{"name": "x", "kind": "float64", "values": [-1, 0.5, null, "NaN", 7]}]}}"#;
+
+#[test]
+fn a_plugin_is_held_to_its_cases_bit_for_bit() {
+    let project = Project::empty();
+    project.write("cases/one.json", CLIP);
+    let test = ["plugin", "test", "clip", "--cases", "cases", "--json"];
+    // Nothing is expected yet.
+    let done = project.run(&test);
+    assert_eq!(done.code, Some(9), "{}", done.stderr);
+    let blessed = project.run(&[&test[..], &["--bless"]].concat());
+    assert_eq!(blessed.code, Some(0), "{}", blessed.stderr);
+    let done = project.run(&test);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let told: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let tests = told["tests"].as_array().expect("tests");
+    assert!(tests.len() > 5 && tests.iter().all(|test| test["fate"] == "pass"), "{told}");
+    let case = std::fs::read_to_string(project.path("cases/one.json")).expect("the case");
+    assert!(case.contains(r#""values":[0.0,0.5,null,0.0,1.0]"#), "{case}");
+    // A negative zero is not a zero.
+    project.write("cases/one.json", case.replace("[0.0,0.5,", "[-0.0,0.5,"));
+    let done = project.run(&test);
+    assert_eq!(done.code, Some(9));
+    assert!(done.stdout.contains("output.columns[x].values[0] is 0.0, not -0.0"), "{}", done.stdout);
+}
+
+#[test]
+fn a_plugin_that_breaks_a_promise_fails_the_suite() {
+    let project = Project::empty();
+    project.write("plinth.toml", "[plugins.evil]\ngrant = [\"objects\", \"tables\"]\n");
+    for (item, promise, said) in [
+        ("impure", "apply is pure, however rows are cut into blocks", "the same rows gave"),
+        ("panic", "whatever the rows, there is an answer", "evil panic on command"),
+        ("fewer-rows", "whatever the rows, there is an answer", "6 rows for 7 rows"),
+    ] {
+        let done = project.run(&["plugin", "test", "evil", "--item", item, "--json"]);
+        assert_eq!(done.code, Some(9), "{item}: {}", done.stderr);
+        let told: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let broken =
+            told["tests"].as_array().expect("tests").iter().find(|test| test["test"] == promise).expect(promise);
+        assert_eq!(broken["fate"], "fail", "{told}");
+        assert!(broken["found"].as_str().expect("a text").contains(said), "{broken}");
+    }
+}
+
+#[test]
+fn a_case_that_is_none_says_what_is_wrong() {
+    let project = Project::empty();
+    for (case, said) in [
+        ("{", "EOF"),
+        (r#"{"item": "clip"}"#, "exactly one of"),
+        (r#"{"item": "clip", "fit": "gone.csv"}"#, "gone.csv"),
+    ] {
+        project.write("cases/one.json", case);
+        let done = project.run(&["plugin", "test", "clip", "--cases", "cases"]);
+        assert!(done.code != Some(0) && done.stderr.contains(said), "{case}: {}", done.stderr);
+    }
+}
