@@ -1,0 +1,71 @@
+package plinth
+
+import "testing"
+
+type bounds struct {
+	Min float64 `json:"min" doc:"Lower values become this"`
+	Max float64 `json:"max"`
+}
+
+var clip = Transforms{NewMap("clip", "Holds numbers within a range", func(options bounds) func(float64) float64 {
+	return func(value float64) float64 { return max(options.Min, min(options.Max, value)) }
+})}
+
+func TestAMapChangesTheColumnsItIsGiven(t *testing.T) {
+	schema := NewSchema(Field{"x", Float64, true}, Field{"name", Utf8, false}, Field{"y", Float64, false})
+	apply := func(options string) []float64 {
+		t.Helper()
+		fitting, err := clip.Start("clip", schema, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := fitting.EndPass()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fitted, err := clip.Load("clip", state, schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := NewBuilder(schema, 2).Float64([]float64{-5, 0}, []byte{0b01}).Text([]string{"", ""}, nil).
+			Float64([]float64{9, 2}, nil).Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows, err = fitted.Apply(rows); err != nil {
+			t.Fatal(err)
+		}
+		return rows.F64s
+	}
+	equal(t, apply(`{"min": 1, "max": 3}`), nil, 1, 0, 3, 2)
+	equal(t, apply(`{"min": 1, "max": 3, "columns": ["y"]}`), nil, -5, 0, 3, 2)
+	_, err := clip.Start("clip", schema, `{"min": 1}`)
+	told(t, err, "bad-options", "option `max`: it is missing")
+	_, err = clip.Start("clip", schema, `{"min": 1, "max": 2, "columns": ["name"]}`)
+	told(t, err, "wrong-kind", "column `name` is utf8, not float64: cast it first")
+	_, err = clip.Start("clpi", schema, `{}`)
+	told(t, err, "unknown-item", "this component has no `clpi`")
+	_, err = clip.Start("clips", schema, `{}`)
+	told(t, err, "unknown-item", "this component has no `clips`, did you mean `clip`?")
+}
+
+type never struct{}
+
+func (never) Test(*Schema, *Block, *Block, NoOptions) (*Outcome, error) { return &Outcome{}, nil }
+
+func TestADriftTestGetsWhatItCanCompare(t *testing.T) {
+	tests := DriftTests{NewDriftTest("never", "Nothing drifts", Numeric, never{})}
+	_, err := tests.Test("never", NewSchema(Field{"t", Utf8, false}), &Block{}, &Block{}, "{}")
+	told(t, err, "wrong-kind", "`never` does not compare utf8 columns such as `t`")
+	_, err = tests.Test("never", NewSchema(Field{"x", Float64, false}, Field{"y", Float64, false}), &Block{}, &Block{}, "")
+	told(t, err, "wrong-columns", "`never` compares one column, 2 were given")
+	_, err = tests.Test("never", NewSchema(Field{"x", Float64, false}), &Block{}, &Block{}, `{"a": 1}`)
+	told(t, err, "bad-options", "unknown option `a`")
+}
+
+func TestProblemsSayWhere(t *testing.T) {
+	err := Errorf("bad-value", "`%s` is no int64", "x").InColumn("n").AtRow(3).Again()
+	if err.Error() != "bad-value: `x` is no int64 (column `n`) (row 3)" || !err.Retryable {
+		t.Error(err)
+	}
+}
