@@ -54,10 +54,15 @@ function shown(value) {
   if (value instanceof Error) return value.stack ? `${value.name}: ${value.message}\n${value.stack}` : String(value);
   if (typeof value !== "object" || value === null) return String(value);
   try {
-    return JSON.stringify(value, (_, value) => (typeof value === "bigint" ? `${value}` : value)) ?? String(value);
+    return JSON.stringify(value, (_, value) => (ArrayBuffer.isView(value) ? plainOf(value) : plainOf([value])[0])) ?? String(value);
   } catch {
     return String(value);
   }
+}
+
+/** What JSON can show of a list. */
+function plainOf(list) {
+  return Array.from(list, (value) => (typeof value === "bigint" ? String(value) : value));
 }
 
 /** Messages for the operator: `log.info("...")`. */

@@ -74,19 +74,6 @@ function indexOf(reference, current, edges) {
   return sum;
 }
 
-function test(referenceRows, currentRows, options) {
-  const { bins, threshold, "rows-min": least } = options;
-  const [reference, current] = [sample(referenceRows), sample(currentRows)];
-  const sizes = { threshold, nReference: reference.length, nCurrent: current.length };
-  if (reference.length < least || current.length < least) {
-    const [which, size] = reference.length < least ? ["reference", reference.length] : ["current sample", current.length];
-    const note = `the ${which} has ${size} usable rows; a verdict needs ${least}`;
-    return { ...sizes, statistic: 0, verdict: "inconclusive", note };
-  }
-  const index = indexOf(reference, current, quantiles(reference.slice().sort(), bins));
-  return { ...sizes, statistic: index, effectSize: index, verdict: index >= threshold ? "drift" : "no-drift" };
-}
-
 export default driftTest({
   name: "psi",
   summary: "Population stability index over quantile bins of the reference; effect size: the index itself",
@@ -96,5 +83,17 @@ export default driftTest({
     threshold: { type: "number", exclusiveMinimum: 0, default: 0.1 },
     "rows-min": { type: "integer", minimum: 1, default: 30 },
   },
-  test,
+
+  // Compares one column; what it answers is always a verdict, also when there are too few rows for one.
+  test(referenceRows, currentRows, { bins, threshold, "rows-min": least }) {
+    const [reference, current] = [sample(referenceRows), sample(currentRows)];
+    const sizes = { threshold, nReference: reference.length, nCurrent: current.length };
+    if (reference.length < least || current.length < least) {
+      const [which, size] = reference.length < least ? ["reference", reference.length] : ["current sample", current.length];
+      const note = `the ${which} has ${size} usable rows; a verdict needs ${least}`;
+      return { ...sizes, statistic: 0, verdict: "inconclusive", note };
+    }
+    const index = indexOf(reference, current, quantiles(reference.slice().sort(), bins));
+    return { ...sizes, statistic: index, effectSize: index, verdict: index >= threshold ? "drift" : "no-drift" };
+  },
 });
