@@ -142,7 +142,8 @@ function withWrapper(module, lists) {
   );
 }
 
-function exportsOf(body) {
+/** What a module's section of exports says. */
+export function exportsOf(body) {
   const reader = new Reader(body);
   const entries = [];
   for (let left = reader.u32(); left > 0; left--) {
