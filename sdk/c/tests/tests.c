@@ -274,6 +274,41 @@ static void standard_scale_scales_whatever_the_partitions(void) {
     plinth_schema_free(&only);
 }
 
+/* Bytes as hexadecimal digits; frees them. */
+static plinth_string_t hex(plinth_bytes_t bytes) {
+    plinth_string_t text = {plinth_alloc(2 * bytes.len + 1, 1), 2 * bytes.len};
+    for (size_t i = 0; i < bytes.len; i++) snprintf((char *)text.ptr + 2 * i, 3, "%02x", bytes.ptr[i]);
+    plinth_list_u8_free(&bytes);
+    return text;
+}
+
+static void partials_and_states_are_the_same_bytes_in_every_language(void) {
+    plinth_schema_t schema = schema_of("name:utf8 x:float64?"), only = schema_of("x:float64?");
+    plinth_problem_t problem = {0};
+    /* The columns of the other languages' test have a text before the numbers, which the state's index tells. */
+    plinth_block_t blocks[] = {floats(&only, (double[]){0.1, 0.2, 99, NAN, 0.3, 1e10}, 6, (uint8_t[]){0x3b}),
+                               floats(&only, (double[]){0.7, -5e-324, 1e-3}, 3, NULL)};
+    plinth_fitting_t *fits[2];
+    for (size_t i = 0; i < 2; i++) {
+        blocks[i].offsets.len = blocks[i].rows + 1;
+        blocks[i].offsets.ptr = plinth_alloc(blocks[i].offsets.len, sizeof(uint32_t));
+        fits[i] = plinth_start("standard-scale", &schema, "{}", &problem);
+        CHECK(fits[i] && plinth_update(fits[i], &blocks[i], &problem));
+        plinth_block_free(&blocks[i]);
+    }
+    plinth_bytes_t partial, merged, state;
+    bool another_pass;
+    CHECK(plinth_partial(fits[1], &partial, &problem) && plinth_merge(fits[0], partial, &problem));
+    CHECK(plinth_partial(fits[0], &merged, &problem));
+    CHECK(plinth_end_pass(fits[0], &another_pass, &state, &problem));
+    CHECK(shows(hex(partial), "00000000000008404ed4bf11cae8cd3f1c12d1c278e0d43f"));
+    CHECK(shows(hex(merged), "0000000000001c405e7730499149d5411e4be14219961244"));
+    CHECK(shows(hex(state), "010000005e7730499149d541d85fa1725412ea41"));
+    for (size_t i = 0; i < 2; i++) plinth_fitting_free(fits[i]);
+    plinth_schema_free(&schema);
+    plinth_schema_free(&only);
+}
+
 static void psi_tells_a_shift(void) {
     plinth_schema_t schema = schema_of("x:float64"), text = schema_of("t:utf8");
     plinth_problem_t problem = {0};
@@ -543,6 +578,7 @@ int main(void) {
     columns_are_found_or_guessed();
     options_are_taken_and_checked();
     standard_scale_scales_whatever_the_partitions();
+    partials_and_states_are_the_same_bytes_in_every_language();
     psi_tells_a_shift();
     the_gate_shows_what_it_saw();
     fixed_width_reads_partitions();

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -64,6 +65,26 @@ func TestValuesAreScaledTheSameHoweverRowsWereSpreadOverFits(t *testing.T) {
 	}
 	if fitted.Output() != schema {
 		t.Error("another schema comes out")
+	}
+}
+
+func TestPartialsAndStatesAreTheSameBytesInEveryLanguage(t *testing.T) {
+	first, second := start(t, "{}"), start(t, "{}")
+	done(first.Update(rows(t, []float64{0.1, 0.2, 99, math.NaN(), 0.3, 1e10}, 0b111011)))
+	done(second.Update(rows(t, []float64{0.7, -5e-324, 1e-3}, 0b111)))
+	partial := must(second.Partial())
+	done(first.Merge(partial))
+	for _, each := range []struct {
+		bytes []byte
+		hex   string
+	}{
+		{partial, "00000000000008404ed4bf11cae8cd3f1c12d1c278e0d43f"},
+		{must(first.Partial()), "0000000000001c405e7730499149d5411e4be14219961244"},
+		{must(first.EndPass()), "010000005e7730499149d541d85fa1725412ea41"},
+	} {
+		if hex := fmt.Sprintf("%x", each.bytes); hex != each.hex {
+			t.Errorf("%s, not %s", hex, each.hex)
+		}
 	}
 }
 

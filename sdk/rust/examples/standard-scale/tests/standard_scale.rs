@@ -31,6 +31,20 @@ fn values_are_scaled_the_same_however_rows_were_spread_over_fits() {
 }
 
 #[test]
+fn partials_and_states_are_the_same_bytes_in_every_language() {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut first = Plugin::start("standard-scale", schema(), "{}").unwrap();
+    let mut second = Plugin::start("standard-scale", schema(), "{}").unwrap();
+    first.update(rows(&[0.1, 0.2, 99.0, f64::NAN, 0.3, 1e10], 0b11_1011).unwrap()).unwrap();
+    second.update(rows(&[0.7, -5e-324, 1e-3], 0b111).unwrap()).unwrap();
+    first.merge(second.partial().unwrap()).unwrap();
+    assert_eq!(hex(second.partial().unwrap()), "00000000000008404ed4bf11cae8cd3f1c12d1c278e0d43f");
+    assert_eq!(hex(first.partial().unwrap()), "0000000000001c405e7730499149d5411e4be14219961244");
+    let Step::Done(state) = first.end_pass().unwrap() else { panic!("one pass is enough") };
+    assert_eq!(hex(state), "010000005e7730499149d541d85fa1725412ea41");
+}
+
+#[test]
 fn a_column_without_values_or_without_spread_is_only_centred() {
     for (values, expected) in [(&[5.0, 5.0][..], vec![0.0, 0.0]), (&[f64::NAN][..], vec![f64::NAN])] {
         let mut fit = Plugin::start("standard-scale", schema(), "{}").unwrap();
