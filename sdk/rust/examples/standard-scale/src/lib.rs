@@ -1,4 +1,8 @@
-//! A transform: (value - mean) / deviation, with the mean and the deviation of the training rows.
+//! A transform, (value - mean) / deviation with the mean and the deviation of the training rows: the example of its
+//! extension point.
+//!
+//! `Learning` fits, and partial fits merge; `Scaler` applies the state that came of it. Nulls and NaN teach nothing, nulls
+//! stay null. Sums are in row order, so that the same rows are the same bits in every language and on every machine.
 
 use plinth_sdk::{Block, Fitted, Fitting, Kind, Problem, Schema, Step, Transform};
 

@@ -1,4 +1,7 @@
-//! A gate: metrics of the candidate within bounds.
+//! A gate, metrics of the candidate within bounds: the example of its extension point.
+//!
+//! Start at `Threshold::evaluate`. Each rule is one check, in order; what was not measured fails. It reads no rows, and so
+//! it asks the host for nothing.
 
 use plinth_sdk::{
     Gate, Problem,
