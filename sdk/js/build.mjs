@@ -33,7 +33,9 @@ async function main(words) {
   const plugin = path.join(folder, "plugin.js");
   if (!fs.existsSync(plugin)) {
     const typed = fs.existsSync(path.join(folder, "plugin.ts"));
-    throw new Refused(typed ? `there is a plugin.ts and no plugin.js in ${folder}: run npx tsc first` : `there is no ${plugin}`);
+    throw new Refused(
+      typed ? `there is a plugin.ts and no plugin.js in ${folder}: run npx tsc first` : `there is no ${plugin}`,
+    );
   }
   const missing = undeclared(fs.readFileSync(plugin, "utf8"), manifest.capabilities);
   if (missing) throw new Refused(`plugin.js imports \`${missing}\`: add "${missing}" to capabilities in plugin.json`);
@@ -72,7 +74,7 @@ async function componentOf(folder, manifest, small) {
     const made = await componentize({
       witPath: work,
       world: "plugin",
-      // The module is only in memory. Its imports are looked up from where a file lies, so one beside plugin.js is named.
+      // The module is only in memory. Its imports are looked up from where a file lies: one beside plugin.js.
       jsPath: path.join(fs.realpathSync(folder), "plugin.json"),
       jsSource: entryOf(manifest),
       moduleRoot: projectOf(folder),
@@ -93,14 +95,19 @@ async function tool() {
   try {
     return await import("componentize-qjs");
   } catch (error) {
-    throw new Refused(`componentize-qjs, which makes the component, cannot be loaded: run \`npm ci\` in ${here} (${error.message})`);
+    throw new Refused(
+      `componentize-qjs, which makes the component, cannot be loaded: run \`npm ci\` in ${here} (${error.message})`,
+    );
   }
 }
 
 function witPackages() {
   const places = [process.env.PLINTH_WIT, path.join(here, "plinth/wit"), path.join(here, "../../wit")];
   const found = places.find((place) => place && fs.existsSync(path.join(place, "types/types.wit")));
-  return found ?? refuse(`there are no WIT packages in ${places.filter(Boolean).join(" or ")}: name their folder in PLINTH_WIT`);
+  return (
+    found ??
+    refuse(`there are no WIT packages in ${places.filter(Boolean).join(" or ")}: name their folder in PLINTH_WIT`)
+  );
 }
 
 /** The nearest folder whose package.json says where `#plinth` is: modules are looked for in it and below. */
@@ -110,7 +117,9 @@ function projectOf(folder) {
     if (fs.existsSync(file) && JSON.parse(fs.readFileSync(file, "utf8")).imports?.["#plinth"]) return at;
     if (at === path.dirname(at)) break;
   }
-  return refuse(`no package.json in ${folder} or above it has "#plinth" among its imports: copy the one beside build.mjs`);
+  return refuse(
+    `no package.json in ${folder} or above it has "#plinth" among its imports: copy the one beside build.mjs`,
+  );
 }
 
 function refuse(message) {
@@ -119,7 +128,10 @@ function refuse(message) {
 
 /** What the tool says, without how it says it. */
 function readable(message) {
-  return message.replace(/^[:\s]*(Failed to [^:]*: )*/, "").replace(/^Error: /, "").trim();
+  return message
+    .replace(/^[:\s]*(Failed to [^:]*: )*/, "")
+    .replace(/^Error: /, "")
+    .trim();
 }
 
 try {

@@ -7,11 +7,13 @@ import { decodeUtf8, encodeUtf8, isUtf8 } from "./utf8.js";
  * lacks) and BigInt. For a state or a partial of your own layout use a DataView.
  */
 export function pack(value) {
-  return encodeUtf8(JSON.stringify(value, (_, value) => {
-    const number = typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0));
-    if (number) return { $number: Object.is(value, -0) ? "-0" : String(value) };
-    return typeof value === "bigint" ? { $bigint: String(value) } : value;
-  }));
+  return encodeUtf8(
+    JSON.stringify(value, (_, value) => {
+      const number = typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0));
+      if (number) return { $number: Object.is(value, -0) ? "-0" : String(value) };
+      return typeof value === "bigint" ? { $bigint: String(value) } : value;
+    }),
+  );
 }
 
 /**

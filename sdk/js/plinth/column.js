@@ -122,7 +122,9 @@ export class Column {
     const whole = isAscii(all) ? ascii(all) : undefined;
     for (let row = 0; row < this.length; row++) {
       if (this.isNull(row)) values[row] = null;
-      else values[row] = whole === undefined ? this.#text(row) : whole.slice(this.data[row] - first, this.data[row + 1] - first);
+      else
+        values[row] =
+          whole === undefined ? this.#text(row) : whole.slice(this.data[row] - first, this.data[row + 1] - first);
     }
     return values;
   }

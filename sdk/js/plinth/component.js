@@ -28,14 +28,16 @@ export function exported(point) {
 export function onlyOf(kinds) {
   for (const [point, items] of Object.entries(registered)) {
     if (items.length > 0 && !kinds.includes(point)) {
-      throw new Error(`plugin.js offers the ${WORDS[point]} \`${items[0].name}\`: add "${point}" to kind in plugin.json`);
+      throw new Error(
+        `plugin.js offers the ${WORDS[point]} \`${items[0].name}\`: add "${point}" to kind in plugin.json`,
+      );
     }
   }
 }
 
 const WORDS = { transform: "transform", loader: "loader", gate: "gate", drift: "drift test" };
 
-// ---- What every call has ---------------------------------------------------------------------------------------------
+// ---- What every call has ------------------------------------------------------------------------------------------
 
 /** Where a thrown record keeps the Problem that it came from, for tests. */
 export const PROBLEM = Symbol("problem");
@@ -68,7 +70,10 @@ function find(point, name) {
   const items = registered[point];
   const found = items.find((item) => item.name === name);
   if (found) return found;
-  const near = nearest(name, items.map((item) => item.name));
+  const near = nearest(
+    name,
+    items.map((item) => item.name),
+  );
   throw new Problem("unknown-item", `this component has no \`${name}\`${near}`);
 }
 
@@ -95,7 +100,7 @@ function method(object, name, owner) {
   return object[name].bind(object);
 }
 
-// ---- Transforms ------------------------------------------------------------------------------------------------------
+// ---- Transforms ---------------------------------------------------------------------------------------------------
 
 /** A transform that learns nothing: its state is its options. */
 function stateless({ item, options }) {
@@ -163,7 +168,10 @@ class Fitting {
 
   #mergeable() {
     if (typeof this.made.partial === "function" && typeof this.made.merge === "function") return;
-    throw new Problem("not-mergeable", `\`${this.name}\` cannot learn from several partitions: it has no partial and merge`);
+    throw new Problem(
+      "not-mergeable",
+      `\`${this.name}\` cannot learn from several partitions: it has no partial and merge`,
+    );
   }
 }
 
@@ -205,13 +213,14 @@ function checkOutput(made, schema, length, name) {
   }
 }
 
-// ---- Loaders ---------------------------------------------------------------------------------------------------------
+// ---- Loaders ------------------------------------------------------------------------------------------------------
 
 function plan(name, source, options) {
   return guarded(() => {
     const entry = find("loader", name);
     const made = entry.item.plan(source, readOptions(entry.options, options));
-    if (!(made?.schema instanceof Schema)) throw new TypeError(`plan of \`${name}\` must return a schema and partitions`);
+    if (!(made?.schema instanceof Schema))
+      throw new TypeError(`plan of \`${name}\` must return a schema and partitions`);
     const partitions = Array.from(made.partitions ?? [], ({ token, rows = null, bytes = null }) => ({
       token: bytesOf(token, "the token of a partition"),
       rowsHint: rows === null ? null : Number(rows),
@@ -248,7 +257,7 @@ class Reader {
   }
 }
 
-// ---- Gates -----------------------------------------------------------------------------------------------------------
+// ---- Gates --------------------------------------------------------------------------------------------------------
 
 const OUTCOMES = ["pass", "warn", "fail"];
 
@@ -263,7 +272,9 @@ function evaluate(name, evidence, options) {
     if (!Array.isArray(checks)) throw new TypeError(`evaluate of \`${name}\` must return an array of checks`);
     return checks.map((check) => {
       if (!OUTCOMES.includes(check?.outcome)) {
-        throw new TypeError(`a check of \`${name}\` has the outcome ${JSON.stringify(check?.outcome)}: it must be pass, warn or fail`);
+        throw new TypeError(
+          `a check of \`${name}\` has the outcome ${JSON.stringify(check?.outcome)}: it must be pass, warn or fail`,
+        );
       }
       const words = (key) => String(check[key] ?? "").toWellFormed();
       return {
@@ -277,7 +288,7 @@ function evaluate(name, evidence, options) {
   });
 }
 
-// ---- Drift tests -----------------------------------------------------------------------------------------------------
+// ---- Drift tests --------------------------------------------------------------------------------------------------
 
 const VERDICTS = ["no-drift", "drift", "inconclusive"];
 
@@ -303,7 +314,9 @@ function test(name, schema, reference, current, options) {
     }
     const made = item.test(new Rows(columns, reference), new Rows(columns, current), readOptions(accepted, options));
     if (!VERDICTS.includes(made?.verdict)) {
-      throw new TypeError(`test of \`${name}\` has the verdict ${JSON.stringify(made?.verdict)}: it must be ${VERDICTS.join(", ")}`);
+      throw new TypeError(
+        `test of \`${name}\` has the verdict ${JSON.stringify(made?.verdict)}: it must be ${VERDICTS.join(", ")}`,
+      );
     }
     const optional = (value) => (value === undefined || value === null ? null : Number(value));
     return {

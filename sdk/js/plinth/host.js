@@ -22,7 +22,9 @@ export function connect(interfaces, { component = false } = {}) {
 function host(name) {
   if (connected[name]) return connected[name];
   if (!inComponent) {
-    throw new Error(`\`${name}\` can be used only while the plugin works on a call; in a test import #plinth/testing first`);
+    throw new Error(
+      `\`${name}\` can be used only while the plugin works on a call; in a test import #plinth/testing first`,
+    );
   }
   throw new Error(`this plugin does not ask for \`${name}\`: add "${name}" to capabilities in plugin.json`);
 }
@@ -45,16 +47,22 @@ function bytesOf(value) {
   throw new TypeError(`a text or a Uint8Array is wanted, not ${typeof value}`);
 }
 
-// ---- For every plugin ------------------------------------------------------------------------------------------------
+// ---- For every plugin ---------------------------------------------------------------------------------------------
 
-const write = (level) => (...words) => host("log").log(level, words.map(shown).join(" ").toWellFormed());
+const write =
+  (level) =>
+  (...words) =>
+    host("log").log(level, words.map(shown).join(" ").toWellFormed());
 
 function shown(value) {
   if (typeof value === "string") return value;
   if (value instanceof Error) return value.stack ? `${value.name}: ${value.message}\n${value.stack}` : String(value);
   if (typeof value !== "object" || value === null) return String(value);
   try {
-    return JSON.stringify(value, (_, value) => (ArrayBuffer.isView(value) ? plainOf(value) : plainOf([value])[0])) ?? String(value);
+    return (
+      JSON.stringify(value, (_, value) => (ArrayBuffer.isView(value) ? plainOf(value) : plainOf([value])[0])) ??
+      String(value)
+    );
   } catch {
     return String(value);
   }
@@ -82,7 +90,7 @@ export const config = Object.freeze({
   all: () => Object.fromEntries(host("config").getAll()),
 });
 
-// ---- Capabilities ----------------------------------------------------------------------------------------------------
+// ---- Capabilities -------------------------------------------------------------------------------------------------
 
 /** An open source; it does not change while it is open. */
 class SourceObject {
@@ -216,7 +224,8 @@ export const http = Object.freeze({
       headers: pairs.map(([name, value]) => [name, String(value)]),
       body: bytesOf(body),
     };
-    if (!METHODS.includes(request.method)) throw new TypeError(`there is no method \`${method}\`, only ${METHODS.join(", ")}`);
+    if (!METHODS.includes(request.method))
+      throw new TypeError(`there is no method \`${method}\`, only ${METHODS.join(", ")}`);
     return new Response(asked(() => host("http").send(request)));
   },
 });

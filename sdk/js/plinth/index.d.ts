@@ -65,7 +65,8 @@ export class Column {
 }
 
 /** What a column of new rows is made of. */
-export type ColumnSource = readonly Value[] | readonly (number | null)[] | Float64Array | Float32Array | BigInt64Array | Column;
+export type ColumnSource =
+  readonly Value[] | readonly (number | null)[] | Float64Array | Float32Array | BigInt64Array | Column;
 
 /** Rows of a table: some columns of equal length. */
 export class Rows {

@@ -35,27 +35,34 @@ export function driftTest(item) {
   needs(item, "drift test", ["test"]);
   const unknown = Array.isArray(item.kinds) ? item.kinds.find((kind) => !KINDS.includes(kind)) : "nothing";
   if (unknown !== undefined || item.kinds.length === 0) {
-    throw new TypeError(`drift test \`${item.name}\`: kinds must be a list out of ${KINDS.join(", ")}; it has ${unknown ?? "nothing"}`);
+    throw new TypeError(
+      `drift test \`${item.name}\`: kinds must be a list out of ${KINDS.join(", ")}; it has ${unknown ?? "nothing"}`,
+    );
   }
   return register("drift", item);
 }
 
 function needs(item, what, functions) {
   if (typeof item?.name !== "string" || !/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(item.name)) {
-    throw new TypeError(`a ${what} needs a name in kebab-case, such as "standard-scale"; this one has ${JSON.stringify(item?.name)}`);
+    throw new TypeError(
+      `a ${what} needs a name in kebab-case, such as "standard-scale"; this one has ${JSON.stringify(item?.name)}`,
+    );
   }
   if (typeof item.summary !== "string" || item.summary === "" || item.summary.includes("\n")) {
     throw new TypeError(`${what} \`${item.name}\`: it needs a summary of one line`);
   }
   for (const name of functions) {
     if (typeof item[name] !== "function") {
-      throw new TypeError(`${what} \`${item.name}\`: it needs ${/^[A-Z]/.test(name) ? "a class" : "a function"} \`${name}\``);
+      throw new TypeError(
+        `${what} \`${item.name}\`: it needs ${/^[A-Z]/.test(name) ? "a class" : "a function"} \`${name}\``,
+      );
     }
   }
 }
 
 function register(point, item) {
-  if (registered[point].some(({ name }) => name === item.name)) throw new TypeError(`there are two items \`${item.name}\``);
+  if (registered[point].some(({ name }) => name === item.name))
+    throw new TypeError(`there are two items \`${item.name}\``);
   const entry = { point, options: optionsSchema(item.options), item, name: item.name, summary: item.summary };
   registered[point].push(entry);
   return item;

@@ -8,6 +8,7 @@
  */
 export function toNumber(text) {
   const number = Number(text);
+  if (text.length <= 19) return number;
   const parts = /^\s*([+-]?)([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?\s*$/.exec(text);
   if (!parts || parts[2].length + parts[3].length <= 19 || !Number.isFinite(number)) return number;
   const [, sign, whole, fraction, exponent = "0"] = parts;
@@ -40,7 +41,9 @@ function parts(number) {
   const bits = scratch.getBigUint64(0);
   const exponent = Number(bits >> 52n);
   const fraction = bits & ((1n << 52n) - 1n);
-  return exponent === 0 ? { fraction, exponent: -1074 } : { fraction: fraction | (1n << 52n), exponent: exponent - 1075 };
+  return exponent === 0
+    ? { fraction, exponent: -1074 }
+    : { fraction: fraction | (1n << 52n), exponent: exponent - 1075 };
 }
 
 /** The next greater number. */

@@ -32,7 +32,8 @@ export function readOptions(schema, text) {
   } catch (error) {
     throw bad(`bad options: ${error.message}`);
   }
-  if (typeof given !== "object" || given === null || Array.isArray(given)) throw bad("bad options: an object is wanted");
+  if (typeof given !== "object" || given === null || Array.isArray(given))
+    throw bad("bad options: an object is wanted");
   return object(schema, given, "");
 }
 
@@ -83,7 +84,13 @@ function check(schema, value, path) {
     throw wrong(path, `it is ${shown(value)}, and ${types.map((type) => TYPES[type][0]).join(" or ")} is wanted`);
   }
   if (schema.enum && !schema.enum.includes(value)) {
-    const near = typeof value === "string" ? nearest(value, schema.enum.filter((one) => typeof one === "string")) : "";
+    const near =
+      typeof value === "string"
+        ? nearest(
+            value,
+            schema.enum.filter((one) => typeof one === "string"),
+          )
+        : "";
     throw wrong(path, `it is ${shown(value)}, and it must be one of ${schema.enum.map(shown).join(", ")}${near}`);
   }
   const must = (holds, what) => {
@@ -92,15 +99,19 @@ function check(schema, value, path) {
   if (typeof value === "number") {
     if (schema.minimum !== undefined) must(value >= schema.minimum, `at least ${schema.minimum}`);
     if (schema.maximum !== undefined) must(value <= schema.maximum, `at most ${schema.maximum}`);
-    if (schema.exclusiveMinimum !== undefined) must(value > schema.exclusiveMinimum, `more than ${schema.exclusiveMinimum}`);
-    if (schema.exclusiveMaximum !== undefined) must(value < schema.exclusiveMaximum, `less than ${schema.exclusiveMaximum}`);
+    if (schema.exclusiveMinimum !== undefined)
+      must(value > schema.exclusiveMinimum, `more than ${schema.exclusiveMinimum}`);
+    if (schema.exclusiveMaximum !== undefined)
+      must(value < schema.exclusiveMaximum, `less than ${schema.exclusiveMaximum}`);
   }
   if (typeof value === "string" && schema.minLength !== undefined) {
     must([...value].length >= schema.minLength, `at least ${schema.minLength} characters long`);
   }
   if (Array.isArray(value)) {
-    if (value.length < (schema.minItems ?? 0)) throw wrong(path, `it has ${value.length} elements, at least ${schema.minItems} are wanted`);
-    if (value.length > (schema.maxItems ?? Infinity)) throw wrong(path, `it has ${value.length} elements, at most ${schema.maxItems} are wanted`);
+    if (value.length < (schema.minItems ?? 0))
+      throw wrong(path, `it has ${value.length} elements, at least ${schema.minItems} are wanted`);
+    if (value.length > (schema.maxItems ?? Infinity))
+      throw wrong(path, `it has ${value.length} elements, at most ${schema.maxItems} are wanted`);
     return schema.items ? value.map((element, at) => check(schema.items, element, `${path}[${at}]`)) : value;
   }
   return TYPES.object[1](value) && schema.properties ? object(schema, value, path) : value;

@@ -137,7 +137,8 @@ function placesOf(schema) {
 /** A list of a block as the typed array it is. The bindings hand over the bytes of lists of numbers. */
 function view(list, type) {
   if (list instanceof type) return list;
-  if (list instanceof Uint8Array) return new type(list.buffer, list.byteOffset, list.byteLength / type.BYTES_PER_ELEMENT);
+  if (list instanceof Uint8Array)
+    return new type(list.buffer, list.byteOffset, list.byteLength / type.BYTES_PER_ELEMENT);
   throw new TypeError("a list of the block arrived as an array: build the plugin with build.mjs");
 }
 
@@ -156,7 +157,7 @@ function zeroNulls({ data, validity, length, kind }) {
   }
 }
 
-// ---- Making blocks -------------------------------------------------------------------------------------------------
+// ---- Making blocks ------------------------------------------------------------------------------------------------
 
 function bad(message, column) {
   return new Problem("bad-output", message, { column });

@@ -51,7 +51,10 @@ export class Schema {
   require(name, kind) {
     const index = this.indexOf(name);
     if (index < 0) {
-      const near = nearest(name, this.#fields.map((field) => field.name));
+      const near = nearest(
+        name,
+        this.#fields.map((field) => field.name),
+      );
       throw new Problem("unknown-column", `unknown column \`${name}\`${near}`, { column: name });
     }
     if (kind !== undefined && this.#fields[index].kind !== kind) {

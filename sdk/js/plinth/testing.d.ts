@@ -34,7 +34,12 @@ export function start(
   item: Transform,
   schema: Schema,
   options?: Options,
-): { update(rows: Rows): void; partial(): Uint8Array; merge(partial: Uint8Array): void; endPass(): Uint8Array | undefined };
+): {
+  update(rows: Rows): void;
+  partial(): Uint8Array;
+  merge(partial: Uint8Array): void;
+  endPass(): Uint8Array | undefined;
+};
 /** Fits a transform: gives its state. An array of rows is one for each partition. */
 export function fit(item: Transform, rows: Rows | Rows[], options?: Options): Uint8Array;
 /** Applies a fitted transform. */
@@ -77,8 +82,15 @@ export const lend: {
   table(name: string, rows: Rows | Rows[]): void;
   setting(key: string, value: unknown): void;
   secret(name: string, value: string): void;
-  answer(url: string, response: Answer | ((request: { method: string; url: string; headers: [string, string][]; body: Uint8Array }) => Answer)): void;
-  model(name: string, model: { inputs?: TensorInfo[]; outputs?: TensorInfo[]; compute(inputs: Tensor[]): Tensor[] }): void;
+  answer(
+    url: string,
+    response:
+      Answer | ((request: { method: string; url: string; headers: [string, string][]; body: Uint8Array }) => Answer),
+  ): void;
+  model(
+    name: string,
+    model: { inputs?: TensorInfo[]; outputs?: TensorInfo[]; compute(inputs: Tensor[]): Tensor[] },
+  ): void;
   /** Takes back all that was lent, and forgets the log and the store. */
   nothing(): void;
 };

@@ -1,7 +1,7 @@
 /**
- * Tests of a plugin in Node, without WebAssembly: makes rows, calls items by the way that the host does, plays the host.
+ * Tests of a plugin in Node, without WebAssembly: makes rows, calls items as the host does, plays the host.
  *
- * `import plugin from "./plugin.js"` gives what `transform(...)` and its like returned, and that is what is called here.
+ * `import plugin from "./plugin.js"` gives what `transform(...)` and its like returned: what is called here.
  * Problems are thrown as they are; what the plugin is given is a copy, so that changing it changes nothing of the test.
  */
 import { PROBLEM, exported } from "./component.js";
@@ -12,7 +12,7 @@ import { Rows } from "./rows.js";
 import { Schema } from "./schema.js";
 import { encodeUtf8 } from "./utf8.js";
 
-// ---- Rows ------------------------------------------------------------------------------------------------------------
+// ---- Rows ---------------------------------------------------------------------------------------------------------
 
 /**
  * Rows of columns by name. Without kinds (`{ x: "int64" }`, or a Schema) they follow from the values: numbers are
@@ -22,7 +22,9 @@ export function rows(columns, kinds = {}) {
   const schema =
     kinds instanceof Schema
       ? kinds
-      : new Schema(Object.entries(columns).map(([name, values]) => ({ name, kind: kinds[name] ?? kindOf(values, name) })));
+      : new Schema(
+          Object.entries(columns).map(([name, values]) => ({ name, kind: kinds[name] ?? kindOf(values, name) })),
+        );
   return Rows.of(schema, columns);
 }
 
@@ -59,20 +61,23 @@ function called(call) {
 
 function entryOf(item, point) {
   const entry = registered[point].find((entry) => entry.item === item);
-  if (!entry) throw new TypeError(`this is no ${point}: give what ${point === "drift" ? "driftTest" : point}() returned`);
+  if (!entry)
+    throw new TypeError(`this is no ${point}: give what ${point === "drift" ? "driftTest" : point}() returned`);
   return entry;
 }
 
-// ---- Calling items ---------------------------------------------------------------------------------------------------
+// ---- Calling items ------------------------------------------------------------------------------------------------
 
 /** What a component would say of an item: its name, summary and options. */
 export function described(item) {
-  const entry = Object.values(registered).flat().find((entry) => entry.item === item);
+  const entry = Object.values(registered)
+    .flat()
+    .find((entry) => entry.item === item);
   if (!entry) throw new TypeError("this is no item");
   return { name: entry.name, summary: entry.summary, options: entry.options };
 }
 
-/** A fit in progress: `update(rows)`, `partial()`, `merge(bytes)`, and `endPass()`, which gives a state or undefined. */
+/** A fit in progress: `update(rows)`, `partial()`, `merge(bytes)`; `endPass()` gives a state, or undefined. */
 export function start(item, schema, options = {}) {
   const { name } = entryOf(item, "transform");
   const fitting = called(() => exported("transform").Fitting.start(name, plain(schema), text(options)));
@@ -102,7 +107,10 @@ export function fit(item, rows, options = {}) {
 export function apply(item, state, rows) {
   const name = entryOf(item, "transform").name;
   const fitted = called(() => exported("transform").Fitted.load(name, state.slice(), plain(rows.schema)));
-  return new Rows(new Schema(fitted.output().fields), called(() => fitted.apply(sent(rows))));
+  return new Rows(
+    new Schema(fitted.output().fields),
+    called(() => fitted.apply(sent(rows))),
+  );
 }
 
 /** Fits a transform on rows and applies it to them. */
@@ -114,14 +122,20 @@ export function fitAndApply(item, rows, options = {}) {
 export function plan(item, source, options = {}) {
   const { name } = entryOf(item, "loader");
   const made = called(() => exported("loader").plan(name, source, text(options)));
-  const partitions = made.partitions.map(({ token, rowsHint, bytesHint }) => ({ token, rows: rowsHint, bytes: bytesHint }));
+  const partitions = made.partitions.map(({ token, rowsHint, bytesHint }) => ({
+    token,
+    rows: rowsHint,
+    bytes: bytesHint,
+  }));
   return { schema: new Schema(made.schema.fields), partitions };
 }
 
 /** A partition being read: `next(most)` gives rows, or null at the end. */
 export function open(item, source, options, schema, token) {
   const name = entryOf(item, "loader").name;
-  const reader = called(() => exported("loader").Reader.open(name, source, text(options), plain(schema), token.slice()));
+  const reader = called(() =>
+    exported("loader").Reader.open(name, source, text(options), plain(schema), token.slice()),
+  );
   return {
     next(most = 8192) {
       const block = called(() => reader.next(most));
@@ -160,14 +174,16 @@ function subject({ reference = "candidate", metrics = [], tags = [] }) {
 /** The outcome of a drift test; both samples have the same columns. */
 export function test(item, reference, current, options = {}) {
   const name = entryOf(item, "drift").name;
-  return called(() => exported("drift").test(name, plain(reference.schema), sent(reference), sent(current), text(options)));
+  return called(() =>
+    exported("drift").test(name, plain(reference.schema), sent(reference), sent(current), text(options)),
+  );
 }
 
 function text(options) {
   return typeof options === "string" ? options : JSON.stringify(options);
 }
 
-// ---- Playing the host ------------------------------------------------------------------------------------------------
+// ---- Playing the host ---------------------------------------------------------------------------------------------
 
 /** What the plugin wrote to the log: `{ level, message }`. */
 export const logged = [];
@@ -230,7 +246,9 @@ connect({
     set: (key, value) => void lent.kv.set(key, value.slice()),
     delete: (key) => void lent.kv.delete(key),
     listKeys: (prefix, after, max) =>
-      sorted(lent.kv.keys()).filter((key) => key.startsWith(prefix) && (after === null || key > after)).slice(0, max),
+      sorted(lent.kv.keys())
+        .filter((key) => key.startsWith(prefix) && (after === null || key > after))
+        .slice(0, max),
   },
   http: {
     send(request) {
@@ -267,8 +285,13 @@ function graph({ inputs = [], outputs = [], compute }) {
     inputs: () => inputs.map(info),
     outputs: () => outputs.map(info),
     compute: (tensors) =>
-      compute(tensors.map(({ name, dimensions, ty, data }) => ({ name, dimensions: [...dimensions], type: ty, data }))).map(
-        ({ name, dimensions, type, data }) => ({ name, dimensions: Uint32Array.from(dimensions), ty: type, data: bytes(data) }),
-      ),
+      compute(
+        tensors.map(({ name, dimensions, ty, data }) => ({ name, dimensions: [...dimensions], type: ty, data })),
+      ).map(({ name, dimensions, type, data }) => ({
+        name,
+        dimensions: Uint32Array.from(dimensions),
+        ty: type,
+        data: bytes(data),
+      })),
   };
 }

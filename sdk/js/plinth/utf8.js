@@ -4,7 +4,7 @@ const CHUNK = 4096;
 
 /** Whether bytes are UTF-8: no overlong forms, no surrogates, nothing cut off. */
 export function isUtf8(bytes) {
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = sequence(bytes, at);
     if (length === 0) return false;
     at += length;
@@ -16,7 +16,7 @@ export function isUtf8(bytes) {
 export function decodeUtf8(bytes) {
   if (isAscii(bytes)) return ascii(bytes);
   let text = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = sequence(bytes, at);
     text += length === 0 ? "\ufffd" : String.fromCodePoint(codePoint(bytes, at, length));
     at += length === 0 ? broken(bytes, at) : length;

@@ -12,7 +12,8 @@ import { Reader, leb, sections, withCustomSection } from "../plinth/build/wasm.m
 import { entryOf, undeclared, worldOf } from "../plinth/build/world.mjs";
 
 const sdk = fileURLToPath(new URL("..", import.meta.url));
-const manifest = (change) => Buffer.from(JSON.stringify({ name: "x-js", version: "0.1.0", kind: ["gate"], capabilities: [], ...change }));
+const manifest = (change) =>
+  Buffer.from(JSON.stringify({ name: "x-js", version: "0.1.0", kind: ["gate"], capabilities: [], ...change }));
 
 test("a manifest says name, version, kinds and capabilities", () => {
   assert.deepEqual(readManifest(manifest({ capabilities: ["kv", "log", "tables"] })), {
@@ -55,19 +56,33 @@ test("a capability that is imported and not listed is found", () => {
 });
 
 test("numbers and sections are written as they are read", () => {
-  for (const number of [0, 1, 127, 128, 300, 16_383, 16_384, 2 ** 31, 2 ** 32 - 1]) assert.equal(new Reader(leb(number)).u32(), number);
+  for (const number of [0, 1, 127, 128, 300, 16_383, 16_384, 2 ** 31, 2 ** 32 - 1])
+    assert.equal(new Reader(leb(number)).u32(), number);
   const empty = Buffer.from([0, 0x61, 0x73, 0x6d, 13, 0, 1, 0]);
   const content = Buffer.alloc(300, 7);
   const [section] = sections(withCustomSection(empty, "plinth-manifest", content));
   const reader = new Reader(section.body);
-  assert.deepEqual([section.id, reader.text(), reader.take(300).equals(content), reader.done], [0, "plinth-manifest", true, true]);
+  assert.deepEqual(
+    [section.id, reader.text(), reader.take(300).equals(content), reader.done],
+    [0, "plinth-manifest", true, true],
+  );
   assert.throws(() => sections(Buffer.concat([empty, Buffer.from([0, 5, 1])])), /ends too early/);
 });
 
 test("types of lists are told from what the glue does with their elements", () => {
-  const names = ["wit_dylib_push_list", "wit_dylib_push_u8", "wit_dylib_push_s64", "wit_dylib_push_string", "wit_dylib_list_append"];
+  const names = [
+    "wit_dylib_push_list",
+    "wit_dylib_push_u8",
+    "wit_dylib_push_s64",
+    "wit_dylib_push_string",
+    "wit_dylib_list_append",
+  ];
   const text = (string) => [string.length, ...Buffer.from(string)];
-  const lists = [[3, 1], [4, 2], [200, 3]]; // number of the list's type, function of its elements
+  const lists = [
+    [3, 1],
+    [4, 2],
+    [200, 3],
+  ]; // number of the list's type, function of its elements
   const constant = (number) => (number < 64 ? [0x41, number] : [0x41, (number & 127) | 128, number >> 7]);
   const body = [0, ...lists.flatMap(([number, push]) => [...constant(number), 0x10, 0, 0x10, push, 0x10, 4]), 0x0b];
   const section = (id, content) => [id, ...leb(content.length), ...content];
@@ -84,7 +99,10 @@ function refused(files, ...words) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "plinth-test-"));
   try {
     for (const [name, content] of Object.entries(files)) fs.writeFileSync(path.join(folder, name), content);
-    execFileSync(process.execPath, [path.join(sdk, "build.mjs"), folder, ...words], { encoding: "utf8", stdio: "pipe" });
+    execFileSync(process.execPath, [path.join(sdk, "build.mjs"), folder, ...words], {
+      encoding: "utf8",
+      stdio: "pipe",
+    });
   } catch (error) {
     return error.stderr.replaceAll(folder, "FOLDER").trim();
   } finally {
@@ -94,11 +112,20 @@ function refused(files, ...words) {
 }
 
 test("what is missing or wrong in a folder is said in a line", () => {
-  assert.equal(refused({}), "build.mjs: there is no FOLDER/plugin.json: it says the plugin's name, version, kind and capabilities");
+  assert.equal(
+    refused({}),
+    "build.mjs: there is no FOLDER/plugin.json: it says the plugin's name, version, kind and capabilities",
+  );
   assert.match(refused({ "plugin.json": "{" }), /^build\.mjs: FOLDER\/plugin\.json: .*JSON/);
-  assert.match(refused({ "plugin.json": manifest({ kind: ["gates"] }) }), /^build\.mjs: FOLDER\/plugin\.json: "kind" has "gates"/);
+  assert.match(
+    refused({ "plugin.json": manifest({ kind: ["gates"] }) }),
+    /^build\.mjs: FOLDER\/plugin\.json: "kind" has "gates"/,
+  );
   assert.equal(refused({ "plugin.json": manifest() }), "build.mjs: there is no FOLDER/plugin.js");
-  assert.equal(refused({ "plugin.json": manifest(), "plugin.ts": "" }), "build.mjs: there is a plugin.ts and no plugin.js in FOLDER: run npx tsc first");
+  assert.equal(
+    refused({ "plugin.json": manifest(), "plugin.ts": "" }),
+    "build.mjs: there is a plugin.ts and no plugin.js in FOLDER: run npx tsc first",
+  );
   const kv = { "plugin.json": manifest(), "plugin.js": 'import { gate, kv } from "#plinth";' };
   assert.equal(refused(kv), 'build.mjs: plugin.js imports `kv`: add "kv" to capabilities in plugin.json');
   assert.match(refused(kv, "out", "more"), /say which folder/);

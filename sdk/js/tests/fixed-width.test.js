@@ -21,7 +21,9 @@ function cells(kind, texts, nullable) {
   const width = Math.max(...bytes.map(({ length }) => length), 1);
   const records = bytes.flatMap((cell) => [...cell, ...new Array(width - cell.length).fill(0x20), 0x0a]);
   lend.object("mem://cells", Uint8Array.from(records));
-  return load(fixedWidth, "mem://cells", { columns: [column(kind, width, nullable)] }).flatMap((rows) => rows.column(0).values());
+  return load(fixedWidth, "mem://cells", { columns: [column(kind, width, nullable)] }).flatMap((rows) =>
+    rows.column(0).values(),
+  );
 }
 
 test("records become rows; blanks are nulls", () => {
@@ -37,10 +39,19 @@ test("a source is planned in parts of so many rows", () => {
   lend.object("mem://a", "ab\ncd\nef\n");
   const { schema, partitions } = plan(fixedWidth, "mem://a", { columns: [column("utf8", 2)], "partition-rows": 2 });
   assert.deepEqual(schema.fields, [{ name: "x", kind: "utf8", nullable: true }]);
-  assert.deepEqual(partitions.map(({ rows, bytes }) => [rows, bytes]), [[2, 6], [1, 3]]);
+  assert.deepEqual(
+    partitions.map(({ rows, bytes }) => [rows, bytes]),
+    [
+      [2, 6],
+      [1, 3],
+    ],
+  );
   assert.deepEqual([...partitions[1].token], [2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
   const read = load(fixedWidth, "mem://a", { columns: [column("utf8", 2)], "partition-rows": 2 }, 1);
-  assert.deepEqual(read.map((rows) => rows.column("x").values()), [["ab"], ["cd"], ["ef"]]);
+  assert.deepEqual(
+    read.map((rows) => rows.column("x").values()),
+    [["ab"], ["cd"], ["ef"]],
+  );
 });
 
 test("an empty source has a schema and no part", () => {
@@ -50,7 +61,10 @@ test("an empty source has a schema and no part", () => {
 
 test("no more than 8192 rows come at once", () => {
   lend.object("mem://a", "1\n".repeat(10_000));
-  assert.deepEqual(load(fixedWidth, "mem://a", { columns: [column("int64", 1)] }, 100_000).map(({ length }) => length), [8192, 1808]);
+  assert.deepEqual(
+    load(fixedWidth, "mem://a", { columns: [column("int64", 1)] }, 100_000).map(({ length }) => length),
+    [8192, 1808],
+  );
 });
 
 test("integers are exact up to their bounds", () => {
@@ -68,12 +82,18 @@ for (const [kind, bad] of Object.entries({
   int64: ["1.5", "+1", "0x1", "-", "1 1", "1_0", "1e3", "9223372036854775808", "\u0661", "0".repeat(512), "NaN"],
   float64: ["1.", ".5", "nan", "Infinity", "1E5", "1e", "1e999", "-", "0x1p3", "\t1", "1,5", "0".repeat(512)],
   boolean: ["True", "1", "yes", "constructor", "tru"],
-  utf8: [[0xff], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0x61, 0xe2, 0x82]].map((bytes) => Uint8Array.from(bytes)),
+  utf8: [[0xff], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0x61, 0xe2, 0x82]].map((bytes) =>
+    Uint8Array.from(bytes),
+  ),
 })) {
   test(`cells that are no ${kind} are named with their row and column`, () => {
     const good = { int64: "1", float64: "1", boolean: "true", utf8: "a" }[kind];
     for (const text of bad) {
-      assert.throws(() => cells(kind, [good, text]), { code: "bad-value", row: 1, column: "x", message: new RegExp(`is no ${kind}$`) }, String(text));
+      assert.throws(
+        () => cells(kind, [good, text]),
+        { code: "bad-value", row: 1, column: "x", message: new RegExp(`is no ${kind}$`) },
+        String(text),
+      );
     }
   });
 }
@@ -84,7 +104,13 @@ test("a blank cell that must not be null", () => {
 });
 
 test("of several bad cells that of the lowest row is told, in a row first the newline, then from left to right", () => {
-  const options = { columns: [{ ...column("int64", 1), name: "a" }, { ...column("boolean", 4), name: "b" }], "partition-rows": 2 };
+  const options = {
+    columns: [
+      { ...column("int64", 1), name: "a" },
+      { ...column("boolean", 4), name: "b" },
+    ],
+    "partition-rows": 2,
+  };
   const fails = (text, expected) => {
     lend.object("mem://a", text);
     assert.throws(() => load(fixedWidth, "mem://a", options), expected);
@@ -111,7 +137,8 @@ test("sources that are no whole number of records, or shorter than planned", () 
 
 test("layouts that are none", () => {
   lend.object("mem://a", "");
-  const refused = (options) => assert.throws(() => plan(fixedWidth, "mem://a", options), { code: "bad-options" }, JSON.stringify(options));
+  const refused = (options) =>
+    assert.throws(() => plan(fixedWidth, "mem://a", options), { code: "bad-options" }, JSON.stringify(options));
   refused({});
   refused({ columns: [] });
   refused({ columns: [column("int64", 0)] });

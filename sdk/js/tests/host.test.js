@@ -1,7 +1,27 @@
 /** What the host offers, played by #plinth/testing, and what an item may do and say. */
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { ANOTHER_PASS, Problem, Rows, clock, config, driftTest, gate, http, kv, loader, log, nn, objects, pack, random, secrets, tables, transform, unpack } from "#plinth";
+import {
+  ANOTHER_PASS,
+  Problem,
+  Rows,
+  clock,
+  config,
+  driftTest,
+  gate,
+  http,
+  kv,
+  loader,
+  log,
+  nn,
+  objects,
+  pack,
+  random,
+  secrets,
+  tables,
+  transform,
+  unpack,
+} from "#plinth";
 import { apply, evaluate, fit, fitAndApply, lend, load, logged, rows, start, test as drift } from "#plinth/testing";
 
 beforeEach(() => lend.nothing());
@@ -14,16 +34,25 @@ test("what a test lends is what the code sees", () => {
   lend.object("mem://b", Uint8Array.of(1));
   lend.table("data", [rows({ x: [1] }), rows({ x: [2, 3] })]);
   lend.answer("https://a/", { status: 404, headers: [["x-a", "1"]], body: '{"k": 1}' });
-  assert.deepEqual([config.get("model"), config.get("none"), config.all()], ["small", null, { batch: "32", model: "small" }]);
+  assert.deepEqual(
+    [config.get("model"), config.get("none"), config.all()],
+    ["small", null, { batch: "32", model: "small" }],
+  );
   assert.equal(secrets.get("key"), "s3cret");
   const object = objects.open("mem://a");
   assert.deepEqual([object.size, String.fromCharCode(...object.read(2, 99))], [5, "tes"]);
   object.close();
   assert.throws(() => object.read(0, 1), /closed/);
   assert.deepEqual(objects.list("mem://"), ["mem://a", "mem://b"]);
-  assert.deepEqual([...tables.open("data")].map((rows) => rows.length), [1, 2]);
+  assert.deepEqual(
+    [...tables.open("data")].map((rows) => rows.length),
+    [1, 2],
+  );
   const answer = http.get("https://a/");
-  assert.deepEqual([answer.status, answer.ok, answer.header("X-A"), answer.header("b"), answer.json()], [404, false, "1", null, { k: 1 }]);
+  assert.deepEqual(
+    [answer.status, answer.ok, answer.header("X-A"), answer.header("b"), answer.json()],
+    [404, false, "1", null, { k: 1 }],
+  );
   assert.deepEqual([random.bytes(3).length, typeof random.u64(), random.float() < 1], [3, "bigint", true]);
   assert.ok(clock.monotonicNs() < clock.monotonicNs());
 });
@@ -60,7 +89,12 @@ test("tensors go and come as typed arrays", () => {
   lend.model("double", {
     inputs: [{ name: "x", type: "fp32", dimensions: [-1, 2] }],
     compute: ([{ data, dimensions }]) => [
-      { name: "y", type: "int64", dimensions, data: BigInt64Array.from(new Float32Array(data.buffer), (value) => BigInt(value * 2)) },
+      {
+        name: "y",
+        type: "int64",
+        dimensions,
+        data: BigInt64Array.from(new Float32Array(data.buffer), (value) => BigInt(value * 2)),
+      },
     ],
   });
   const graph = nn.load("double");
@@ -101,7 +135,7 @@ test("a transform may add columns, and need several passes", () => {
       sum = 0;
       n = 0;
       update(rows) {
-        if (this.pass === 0) for (const value of rows.column("x").numbers()) (this.sum += value), (this.n += 1);
+        if (this.pass === 0) for (const value of rows.column("x").numbers()) ((this.sum += value), (this.n += 1));
       }
       endPass() {
         return this.pass++ === 0 ? ANOTHER_PASS : pack({ mean: this.sum / this.n });
@@ -116,20 +150,52 @@ test("a transform may add columns, and need several passes", () => {
         return this.schema;
       }
       apply(rows) {
-        return Rows.of(this.schema, [...rows.columns(), rows.column("x").numbers().map((value) => value > this.mean)]);
+        return Rows.of(this.schema, [
+          ...rows.columns(),
+          rows
+            .column("x")
+            .numbers()
+            .map((value) => value > this.mean),
+        ]);
       }
     },
   });
-  assert.deepEqual(fitAndApply(ranked, rows({ x: [1, 2, 6] })).column("above").values(), [false, false, true]);
+  assert.deepEqual(
+    fitAndApply(ranked, rows({ x: [1, 2, 6] }))
+      .column("above")
+      .values(),
+    [false, false, true],
+  );
   assert.throws(() => fit(ranked, [rows({ x: [1] }), rows({ x: [2] })]), { code: "not-mergeable" });
 });
 
 test("what a transform makes must be what it said", () => {
   const wrong = (name, apply) => transform({ name, summary: "s", apply });
   const given = rows({ x: [1, 2] });
-  assert.throws(() => fitAndApply(wrong("fewer", () => rows({ x: [1] })), given), { code: "bad-output" });
-  assert.throws(() => fitAndApply(wrong("other", () => rows({ y: [1, 2] })), given), { code: "bad-output" });
-  assert.throws(() => fitAndApply(wrong("nothing", () => undefined), given), /must return rows/);
+  assert.throws(
+    () =>
+      fitAndApply(
+        wrong("fewer", () => rows({ x: [1] })),
+        given,
+      ),
+    { code: "bad-output" },
+  );
+  assert.throws(
+    () =>
+      fitAndApply(
+        wrong("other", () => rows({ y: [1, 2] })),
+        given,
+      ),
+    { code: "bad-output" },
+  );
+  assert.throws(
+    () =>
+      fitAndApply(
+        wrong("nothing", () => undefined),
+        given,
+      ),
+    /must return rows/,
+  );
 });
 
 test("what is thrown and is no problem is logged with its stack, and goes on", () => {
@@ -155,7 +221,13 @@ test("a gate sees metrics, slices, tags and a baseline; its words become text", 
       { name: "b", outcome: "pass", observed: candidate.tag("k"), reason: baseline?.reference },
     ],
   });
-  const candidate = { metrics: [{ name: "f1", value: 0.5 }, { name: "f1", value: 1, slice: "s", n: 3 }], tags: { k: "v" } };
+  const candidate = {
+    metrics: [
+      { name: "f1", value: 0.5 },
+      { name: "f1", value: 1, slice: "s", n: 3 },
+    ],
+    tags: { k: "v" },
+  };
   assert.deepEqual(evaluate(seen, { candidate, baseline: { reference: "old" } }), [
     { name: "a", outcome: "warn", observed: "0.5", expected: "3", reason: "" },
     { name: "b", outcome: "pass", observed: "v", expected: "", reason: "old" },
@@ -186,16 +258,32 @@ test("a loader's reader is closed at its end, and gives no more than was asked f
       }
     },
   });
-  assert.deepEqual(load(count, "s", {}, 2).map((rows) => rows.length), [2, 1]);
+  assert.deepEqual(
+    load(count, "s", {}, 2).map((rows) => rows.length),
+    [2, 1],
+  );
   assert.equal(closed, 1);
   assert.throws(() => load(count, "s", { most: 2 }, 1), { code: "bad-output" });
 });
 
 test("a drift test gets one column of a kind that it takes", () => {
-  const item = { summary: "s", kinds: ["float64"], test: () => ({ statistic: 1, threshold: 2, verdict: "no-drift", nReference: 1, nCurrent: 1 }) };
+  const item = {
+    summary: "s",
+    kinds: ["float64"],
+    test: () => ({ statistic: 1, threshold: 2, verdict: "no-drift", nReference: 1, nCurrent: 1 }),
+  };
   const one = driftTest({ ...item, name: "one" });
   const x = rows({ x: [1] });
-  assert.deepEqual(drift(one, x, x), { statistic: 1, pValue: null, effectSize: null, threshold: 2, verdict: "no-drift", nReference: 1, nCurrent: 1, note: null });
+  assert.deepEqual(drift(one, x, x), {
+    statistic: 1,
+    pValue: null,
+    effectSize: null,
+    threshold: 2,
+    verdict: "no-drift",
+    nReference: 1,
+    nCurrent: 1,
+    note: null,
+  });
   assert.throws(() => drift(one, rows({ x: [1], y: [1] }), rows({ x: [1], y: [1] })), { code: "wrong-columns" });
   assert.throws(() => drift(one, rows({ x: ["a"] }), rows({ x: ["a"] })), { code: "wrong-kind", column: "x" });
   const odd = driftTest({ ...item, name: "odd", multivariate: true, test: () => ({ verdict: "maybe" }) });

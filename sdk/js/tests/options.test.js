@@ -23,13 +23,16 @@ test("defaults are filled in, and null stands for nothing", () => {
   assert.deepEqual(readOptions(schema, '{"mode": "fast"}'), { bins: 5, mode: "fast" });
   assert.deepEqual(readOptions(schema, '{"mode": "fast", "bins": null}'), { bins: 5, mode: "fast" });
   assert.deepEqual(readOptions(optionsSchema(), " "), {});
-  assert.deepEqual(readOptions(schema, '{"mode": "exact", "bins": 3.0, "rate": 0.5, "names": ["a"], "inner": {"deep": true}}'), {
-    bins: 3,
-    mode: "exact",
-    rate: 0.5,
-    names: ["a"],
-    inner: { deep: true },
-  });
+  assert.deepEqual(
+    readOptions(schema, '{"mode": "exact", "bins": 3.0, "rate": 0.5, "names": ["a"], "inner": {"deep": true}}'),
+    {
+      bins: 3,
+      mode: "exact",
+      rate: 0.5,
+      names: ["a"],
+      inner: { deep: true },
+    },
+  );
 });
 
 for (const [given, message] of [
@@ -62,6 +65,10 @@ test("text that is no JSON is refused", () => {
 });
 
 test("names of Object's own properties are options like any other", () => {
-  assert.throws(() => readOptions(schema, '{"mode": "fast", "constructor": 1}'), { message: /unknown option `constructor`/ });
-  assert.throws(() => readOptions(schema, '{"mode": "fast", "__proto__": 1}'), { message: /unknown option `__proto__`/ });
+  assert.throws(() => readOptions(schema, '{"mode": "fast", "constructor": 1}'), {
+    message: /unknown option `constructor`/,
+  });
+  assert.throws(() => readOptions(schema, '{"mode": "fast", "__proto__": 1}'), {
+    message: /unknown option `__proto__`/,
+  });
 });

@@ -52,19 +52,33 @@ test("a block without a null carries no bitmap", () => {
 
 test("bits after the last row are zero, whatever the number of rows", () => {
   for (const length of [1, 7, 8, 9, 16, 17]) {
-    const made = rows({ x: new Float64Array(length), y: Array.from({ length }, (_, row) => row || null) }, { y: "float64" });
+    const made = rows(
+      { x: new Float64Array(length), y: Array.from({ length }, (_, row) => row || null) },
+      { y: "float64" },
+    );
     const { validity } = made.toBlock();
     const bytes = Math.ceil(length / 8);
-    const ones = [...validity.subarray(0, bytes)].reduce((sum, byte) => sum + byte.toString(2).replaceAll("0", "").length, 0);
+    const ones = [...validity.subarray(0, bytes)].reduce(
+      (sum, byte) => sum + byte.toString(2).replaceAll("0", "").length,
+      0,
+    );
     assert.equal(ones, length);
-    assert.equal(made.column("y").values().filter((value) => value === null).length, 1);
+    assert.equal(
+      made
+        .column("y")
+        .values()
+        .filter((value) => value === null).length,
+      1,
+    );
   }
 });
 
 test("lists that come as bytes are read where they lie", () => {
   const block = Rows.of(schema, columns).toBlock();
   const bytes = (list) => new Uint8Array(list.buffer, list.byteOffset, list.byteLength);
-  const sent = Object.fromEntries(Object.entries(block).map(([key, list]) => [key, key === "rows" ? list : bytes(list)]));
+  const sent = Object.fromEntries(
+    Object.entries(block).map(([key, list]) => [key, key === "rows" ? list : bytes(list)]),
+  );
   const read = new Rows(schema, sent);
   assert.deepEqual(read.column("n").values(), columns.n);
   read.column("a").data[1] = 9;
@@ -122,17 +136,33 @@ test("blocks that do not fit are problems", () => {
   const read = (change, name) => new Rows(schema, { ...block, ...change }).column(name);
   assert.throws(() => read({ f64s: block.f64s.slice(0, 5) }, "b"), { code: "bad-block", column: "b" });
   assert.throws(() => read({ validity: block.validity.slice(0, 3) }, "f"), { code: "bad-block" });
-  assert.throws(() => read({ bytes: Uint8Array.of(0xff, 2, 3, 4, 5, 6, 7) }, "t").values(), { code: "bad-block", column: "t" });
+  assert.throws(() => read({ bytes: Uint8Array.of(0xff, 2, 3, 4, 5, 6, 7) }, "t").values(), {
+    code: "bad-block",
+    column: "t",
+  });
   const offsets = Uint32Array.of(0, 100, 1, 4, 4, 5, 5, 7);
   assert.throws(() => read({ offsets }, "t").get(0), { code: "bad-block" });
   assert.throws(() => read({}, "zz"), { code: "unknown-column", column: "zz" });
-  assert.throws(() => Rows.of(schema, columns).column("on").expect("float64"), { code: "wrong-kind", message: "column `on` is boolean, not float64" });
+  assert.throws(() => Rows.of(schema, columns).column("on").expect("float64"), {
+    code: "wrong-kind",
+    message: "column `on` is boolean, not float64",
+  });
   assert.ok(read({}, "on").expect("boolean") instanceof Column);
 });
 
 test("schemas refuse what no host would take", () => {
   assert.throws(() => new Schema([{ name: "", kind: "utf8" }]), /needs a name/);
   assert.throws(() => new Schema([{ name: "x", kind: "text" }]), /no kind `text`/);
-  assert.throws(() => new Schema([{ name: "x", kind: "utf8" }, { name: "x", kind: "utf8" }]), /two columns/);
-  assert.throws(() => schema.require("att"), { code: "unknown-column", message: "unknown column `att`, did you mean `at`?" });
+  assert.throws(
+    () =>
+      new Schema([
+        { name: "x", kind: "utf8" },
+        { name: "x", kind: "utf8" },
+      ]),
+    /two columns/,
+  );
+  assert.throws(() => schema.require("att"), {
+    code: "unknown-column",
+    message: "unknown column `att`, did you mean `at`?",
+  });
 });

@@ -36,7 +36,10 @@ test("partials are n, mean and m2, and merging an empty one changes nothing", ()
   fitting.update(rows(two));
   const before = fitting.partial();
   const view = new DataView(before.buffer);
-  assert.deepEqual([0, 8, 16].map((at) => view.getFloat64(at, true)), [3, 2, 2]);
+  assert.deepEqual(
+    [0, 8, 16].map((at) => view.getFloat64(at, true)),
+    [3, 2, 2],
+  );
   fitting.merge(start(scale, rows(two).schema, {}).partial());
   assert.deepEqual(fitting.partial(), before);
 });
@@ -57,7 +60,10 @@ test("no rows at all: mean 0, deviation 1", () => {
 test("what cannot be done is a problem that names the column", () => {
   const fails = (options, expected) => assert.throws(() => start(scale, rows(two).schema, options), expected);
   fails({ columns: ["z"] }, { code: "unknown-column", column: "z" });
-  fails({ columns: ["n"] }, { code: "wrong-kind", column: "n", message: "column `n` is int64, not float64: cast it first" });
+  fails(
+    { columns: ["n"] },
+    { code: "wrong-kind", column: "n", message: "column `n` is int64, not float64: cast it first" },
+  );
   fails({ columns: ["x", "x"] }, { code: "bad-options" });
   fails({ columns: [1] }, { code: "bad-options", message: "option `columns[0]`: it is 1, and a string is wanted" });
   fails({ colums: ["x"] }, { code: "bad-options", message: "unknown option `colums`, did you mean `columns`?" });

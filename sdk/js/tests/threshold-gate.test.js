@@ -42,7 +42,10 @@ test("what was not measured, and NaN, fail", () => {
     expected: "at most 3",
     reason: "the metric is not among those of models:/churn/3",
   });
-  assert.deepEqual([judged({ metric: "auc", min: 0 })[0]].map(({ outcome, observed }) => [outcome, observed]), [["fail", "NaN"]]);
+  assert.deepEqual(
+    [judged({ metric: "auc", min: 0 })[0]].map(({ outcome, observed }) => [outcome, observed]),
+    [["fail", "NaN"]],
+  );
 });
 
 test("numbers are written as JavaScript writes them", () => {
@@ -52,11 +55,15 @@ test("numbers are written as JavaScript writes them", () => {
 });
 
 test("rules that would let everything pass are refused", () => {
-  const refused = (options, message) => assert.throws(() => evaluate(threshold, { candidate }, options), { code: "bad-options", message });
+  const refused = (options, message) =>
+    assert.throws(() => evaluate(threshold, { candidate }, options), { code: "bad-options", message });
   refused({}, "option `thresholds`: it is missing");
   refused({ thresholds: [] }, "option `thresholds`: it has 0 elements, at least 1 are wanted");
   refused({ thresholds: [{ metric: "f1" }] }, "the threshold of `f1` has no bound: give min, max or both");
   refused({ thresholds: [{ min: 1 }] }, "option `thresholds[0].metric`: it is missing");
-  refused({ thresholds: [{ metric: "f1", min: "1" }] }, 'option `thresholds[0].min`: it is "1", and a number is wanted');
+  refused(
+    { thresholds: [{ metric: "f1", min: "1" }] },
+    'option `thresholds[0].min`: it is "1", and a number is wanted',
+  );
   refused({ thresholds: [{ metric: "f1", mim: 1 }] }, "unknown option `thresholds[0].mim`, did you mean `min`?");
 });

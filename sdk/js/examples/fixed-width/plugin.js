@@ -9,7 +9,8 @@ const RECORD_MOST = 2 ** 24;
 function layoutOf({ columns }) {
   const names = columns.map(({ name }) => name);
   const twice = names.find((name, i) => name === "" || names.indexOf(name) !== i);
-  if (twice !== undefined) throw new Problem("bad-options", `option \`columns\`: the name \`${twice}\` is empty or there twice`);
+  if (twice !== undefined)
+    throw new Problem("bad-options", `option \`columns\`: the name \`${twice}\` is empty or there twice`);
   const record = columns.reduce((sum, { width }) => sum + width, 1);
   if (record > RECORD_MOST) throw new Problem("bad-options", "option `columns`: a record is over 16 MiB wide");
   return { record, schema: new Schema(columns) };
@@ -103,7 +104,8 @@ function cell({ name, kind, nullable }, record, from, to, row) {
   return value;
 }
 
-// Number() and BigInt() take more than is a number here, such as "", "0x10" and " 1"; toNumber() rounds long texts right.
+// Number() and BigInt() take more than is a number here, such as "", "0x10" and " 1". toNumber() is Number(), but
+// rounds long texts right in a component too.
 const PARSERS = {
   int64(text) {
     if (text.length >= 512 || !/^-?[0-9]+$/.test(text)) return undefined;

@@ -4,12 +4,20 @@ import { test } from "node:test";
 import { lend, load } from "#plinth/testing";
 import fixedWidth from "./plugin.js";
 
-const options = { columns: [{ name: "id", width: 3, kind: "int64" }, { name: "name", width: 4, kind: "utf8" }] };
+const options = {
+  columns: [
+    { name: "id", width: 3, kind: "int64" },
+    { name: "name", width: 4, kind: "utf8" },
+  ],
+};
 
 test("records become rows", () => {
   lend.object("file.txt", "  1anna\n 22    \n");
   const [rows] = load(fixedWidth, "file.txt", options);
-  assert.deepEqual(rows.toObjects(), [{ id: 1n, name: "anna" }, { id: 22n, name: null }]);
+  assert.deepEqual(rows.toObjects(), [
+    { id: 1n, name: "anna" },
+    { id: 22n, name: null },
+  ]);
 });
 
 test("a bad cell is a problem that says where", () => {

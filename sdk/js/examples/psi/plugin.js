@@ -3,7 +3,10 @@ import { NUMERIC, driftTest } from "#plinth";
 
 // The values that count: not null, not NaN.
 function sample(rows) {
-  const counted = rows.column(0).numbers().filter((value) => value !== null && !Number.isNaN(value));
+  const counted = rows
+    .column(0)
+    .numbers()
+    .filter((value) => value !== null && !Number.isNaN(value));
   return Float64Array.from(counted);
 }
 
@@ -22,7 +25,7 @@ function counts(values, edges) {
   const counted = new Array(edges.length + 1).fill(0);
   for (const value of values) {
     let low = 0;
-    for (let high = edges.length; low < high; ) {
+    for (let high = edges.length; low < high;) {
       const middle = (low + high) >>> 1;
       if (edges[middle] <= value) low = middle + 1;
       else high = middle;
@@ -89,7 +92,8 @@ export default driftTest({
     const [reference, current] = [sample(referenceRows), sample(currentRows)];
     const sizes = { threshold, nReference: reference.length, nCurrent: current.length };
     if (reference.length < least || current.length < least) {
-      const [which, size] = reference.length < least ? ["reference", reference.length] : ["current sample", current.length];
+      const [which, size] =
+        reference.length < least ? ["reference", reference.length] : ["current sample", current.length];
       const note = `the ${which} has ${size} usable rows; a verdict needs ${least}`;
       return { ...sizes, statistic: 0, verdict: "inconclusive", note };
     }

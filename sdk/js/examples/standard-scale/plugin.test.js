@@ -11,5 +11,10 @@ test("a column is centred and scaled", () => {
 
 test("what was learned in two places is what would have been learned in one", () => {
   const state = fit(scale, [rows({ x: [1, 2] }), rows({ x: [3] })]);
-  assert.deepEqual(apply(scale, state, rows({ x: [2] })).column("x").values(), [0]);
+  assert.deepEqual(
+    apply(scale, state, rows({ x: [2] }))
+      .column("x")
+      .values(),
+    [0],
+  );
 });

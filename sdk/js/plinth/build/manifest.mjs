@@ -18,9 +18,11 @@ export function readManifest(bytes) {
   if (typeof manifest.version !== "string") throw new Error(`"version" is missing: give one such as "0.1.0"`);
   const list = (key, known, least) => {
     const words = manifest[key] ?? [];
-    if (!Array.isArray(words) || words.length < least) throw new Error(`"${key}" must be a list out of ${known.join(", ")}`);
+    if (!Array.isArray(words) || words.length < least)
+      throw new Error(`"${key}" must be a list out of ${known.join(", ")}`);
     const unknown = words.find((word) => !known.includes(word));
-    if (unknown !== undefined) throw new Error(`"${key}" has ${JSON.stringify(unknown)}; there are ${known.join(", ")}`);
+    if (unknown !== undefined)
+      throw new Error(`"${key}" has ${JSON.stringify(unknown)}; there are ${known.join(", ")}`);
     return words;
   };
   const capabilities = list("capabilities", [...CAPABILITIES, "log", "config"], 0);

@@ -95,19 +95,29 @@ function unsigned(reader) {
 }
 
 function skipOperands(reader, opcode) {
-  if (opcode >= 0x02 && opcode <= 0x04) reader.skipLeb(); // block, loop, if: a type
-  else if (opcode === 0x0c || opcode === 0x0d) reader.skipLeb(); // br, br_if
-  else if (opcode === 0x0e) for (let left = reader.u32() + 1; left > 0; left--) reader.skipLeb(); // br_table
-  else if (opcode === 0x11) reader.skipLeb(), reader.skipLeb(); // call_indirect
-  else if (opcode >= 0x20 && opcode <= 0x26) reader.skipLeb(); // locals, globals, table.get, table.set
-  else if (opcode >= 0x28 && opcode <= 0x3e) reader.skipLeb(), reader.skipLeb(); // loads and stores
-  else if (opcode === 0x3f || opcode === 0x40) reader.skipLeb(); // memory.size, memory.grow
-  else if (opcode === 0x42) reader.skipLeb(); // i64.const
-  else if (opcode === 0x43) reader.take(4); // f32.const
-  else if (opcode === 0x44) reader.take(8); // f64.const
+  if (opcode >= 0x02 && opcode <= 0x04)
+    reader.skipLeb(); // block, loop, if: a type
+  else if (opcode === 0x0c || opcode === 0x0d)
+    reader.skipLeb(); // br, br_if
+  else if (opcode === 0x0e)
+    for (let left = reader.u32() + 1; left > 0; left--) reader.skipLeb(); // br_table
+  else if (opcode === 0x11)
+    (reader.skipLeb(), reader.skipLeb()); // call_indirect
+  else if (opcode >= 0x20 && opcode <= 0x26)
+    reader.skipLeb(); // locals, globals, table.get, table.set
+  else if (opcode >= 0x28 && opcode <= 0x3e)
+    (reader.skipLeb(), reader.skipLeb()); // loads and stores
+  else if (opcode === 0x3f || opcode === 0x40)
+    reader.skipLeb(); // memory.size, memory.grow
+  else if (opcode === 0x42)
+    reader.skipLeb(); // i64.const
+  else if (opcode === 0x43)
+    reader.take(4); // f32.const
+  else if (opcode === 0x44)
+    reader.take(8); // f64.const
   else if (opcode === 0xfc) {
     const more = reader.u32();
-    if (more === 8 || more === 10 || more === 12 || more === 14) reader.skipLeb(), reader.skipLeb();
+    if (more === 8 || more === 10 || more === 12 || more === 14) (reader.skipLeb(), reader.skipLeb());
     else if (more > 7) reader.skipLeb();
   } else if (opcode > 0xc4) throw new Error(`the component's glue has an instruction that is not known: ${opcode}`);
 }
