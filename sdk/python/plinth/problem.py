@@ -29,8 +29,8 @@ class Problem(Exception):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """", did you mean `X`?" for the nearest of some names, or nothing where none is near."""
-    away, found = min(((_distance(name, each), each) for each in names), default=(len(name), ""))
-    return f", did you mean `{found}`?" if away <= max(len(name), 3) // 3 else ""
+    found = min(names, key=lambda each: _distance(name, each), default=None)
+    return f", did you mean `{found}`?" if found and _distance(name, found) <= max(len(name), 3) // 3 else ""
 
 
 def _distance(start: str, end: str) -> int:

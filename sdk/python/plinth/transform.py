@@ -80,6 +80,9 @@ def float64_columns(schema: Schema, names: list[str] | None) -> list[int]:
     """
     if names is None:
         return [index for index, field in enumerate(schema) if field.kind is Kind.FLOAT64]
+    twice = [name for at, name in enumerate(names) if name in names[:at]]
+    if twice:
+        raise Problem("bad-options", f"option `columns`: `{twice[0]}` is in it twice")
     found: list[int] = []
     for name in names:
         index = schema.index(name)
@@ -88,8 +91,6 @@ def float64_columns(schema: Schema, names: list[str] | None) -> list[int]:
             raise Problem(
                 "wrong-kind", f"column `{name}` is {field.kind}, not float64: cast it first", column=name
             )
-        if index in found:
-            raise Problem("bad-options", f"option `columns`: `{name}` is in it twice")
         found.append(index)
     return found
 
