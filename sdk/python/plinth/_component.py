@@ -1,15 +1,17 @@
 """Between the host's calls and the items of a plugin: what `build.py` makes a component of.
 
 Whatever is raised but `Problem` is written to the host's log with its traceback and ends the instance. All modules
-must be loaded when the component is built: there is no file system later.
+must be loaded when the component is built: there is no file system later, no clock, and nothing else of the system.
 """
 
 from __future__ import annotations
 
+import builtins
 import importlib
-import linecache
+import io
+import operator
 import sys
-import traceback
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,8 @@ from .schema import Field, Kind, Schema
 from .tables import rows_of
 
 _host.inside = True
+# What Python itself loads only when it is first needed.
+_LATER = ["_strptime", *(f"encodings.{name}" for name in ("ascii", "cp1252", "latin_1", "utf_8_sig", "utf_16", "utf_16_le"))]
 # The generated module of each extension point that is exported.
 _EXPORTED: dict[str, Any] = {}
 _POINTS = {"transform": "transform", "loader": "loader", "gate": "gate", "drift": "drift test"}
@@ -63,25 +67,85 @@ def begin(kinds: list[str], capabilities: list[str], load: Callable[[], Any]) ->
     for kind in items.ITEMS:
         if kind not in kinds:
             raise TypeError(f'plugin.py registers a {_POINTS[kind]}: add "{kind}" to "kind" in plugin.json')
-    # So that tracebacks show lines, which cannot be read later.
+    for module in _LATER:
+        importlib.import_module(module)
+    _keep_sources()
+    _leave_system()
+
+
+# ---- A Python without a system --------------------------------------------------------------------------------------
+
+
+# The lines of each file of Python that is not of Python itself, for tracebacks.
+_SOURCES: dict[str, list[str]] = {}
+
+
+def _keep_sources() -> None:
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if path and not path.startswith("/python/"):
-            linecache.getlines(path)
+        if path and path.endswith(".py") and not path.startswith("/python/"):
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    _SOURCES[path] = file.read().splitlines()
+            except OSError:
+                pass
+
+
+class _NoFiles:
+    """Stands where Python would look for modules in files."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        raise ModuleNotFoundError(
+            f"`{name}` was not loaded when the plugin was built: import it at the top of a module", name=name
+        )
+
+
+def _leave_system() -> None:
+    """Makes errors of what could only trap."""
+    sys.meta_path = [each for each in sys.meta_path if "PathFinder" not in repr(each)] + [_NoFiles]  # type: ignore[list-item]
     sys.stdout, sys.stderr = _Printed(2), _Printed(3)  # type: ignore[assignment]
+    sys.excepthook = lambda *_: None  # `_told` has told it
+    builtins.open = io.open = _refuse("a plugin has no files: sources are read with plinth.objects")  # type: ignore
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"):
+        setattr(time, name, _refuse("a plugin has no clock: ask for the capability `clock` and use plinth.clock"))
 
 
-def _known_sources(error: BaseException | None) -> None:
-    """Keeps the traceback from looking for files: whatever was not read is told without its lines."""
-    while error is not None:
-        at: TracebackType | None = error.__traceback__
-        while at is not None:
-            path = at.tb_frame.f_code.co_filename
-            kept = linecache.cache.get(path)
-            lines = kept[2] if kept and len(kept) == 4 else []
-            linecache.cache[path] = (sum(map(len, lines)), None, lines, path)
-            at = at.tb_next
-        error = error.__cause__ or error.__context__
+def _refuse(why: str) -> Callable[..., Any]:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(why)
+
+    return refused
+
+
+def _traceback(error: BaseException) -> list[str]:
+    """What Python prints of an exception, out of what was kept: its own way reads files. The error itself is last."""
+    told: list[str] = []
+    if error.__cause__ is not None:
+        told = [*_traceback(error.__cause__), "and because of that:"]
+    elif error.__context__ is not None and not error.__suppress_context__:
+        told = [*_traceback(error.__context__), "and while that was handled:"]
+    calls: list[str] = []
+    place = ""
+    at: TracebackType | None = error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        if code.co_filename != __file__:
+            lines = _SOURCES.get(code.co_filename, [])
+            shown = lines[at.tb_lineno - 1].strip() if at.tb_lineno <= len(lines) else ""
+            place = f"{code.co_filename.rpartition('/')[2]}, line {at.tb_lineno}"
+            calls.append(f"  {place}, in {code.co_qualname}" + (f"\n    {shown}" if shown else ""))
+        at = at.tb_next
+    if len(calls) > 20:
+        calls[10:-10] = [f"  ({len(calls) - 20} calls more)"]
+    try:
+        what = f"{type(error).__qualname__}: {error}"
+    except Exception:
+        what = type(error).__qualname__
+    return [*told, *calls, what + (f" ({place})" if place else "")]
+
+
+# ---- What the host calls --------------------------------------------------------------------------------------------
 
 
 def _told(function: Callable[..., Any]) -> Any:
@@ -91,11 +155,15 @@ def _told(function: Callable[..., Any]) -> Any:
         try:
             return function(*arguments)
         except Problem as problem:
-            raise Err(wit.Problem(*map(_text, (problem.code, problem.message)), problem.retryable, problem.row,
-                                  _text(problem.column))) from None  # fmt: skip
+            row = problem.row if isinstance(problem.row, int) and 0 <= problem.row < 2**64 else None
+            code, message, column = map(_text, (problem.code, problem.message, problem.column))
+            raise Err(wit.Problem(code, message, bool(problem.retryable), row, column)) from None
         except BaseException as error:
-            _known_sources(error)
-            log.error("".join(traceback.format_exception(error)).rstrip())
+            # The error itself comes last and alone: the host shows the last message of an instance that ends.
+            *calls, what = _traceback(error)
+            if calls:
+                log.error("\n".join(calls))
+            log.error(what)
             raise
 
     return called
@@ -112,17 +180,21 @@ def _items(point: str) -> list[Any]:
     ]
 
 
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 def _schema(told: Any) -> Schema:
     return Schema(Field(each.name, Kind(each.kind.value), each.nullable) for each in told.fields)
 
 
 def _to_schema(schema: Schema) -> Any:
+    _of(schema, Schema, "output", "a Schema")
     return wit.Schema([wit.Field(_text(each.name), wit.Kind(each.kind.value), bool(each.nullable)) for each in schema])
 
 
-def _to_block(rows: Rows) -> Any:
-    if not isinstance(rows, Rows):
-        raise TypeError(f"rows are wanted, and {type(rows).__name__} was returned")
+def _to_block(rows: Any, where: str) -> Any:
+    _of(rows, Rows, where, "Rows")
     return wit.Block(
         len(rows), rows.f64s, rows.f32s, rows.s64s, bytes(rows.bits), rows.offsets, bytes(rows.bytes),
         bytes(rows.validity),
@@ -130,9 +202,20 @@ def _to_block(rows: Rows) -> Any:
 
 
 def _bytes(made: Any, where: str) -> bytes:
-    if not isinstance(made, (bytes, bytearray, memoryview)):
-        raise TypeError(f"`{where}` returned {type(made).__name__}, not bytes")
-    return bytes(made)
+    return bytes(_of(made, (bytes, bytearray, memoryview), where, "bytes"))
+
+
+def _of(made: Any, wanted: Any, where: str, name: str) -> Any:
+    """What could not cross the boundary has to be told here: there it only traps."""
+    if not isinstance(made, wanted):
+        raise TypeError(f"`{where}` returned {type(made).__name__}, not {name}")
+    return made
+
+
+def _count(value: Any, where: str) -> int | None:
+    if value is not None and not 0 <= operator.index(value) < 2**64:
+        raise ValueError(f"{where} is {value}, and a count is wanted")
+    return value if value is None else operator.index(value)
 
 
 class TransformPoint:
@@ -188,7 +271,7 @@ class Fitted:
 
     @_told
     def apply(self, rows: Any) -> Any:
-        return _to_block(self._own.apply(rows_of(self._own.schema, rows)))
+        return _to_block(self._own.apply(rows_of(self._own.schema, rows)), "apply")
 
 
 class LoaderPoint:
@@ -199,9 +282,11 @@ class LoaderPoint:
     def plan(self, name: str, source: str, options: str) -> Any:
         point = _EXPORTED["loader"]
         made = items.with_options(items.find("loader", name), options).plan(source)
-        if not isinstance(made, loader.Plan):
-            raise TypeError(f"`plan` returned {type(made).__name__}, not a Plan")
-        parts = [point.Partition(_bytes(each.token, "token"), each.rows, each.bytes) for each in made.partitions]
+        _of(made, loader.Plan, "plan", "a Plan")
+        parts = [
+            point.Partition(_bytes(each.token, "token"), _count(each.rows, "rows"), _count(each.bytes, "bytes"))
+            for each in made.partitions
+        ]
         return point.ReadPlan(_to_schema(made.schema), parts)
 
 
@@ -218,7 +303,7 @@ class Reader:
     @_told
     def next(self, max_rows: int) -> Any:
         rows = self._reading.next(max_rows)
-        return None if rows is None else _to_block(rows)
+        return None if rows is None else _to_block(rows, "read")
 
 
 class GatePoint:
@@ -231,9 +316,10 @@ class GatePoint:
         own = items.with_options(items.find("gate", name), options)
         baseline = None if evidence.baseline is None else _subject(evidence.baseline)
         return [
-            point.Check(_text(each.name), point.Outcome(each.outcome.value), _text(each.observed),
+            point.Check(_text(each.name), point.Outcome(_of(each.outcome, gate.Result, "evaluate", "a Result").value), _text(each.observed),
                         _text(each.expected), _text(each.reason))
             for each in own.evaluate(gate.Evidence(_subject(evidence.candidate), baseline))
+            if _of(each, gate.Check, "evaluate", "a Check")
         ]  # fmt: skip
 
 
@@ -257,9 +343,9 @@ class DriftPoint:
         cls, columns = items.find("drift", name), _schema(schema)
         cls.check_schema(columns)
         made = items.with_options(cls, options).test(rows_of(columns, reference), rows_of(columns, current))
-        if not isinstance(made, drift.Outcome):
-            raise TypeError(f"`test` returned {type(made).__name__}, not an Outcome")
+        _of(made, drift.Outcome, "test", "an Outcome")
         return point.Outcome(
-            float(made.statistic), made.p_value, made.effect_size, float(made.threshold),
-            point.Verdict(made.verdict.value), int(made.n_reference), int(made.n_current), _text(made.note),
+            float(made.statistic), _float(made.p_value), _float(made.effect_size), float(made.threshold),
+            point.Verdict(_of(made.verdict, drift.Verdict, "test", "a Verdict").value),
+            _count(made.n_reference, "n_reference"), _count(made.n_current, "n_current"), _text(made.note),
         )  # fmt: skip

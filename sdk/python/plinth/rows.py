@@ -120,12 +120,15 @@ class Column:
 
     def write_raw(self, values: list[Any]) -> None:
         """Replaces the values of a column of numbers, quicker than `write`: nulls stay nulls, whatever is in their
-        slots. Each value must be of the column's type; one that is not ends the plugin.
+        slots. Raises `Problem` `bad-output` for what the column cannot hold.
         """
         if self.kind not in _ARRAYS:
             raise TypeError(f"column `{self.name}` is {self.kind}: use write()")
         if len(values) != len(self):
             raise Problem("bad-output", f"{len(values)} values for {len(self)} rows", column=self.name)
+        code = _ARRAYS[self.kind]
+        if not set(map(type, values)) <= ({int} if code == "q" else {int, float}) or code == "q":
+            values = _checked(self.field, code, values)
         present = self.present()
         if present is not None:
             zero = _ZEROS[self.kind]
@@ -209,10 +212,7 @@ class Rows:
     def _append_column(self, field: Field, values: list[Any], bits: bytearray, data: bytearray) -> None:
         code = _ARRAYS.get(field.kind)
         if code is not None:
-            try:
-                checked = array(code, values).tolist()
-            except (TypeError, OverflowError):
-                raise _wrong(field, values, lambda value: array(code, [value])) from None
+            checked = _checked(field, code, values)
             {"d": self.f64s, "f": self.f32s, "q": self.s64s}[code].extend(checked)
         elif field.kind is Kind.BOOLEAN:
             if not all([value is True or value is False for value in values]):
@@ -265,6 +265,14 @@ class Rows:
     def slice(self, start: int, end: int) -> Rows:
         """Some of the rows."""
         return Rows.of(self.schema, [column.values()[start:end] for column in self])
+
+
+def _checked(field: Field, code: str, values: list[Any]) -> list[Any]:
+    """Numbers as the column holds them."""
+    try:
+        return array(code, values).tolist()
+    except (TypeError, OverflowError):
+        raise _wrong(field, values, lambda value: array(code, [value])) from None
 
 
 def _boolean(value: Any) -> None:
