@@ -46,9 +46,9 @@ export const PROBLEM = Symbol("problem");
  * Does a call. A Problem becomes the plain record that the bindings want; the stack of anything else is logged, since
  * the trap that follows carries no message.
  */
-function guarded(call) {
+function guarded(work) {
   try {
-    return call();
+    return work();
   } catch (error) {
     if (error instanceof Problem) {
       const { code, message, retryable, row, column } = error;
@@ -95,9 +95,16 @@ function rowsOf(value, what) {
   throw new TypeError(`${what} must return rows: those it was given, or Rows.of(schema, columns)`);
 }
 
-function method(object, name, owner) {
+/** Calls the plugin's own code: `owner` says in errors whose method it is. */
+function call(owner, object, name, ...given) {
   if (typeof object[name] !== "function") throw new TypeError(`${owner} has no method \`${name}\``);
-  return object[name].bind(object);
+  const made = object[name](...given);
+  if (typeof made?.then === "function") {
+    throw new TypeError(
+      `\`${name}\` of ${owner} is async, and a call is over when it returns: leave async and await out`,
+    );
+  }
+  return made;
 }
 
 // ---- Transforms ---------------------------------------------------------------------------------------------------
@@ -142,28 +149,32 @@ class Fitting {
   }
 
   update(rows) {
-    guarded(() => method(this.made, "update", `Fitting of \`${this.name}\``)(new Rows(this.schema, rows)));
+    guarded(() => this.#call("update", new Rows(this.schema, rows)));
   }
 
   partial() {
     return guarded(() => {
       this.#mergeable();
-      return bytesOf(this.made.partial(), "a partial");
+      return bytesOf(this.#call("partial"), "a partial");
     });
   }
 
   merge(partial) {
     guarded(() => {
       this.#mergeable();
-      this.made.merge(partial);
+      this.#call("merge", partial);
     });
   }
 
   endPass() {
     return guarded(() => {
-      const state = method(this.made, "endPass", `Fitting of \`${this.name}\``)();
+      const state = this.#call("endPass");
       return state === ANOTHER_PASS ? { tag: "another-pass" } : { tag: "done", val: bytesOf(state, "a state") };
     });
+  }
+
+  #call(name, ...given) {
+    return call(`Fitting of \`${this.name}\``, this.made, name, ...given);
   }
 
   #mergeable() {
@@ -197,7 +208,7 @@ class Fitted {
   apply(block) {
     return guarded(() => {
       const rows = new Rows(this.input, block);
-      const made = rowsOf(method(this.made, "apply", `Fitted of \`${this.name}\``)(rows), `apply of \`${this.name}\``);
+      const made = rowsOf(call(`Fitted of \`${this.name}\``, this.made, "apply", rows), `apply of \`${this.name}\``);
       checkOutput(made, this.schema, rows.length, this.name);
       return made.toBlock();
     });
@@ -218,7 +229,7 @@ function checkOutput(made, schema, length, name) {
 function plan(name, source, options) {
   return guarded(() => {
     const entry = find("loader", name);
-    const made = entry.item.plan(source, readOptions(entry.options, options));
+    const made = call(`\`${name}\``, entry.item, "plan", source, readOptions(entry.options, options));
     if (!(made?.schema instanceof Schema))
       throw new TypeError(`plan of \`${name}\` must return a schema and partitions`);
     const partitions = Array.from(made.partitions ?? [], ({ token, rows = null, bytes = null }) => ({
@@ -244,7 +255,7 @@ class Reader {
 
   next(most) {
     return guarded(() => {
-      const rows = method(this.made, "next", `Reader of \`${this.name}\``)(most);
+      const rows = call(`Reader of \`${this.name}\``, this.made, "next", most);
       if (rows !== null && rows !== undefined) {
         const made = rowsOf(rows, `next of \`${this.name}\``);
         checkOutput(made, this.schema, Math.min(made.length, most), this.name);
@@ -268,7 +279,7 @@ function evaluate(name, evidence, options) {
       candidate: new Subject(evidence.candidate),
       baseline: evidence.baseline ? new Subject(evidence.baseline) : null,
     };
-    const checks = entry.item.evaluate(given, readOptions(entry.options, options));
+    const checks = call(`\`${name}\``, entry.item, "evaluate", given, readOptions(entry.options, options));
     if (!Array.isArray(checks)) throw new TypeError(`evaluate of \`${name}\` must return an array of checks`);
     return checks.map((check) => {
       if (!OUTCOMES.includes(check?.outcome)) {
@@ -312,7 +323,8 @@ function test(name, schema, reference, current, options) {
       const message = `\`${name}\` does not compare ${other.kind} columns such as \`${other.name}\``;
       throw new Problem("wrong-kind", message, { column: other.name });
     }
-    const made = item.test(new Rows(columns, reference), new Rows(columns, current), readOptions(accepted, options));
+    const samples = [new Rows(columns, reference), new Rows(columns, current)];
+    const made = call(`\`${name}\``, item, "test", ...samples, readOptions(accepted, options));
     if (!VERDICTS.includes(made?.verdict)) {
       throw new TypeError(
         `test of \`${name}\` has the verdict ${JSON.stringify(made?.verdict)}: it must be ${VERDICTS.join(", ")}`,

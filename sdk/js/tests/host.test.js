@@ -191,11 +191,28 @@ test("what a transform makes must be what it said", () => {
   assert.throws(
     () =>
       fitAndApply(
-        wrong("nothing", () => undefined),
+        wrong("none", () => undefined),
         given,
       ),
     /must return rows/,
   );
+});
+
+test("async code is refused, since a call is over when it returns", () => {
+  const later = transform({
+    name: "later",
+    summary: "s",
+    Fitting: class {
+      async update() {}
+      endPass() {}
+    },
+    Fitted: class {},
+  });
+  assert.throws(() => fit(later, rows({ x: [1] })), /`update` of Fitting of `later` is async/);
+  const never = gate({ name: "never", summary: "s", evaluate: async () => [] });
+  assert.throws(() => evaluate(never, { candidate: {} }), /`evaluate` of `never` is async/);
+  const nothing = transform({ name: "nothing", summary: "s", Fitting: class {}, Fitted: class {} });
+  assert.throws(() => fit(nothing, rows({ x: [1] })), /Fitting of `nothing` has no method `update`/);
 });
 
 test("what is thrown and is no problem is logged with its stack, and goes on", () => {

@@ -24,7 +24,11 @@ test("the example passes its own test", () => {
     for (const [, name, content] of blocks) fs.writeFileSync(path.join(folder, name), content);
     assert.equal(readManifest(fs.readFileSync(path.join(folder, "plugin.json"))).name, "ratio");
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const { status, stdout } = spawnSync(process.execPath, ["--test", folder], { encoding: "utf8", env });
+    const { status, stdout } = spawnSync(process.execPath, ["--test", "--test-reporter=tap"], {
+      cwd: folder,
+      encoding: "utf8",
+      env,
+    });
     assert.equal(status, 0, stdout);
     assert.match(stdout, /# pass 1\n/);
   } finally {
