@@ -97,7 +97,29 @@ impl Options {
 impl Loader for FixedWidth {
     const NAME: &'static str = "fixed-width";
     const SUMMARY: &'static str = "Text files whose columns have fixed widths";
-    const OPTIONS: &'static str = r#"{"type":"object","properties":{"columns":{"type":"array","minItems":1,"items":{"type":"object","properties":{"name":{"type":"string"},"width":{"type":"integer","minimum":1},"kind":{"enum":["int64","float64","utf8","boolean"]},"nullable":{"type":"boolean","default":true}},"required":["name","width","kind"],"additionalProperties":false}},"partition-rows":{"type":"integer","minimum":1,"default":65536}},"required":["columns"],"additionalProperties":false}"#;
+    const OPTIONS: &'static str = r#"{
+        "type": "object",
+        "properties": {
+            "columns": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "width": {"type": "integer", "minimum": 1},
+                        "kind": {"enum": ["int64", "float64", "utf8", "boolean"]},
+                        "nullable": {"type": "boolean", "default": true}
+                    },
+                    "required": ["name", "width", "kind"],
+                    "additionalProperties": false
+                }
+            },
+            "partition-rows": {"type": "integer", "minimum": 1, "default": 65536}
+        },
+        "required": ["columns"],
+        "additionalProperties": false
+    }"#;
     type Options = Options;
     type Reader = Records;
 

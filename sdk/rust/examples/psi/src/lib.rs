@@ -52,7 +52,15 @@ impl DriftTest for Psi {
     const NAME: &'static str = "psi";
     const SUMMARY: &'static str =
         "Population stability index over quantile bins of the reference; effect size: the index itself";
-    const OPTIONS: &'static str = r#"{"type":"object","properties":{"bins":{"type":"integer","minimum":2,"maximum":1000,"default":10},"threshold":{"type":"number","exclusiveMinimum":0,"default":0.1},"rows-min":{"type":"integer","minimum":1,"default":30}},"additionalProperties":false}"#;
+    const OPTIONS: &'static str = r#"{
+        "type": "object",
+        "properties": {
+            "bins": {"type": "integer", "minimum": 2, "maximum": 1000, "default": 10},
+            "threshold": {"type": "number", "exclusiveMinimum": 0, "default": 0.1},
+            "rows-min": {"type": "integer", "minimum": 1, "default": 30}
+        },
+        "additionalProperties": false
+    }"#;
     const KINDS: &'static [Kind] = &[Kind::Boolean, Kind::Int64, Kind::Float32, Kind::Float64];
     type Options = Options;
 

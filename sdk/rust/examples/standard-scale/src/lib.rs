@@ -19,7 +19,17 @@ pub struct Options {
 impl Transform for StandardScale {
     const NAME: &'static str = "standard-scale";
     const SUMMARY: &'static str = "Centres numbers on their mean and scales them by their standard deviation";
-    const OPTIONS: &'static str = r#"{"type":"object","properties":{"columns":{"type":"array","items":{"type":"string"},"description":"Float64 columns to scale; without it all of them are"}},"additionalProperties":false}"#;
+    const OPTIONS: &'static str = r#"{
+        "type": "object",
+        "properties": {
+            "columns": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Float64 columns to scale; without it all of them are"
+            }
+        },
+        "additionalProperties": false
+    }"#;
     type Options = Options;
     type Fitting = Learning;
     type Fitted = Scaler;

@@ -32,7 +32,28 @@ struct Rule {
 impl Gate for Threshold {
     const NAME: &'static str = "threshold";
     const SUMMARY: &'static str = "Metrics of the candidate within bounds";
-    const OPTIONS: &'static str = r#"{"type":"object","properties":{"thresholds":{"type":"array","minItems":1,"items":{"type":"object","properties":{"metric":{"type":"string"},"min":{"type":"number"},"max":{"type":"number"},"slice":{"type":"string"}},"required":["metric"],"additionalProperties":false}}},"required":["thresholds"],"additionalProperties":false}"#;
+    const OPTIONS: &'static str = r#"{
+        "type": "object",
+        "properties": {
+            "thresholds": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "metric": {"type": "string"},
+                        "min": {"type": "number"},
+                        "max": {"type": "number"},
+                        "slice": {"type": "string"}
+                    },
+                    "required": ["metric"],
+                    "additionalProperties": false
+                }
+            }
+        },
+        "required": ["thresholds"],
+        "additionalProperties": false
+    }"#;
     type Options = Options;
 
     fn evaluate(evidence: &Evidence, options: Options) -> Result<Vec<Check>, Problem> {
