@@ -261,6 +261,8 @@ void plinth_table_close(plinth_table_t *table);
 /* The plugin's own settings, given by the operator; every plugin has this. False where there is none of that key; else
  * the value, a text as it was written and anything else as JSON, is yours to free. */
 bool plinth_config(const char *key, plinth_string_t *value);
+/* All of them, sorted by key (`f0`), each with its value (`f1`). Free them with plinth_list_tuple2_string_string_free. */
+plinth_list_tuple2_string_string_t plinth_config_all(void);
 
 /* A small store of the plugin's own. Capability `kv`. */
 /* The value of a key, yours to free; `some` is false where there is none. */

@@ -13,6 +13,12 @@ bool plinth_config(const char *key, plinth_string_t *value) {
     return plinth_host_config_get(&view, value);
 }
 
+plinth_list_tuple2_string_string_t plinth_config_all(void) {
+    plinth_list_tuple2_string_string_t all;
+    plinth_host_config_get_all(&all);
+    return all;
+}
+
 bool plinth_kv_get(plinth_string_t key, bool *some, plinth_bytes_t *value, plinth_problem_t *problem) {
     plinth_option_list_u8_t found;
     if (!plinth_host_kv_get(&key, &found, problem)) return false;
@@ -174,6 +180,15 @@ bool plinth_host_config_get(plinth_string_t *key, plinth_string_t *value) {
     return found != NULL;
 }
 
+void plinth_host_config_get_all(plinth_list_tuple2_string_string_t *all) {
+    *all = (plinth_list_tuple2_string_string_t){plinth_alloc(settings.len, sizeof *all->ptr), settings.len};
+    for (size_t i = 0; i < settings.len; i++) {
+        lent *one = &settings.ptr[i];
+        all->ptr[i].f0 = plinth_string_n((const char *)one->name.ptr, one->name.len);
+        all->ptr[i].f1 = plinth_string_n((const char *)one->value.ptr, one->value.len);
+    }
+}
+
 bool plinth_host_kv_get(plinth_string_t *key, plinth_option_list_u8_t *value, plinth_problem_t *problem) {
     (void)problem;
     lent *found = find(&store, *key);
@@ -274,12 +289,16 @@ bool plinth_host_secrets_get(plinth_string_t *name, plinth_string_t *value, plin
 }
 
 /* What the bindings define in a component. */
-void plinth_host_http_response_free(plinth_response_t *response) {
-    for (size_t i = 0; i < response->headers.len; i++) {
-        plinth_string_free(&response->headers.ptr[i].f0);
-        plinth_string_free(&response->headers.ptr[i].f1);
+void plinth_list_tuple2_string_string_free(plinth_list_tuple2_string_string_t *pairs) {
+    for (size_t i = 0; i < pairs->len; i++) {
+        plinth_string_free(&pairs->ptr[i].f0);
+        plinth_string_free(&pairs->ptr[i].f1);
     }
-    free(response->headers.ptr);
+    free(pairs->ptr);
+}
+
+void plinth_host_http_response_free(plinth_response_t *response) {
+    plinth_list_tuple2_string_string_free(&response->headers);
     plinth_list_u8_free(&response->body);
 }
 

@@ -504,6 +504,11 @@ static void what_a_test_lends_is_what_the_code_sees(void) {
     plinth_lend_config("model", "large");
     CHECK(plinth_config("model", &text) && shows(text, "large"));
     CHECK(!plinth_config("mode", &text));
+    plinth_lend_config("batch", "32");
+    plinth_list_tuple2_string_string_t all = plinth_config_all();
+    CHECK(all.len == 2 && plinth_is(all.ptr[0].f0, "batch") && plinth_is(all.ptr[0].f1, "32") &&
+          plinth_is(all.ptr[1].f0, "model"));
+    plinth_list_tuple2_string_string_free(&all);
     plinth_lend_secret("key", "s3cret");
     CHECK(plinth_secret("key", &text, &problem) && shows(text, "s3cret"));
     CHECK(failed(plinth_secret("other", &text, &problem), &problem, "denied", "no secret `other` was lent"));
