@@ -174,10 +174,9 @@ def told_by(text: str, paths: list[str]) -> str:
     """What went wrong, out of what componentize-py printed: the plugin's own traceback, with its own paths."""
     for index, path in enumerate(paths):
         text = text.replace(f'"/{index}/', f'"{path}{os.sep}')
-    begins = text.find("AssertionError: ")
-    text = text[begins + len("AssertionError: ") :] if begins >= 0 else text
-    text = re.split(r"\n+(?:Caused by:|Stack backtrace:)", text)[0].strip()
-    return f"plugin.py could not be loaded:\n{text}"
+    text = text.split("AssertionError: ", 1)[-1].split("Stack backtrace:")[0]
+    told, _, cause = text.partition("Caused by:")
+    return f"plugin.py could not be loaded:\n{told.strip() or cause.strip()}"
 
 
 # ---- The binary format ----------------------------------------------------------------------------------------------

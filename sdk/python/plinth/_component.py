@@ -70,7 +70,6 @@ def begin(kinds: list[str], capabilities: list[str], load: Callable[[], Any]) ->
     for module in _LATER:
         importlib.import_module(module)
     _keep_sources()
-    _leave_system()
 
 
 # ---- A Python without a system --------------------------------------------------------------------------------------
@@ -91,6 +90,9 @@ def _keep_sources() -> None:
                 pass
 
 
+_left = False
+
+
 class _NoFiles:
     """Stands where Python would look for modules in files."""
 
@@ -102,7 +104,9 @@ class _NoFiles:
 
 
 def _leave_system() -> None:
-    """Makes errors of what could only trap."""
+    """Makes errors of what could only trap. Not before the first call: componentize-py still loads modules then."""
+    global _left
+    _left = True
     sys.meta_path = [each for each in sys.meta_path if "PathFinder" not in repr(each)] + [_NoFiles]  # type: ignore[list-item]
     sys.stdout, sys.stderr = _Printed(2), _Printed(3)  # type: ignore[assignment]
     sys.excepthook = lambda *_: None  # `_told` has told it
@@ -153,6 +157,8 @@ def _told(function: Callable[..., Any]) -> Any:
 
     def called(*arguments: Any) -> Any:
         try:
+            if not _left:
+                _leave_system()
             return function(*arguments)
         except Problem as problem:
             row = problem.row if isinstance(problem.row, int) and 0 <= problem.row < 2**64 else None
@@ -219,8 +225,9 @@ def _count(value: Any, where: str) -> int | None:
 
 
 class TransformPoint:
+    @_told
     def describe(self) -> Any:
-        return _told(_items)("transform")
+        return _items("transform")
 
 
 class Fitting:
@@ -275,8 +282,9 @@ class Fitted:
 
 
 class LoaderPoint:
+    @_told
     def describe(self) -> Any:
-        return _told(_items)("loader")
+        return _items("loader")
 
     @_told
     def plan(self, name: str, source: str, options: str) -> Any:
@@ -307,8 +315,9 @@ class Reader:
 
 
 class GatePoint:
+    @_told
     def describe(self) -> Any:
-        return _told(_items)("gate")
+        return _items("gate")
 
     @_told
     def evaluate(self, name: str, evidence: Any, options: str) -> Any:
