@@ -249,6 +249,21 @@ pub trait Tx {
     fn query_one(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
         Ok(self.query(sql, parameters)?.into_iter().next())
     }
+
+    /// Tells that this transaction writes rows of a run in `runs`, `params`, `run_tags` or `latest_metrics`. Whoever
+    /// writes such rows has to, or values of them that are kept in memory go stale; builds with assertions see to it.
+    fn run_changed(&mut self, _rid: i64) {}
+
+    /// Tells that it writes such rows of many runs, or of runs whose numbers are not known.
+    fn all_runs_changed(&mut self) {}
+
+    /// How many commits had changed runs in the state that this transaction sees; nothing where nobody counts them.
+    ///
+    /// # Errors
+    /// [`StoreError::Catalog`].
+    fn runs_version(&mut self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// An open catalog. May be used from many threads; writes line up.
@@ -313,6 +328,15 @@ impl Catalog {
         match &self.0 {
             Database::Sqlite(sqlite) => sqlite.change_counter(),
             Database::Postgres(postgres) => postgres.change_counter(),
+        }
+    }
+
+    /// The runs that were changed between two states of the catalog, by what [`Tx::runs_version`] said in them; nothing if
+    /// that is not known, because it is long ago, or another process had a part in it.
+    pub fn runs_changed(&self, from: i64, to: i64) -> Option<Vec<i64>> {
+        match &self.0 {
+            Database::Sqlite(sqlite) => sqlite.runs_changed(from, to),
+            Database::Postgres(_) => None,
         }
     }
 

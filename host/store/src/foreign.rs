@@ -105,7 +105,7 @@ impl Foreign {
     /// # Errors
     /// [`StoreError::Foreign`].
     pub fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let tx = SqliteTx { connection: &self.connection, path: &self.path };
+        let tx = SqliteTx::new(&self.connection, &self.path);
         tx.rows(sql, parameters).map_err(|source| Self::refused(&self.path, source))
     }
 
@@ -119,7 +119,7 @@ impl Foreign {
         parameters: &[Value],
         each: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
-        let tx = SqliteTx { connection: &self.connection, path: &self.path };
+        let tx = SqliteTx::new(&self.connection, &self.path);
         tx.stream(sql, parameters, |source| Self::refused(&self.path, source), each)
     }
 
@@ -130,7 +130,7 @@ impl Foreign {
     pub fn write<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
         let refused = |source| Self::refused(&self.path, source);
         let transaction = self.connection.transaction().map_err(refused)?;
-        let value = work(&mut SqliteTx { connection: &transaction, path: &self.path })?;
+        let value = work(&mut SqliteTx::new(&transaction, &self.path))?;
         transaction.commit().map_err(refused)?;
         Ok(value)
     }

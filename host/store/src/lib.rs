@@ -34,6 +34,7 @@ mod postgres_sql;
 mod postgres_tx;
 mod reader;
 mod remote;
+mod run_changes;
 mod sqlite;
 
 use std::path::{Path, PathBuf};

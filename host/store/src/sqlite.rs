@@ -13,7 +13,12 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, config::DbConfig, functions::FunctionFlags, types::ValueRef};
 
-use crate::{Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate};
+#[cfg(debug_assertions)]
+use crate::run_changes::witness::Witness;
+use crate::{
+    Cell, Cells, Row, StoreError, Tx, Value, Visit, migrate,
+    run_changes::{Changed, RunChanges},
+};
 
 /// How long a process waits for another's transaction. Transactions here take milliseconds.
 pub(crate) const BUSY_MS_MAX: u64 = 5_000;
@@ -24,6 +29,8 @@ const READERS: RangeInclusive<usize> = 4..=16;
 const READERS_CACHE_KIB: usize = 64 << 10;
 /// Writers that share one commit: past that the first of them would wait too long for the last.
 const GROUP_MAX: usize = 256;
+/// The fact that counts commits that changed runs.
+const RUNS_VERSION: &str = "runs-version";
 
 /// The catalog. Writers that come together share one transaction, and with it one flush to the device: each runs in a
 /// savepoint of its own, and the last of those who wait commits for all.
@@ -38,6 +45,7 @@ pub(crate) struct Sqlite {
     /// A reading connection has come back.
     returned: Condvar,
     readers_max: usize,
+    run_changes: RunChanges,
 }
 
 /// Reading connections: idle ones, the last used on top, and how many there are in all.
@@ -52,6 +60,10 @@ struct Writer {
     connection: Connection,
     /// The transaction that is open, if one is.
     group: Option<Arc<Group>>,
+    /// The runs that it has changed.
+    changed: Changed,
+    #[cfg(debug_assertions)]
+    witness: Witness,
 }
 
 /// Writers whose changes become durable together.
@@ -66,9 +78,17 @@ impl Sqlite {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = connect(path).map_err(StoreError::catalog(path))?;
         migrate::up(&mut connection, path)?;
+        #[cfg(debug_assertions)]
+        let witness = Witness::of(&connection).map_err(StoreError::catalog(path))?;
         Ok(Self {
             path: path.to_owned(),
-            writer: Mutex::new(Writer { connection, group: None }),
+            writer: Mutex::new(Writer {
+                connection,
+                group: None,
+                changed: Changed::default(),
+                #[cfg(debug_assertions)]
+                witness,
+            }),
             waiting: AtomicUsize::new(0),
             committed: Condvar::new(),
             readers: Mutex::default(),
@@ -76,6 +96,7 @@ impl Sqlite {
             readers_max: thread::available_parallelism()
                 .map_or(1, |cores| 2 * cores.get())
                 .clamp(*READERS.start(), *READERS.end()),
+            run_changes: RunChanges::default(),
         })
     }
 
@@ -95,7 +116,7 @@ impl Sqlite {
                 Arc::clone(writer.group.insert(Arc::default()))
             }
         };
-        let turn = Turn { sqlite: self, writer: Some(writer) };
+        let mut turn = Turn { sqlite: self, writer: Some(writer) };
         let result = turn.work(work);
         let mut writer = turn.end(&group);
         // A refusal changed nothing, so it need not become durable.
@@ -118,7 +139,7 @@ impl Sqlite {
     pub(crate) fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
         let mut loan = self.reader().map_err(StoreError::catalog(&self.path))?;
         let transaction = loan.connection().transaction().map_err(StoreError::catalog(&self.path))?;
-        work(&mut SqliteTx { connection: &transaction, path: &self.path })
+        work(&mut SqliteTx::new(&transaction, &self.path))
     }
 
     fn reader(&self) -> rusqlite::Result<Loan<'_>> {
@@ -199,11 +220,18 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn work<T, E: From<StoreError>>(&self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
-        let (Some(writer), path) = (&self.writer, &self.sqlite.path) else { unreachable!("held until its end") };
+    fn work<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&mut dyn Tx) -> Result<T, E>) -> Result<T, E> {
+        let (Some(writer), path) = (&mut self.writer, &self.sqlite.path) else { unreachable!("held until its end") };
         let savepoint = Savepoint::begin(&writer.connection).map_err(StoreError::catalog(path))?;
-        let result = work(&mut SqliteTx { connection: &writer.connection, path })?;
+        #[cfg(debug_assertions)]
+        writer.witness.forget();
+        let mut tx = SqliteTx::new(&writer.connection, path);
+        let result = work(&mut tx)?;
+        let changed = tx.changed;
+        #[cfg(debug_assertions)]
+        writer.witness.compare(&changed);
         savepoint.keep().map_err(StoreError::catalog(path))?;
+        writer.changed.add(changed);
         Ok(result)
     }
 
@@ -229,17 +257,38 @@ impl Drop for Turn<'_> {
 impl Sqlite {
     fn commit(&self, writer: &mut Writer) {
         let Some(group) = writer.group.take() else { return };
-        let outcome = statement(&writer.connection, "COMMIT").map_err(|error| {
+        let changed = std::mem::take(&mut writer.changed);
+        let version =
+            if changed.is_empty() { Ok(None) } else { self.count_commit(&writer.connection, changed).map(Some) };
+        let noted = version.as_ref().ok().copied().flatten();
+        let outcome = version.and_then(|_| statement(&writer.connection, "COMMIT")).map_err(|error| {
             let code = error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR));
             (code, error.to_string())
         });
         if outcome.is_err() {
             // Best effort: SQLite may have rolled back by itself.
             let _ = statement(&writer.connection, "ROLLBACK");
+            if let Some(version) = noted {
+                self.run_changes.retract(version);
+            }
         }
         // Set once: only the one who takes the group out sets it.
         let _ = group.outcome.set(outcome);
         self.committed.notify_all();
+    }
+
+    /// Counts the commit that is about to be made, which changes runs, and notes which, before anybody can see them.
+    fn count_commit(&self, connection: &Connection, changed: Changed) -> rusqlite::Result<i64> {
+        let sql = "INSERT INTO facts (name, value) VALUES (?1, '1')
+                   ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1
+                   RETURNING CAST(value AS INTEGER)";
+        let version = connection.prepare_cached(sql)?.query_row([RUNS_VERSION], |row| row.get(0))?;
+        self.run_changes.add(version, changed);
+        Ok(version)
+    }
+
+    pub(crate) fn runs_changed(&self, from: i64, to: i64) -> Option<Vec<i64>> {
+        self.run_changes.between(from, to)
     }
 }
 
@@ -328,11 +377,16 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub(crate) struct SqliteTx<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) path: &'a Path,
+    connection: &'a Connection,
+    path: &'a Path,
+    changed: Changed,
 }
 
-impl SqliteTx<'_> {
+impl<'a> SqliteTx<'a> {
+    pub(crate) fn new(connection: &'a Connection, path: &'a Path) -> Self {
+        Self { connection, path, changed: Changed::default() }
+    }
+
     /// Rows of a query, one by one.
     pub(crate) fn stream<E>(
         &self,
@@ -411,6 +465,19 @@ impl Tx for SqliteTx<'_> {
         };
         let changed: rusqlite::Result<Vec<u64>> = change();
         changed.map_err(StoreError::catalog(self.path))
+    }
+
+    fn run_changed(&mut self, rid: i64) {
+        self.changed.run(rid);
+    }
+
+    fn all_runs_changed(&mut self) {
+        self.changed.all();
+    }
+
+    fn runs_version(&mut self) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT CAST(value AS INTEGER) FROM facts WHERE name = $1";
+        Ok(Some(self.query_one(sql, &[RUNS_VERSION.into()])?.map_or(Ok(0), |row| row.int(0))?))
     }
 }
 
@@ -566,6 +633,48 @@ mod tests {
         let insert = "INSERT INTO outbox (time_us, kind, payload) VALUES (1, 'x', '{}')";
         let error = sqlite.read::<_, StoreError>(|tx| tx.execute(insert, &[])).unwrap_err();
         assert!(error.to_string().contains(dir.path().join("catalog.db").to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn changes_of_runs_are_known_from_one_state_to_the_next_unless_others_made_some() {
+        let (dir, mine) = open();
+        let other = Sqlite::open(&dir.path().join("catalog.db")).unwrap();
+        let version = |sqlite: &Sqlite| sqlite.read::<_, StoreError>(|tx| tx.runs_version()).unwrap().unwrap();
+        let change = |sqlite: &Sqlite, rid: i64| {
+            let work = |tx: &mut dyn Tx| {
+                tx.run_changed(rid);
+                Ok::<_, StoreError>(())
+            };
+            sqlite.write(work).unwrap();
+        };
+        let start = version(&mine);
+        mine.write::<_, StoreError>(|_| Ok(())).unwrap();
+        assert_eq!(version(&mine), start);
+        change(&mine, 5);
+        change(&mine, 3);
+        let refused = mine.write::<(), StoreError>(|tx| {
+            tx.run_changed(4);
+            tx.execute("no such statement", &[]).map(drop)
+        });
+        assert!(refused.is_err());
+        let later = version(&mine);
+        assert_eq!((later, version(&other)), (start + 2, start + 2));
+        assert_eq!((mine.runs_changed(start, later), other.runs_changed(start, later)), (Some(vec![3, 5]), None));
+        change(&other, 7);
+        assert_eq!(mine.runs_changed(later, version(&mine)), None);
+        change(&mine, 8);
+        assert_eq!(mine.runs_changed(later, version(&mine)), None);
+        assert_eq!(mine.runs_changed(later + 1, version(&mine)), Some(vec![8]));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "`Tx::run_changed` was not called")]
+    fn a_writer_that_does_not_tell_of_a_run_is_found_out() {
+        let (_dir, sqlite) = open();
+        let sql = "INSERT INTO runs (run_id, experiment_id, name, status, source, user_name)
+                   VALUES ('r', '0', '', '', '', '')";
+        let _ = sqlite.write::<_, StoreError>(|tx| tx.execute(sql, &[]));
     }
 
     #[test]

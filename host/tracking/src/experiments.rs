@@ -214,6 +214,7 @@ impl Tracking {
     pub fn delete_experiment(&self, experiment_id: &str) -> Result<(), TrackingError> {
         self.change_experiment(experiment_id, View::Active, "experiment.delete", |tx, _, now| {
             let at = [experiment_id.into(), Value::Int(now)];
+            tx.all_runs_changed();
             tx.execute("UPDATE experiments SET lifecycle = 'deleted', updated_us = $2 WHERE experiment_id = $1", &at)?;
             tx.execute(
                 "UPDATE runs SET lifecycle = 'deleted', deleted_us = $2
@@ -230,6 +231,7 @@ impl Tracking {
     /// [`TrackingError::ExperimentNotFound`], also for one that is active.
     pub fn restore_experiment(&self, experiment_id: &str) -> Result<(), TrackingError> {
         self.change_experiment(experiment_id, View::Deleted, "experiment.restore", |tx, _, now| {
+            tx.all_runs_changed();
             tx.execute(
                 "UPDATE experiments SET lifecycle = 'active', updated_us = $2 WHERE experiment_id = $1",
                 &[experiment_id.into(), Value::Int(now)],

@@ -85,12 +85,15 @@ pub struct Tracking {
     /// Who changes what is changed, for the audit log.
     who: Arc<str>,
     loggers: Arc<trail::Loggers>,
+    /// What searches over runs find in memory.
+    columns: Arc<search::Columns>,
 }
 
 impl Tracking {
     /// Over a state directory, with the places that times and identifiers come from.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>, limits: TrackingLimits) -> Self {
-        Self { store, clock, ids, limits: Arc::new(limits), who: ANONYMOUS.into(), loggers: Arc::default() }
+        let columns = Arc::new(search::Columns::new(limits.search_memory_bytes_max));
+        Self { store, clock, ids, limits: Arc::new(limits), who: ANONYMOUS.into(), loggers: Arc::default(), columns }
     }
 
     /// The same, for someone: their name goes into the audit log.

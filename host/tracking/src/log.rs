@@ -107,6 +107,7 @@ impl Tracking {
     pub fn delete_tag(&self, run_id: &str, key: &str) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
             let rid = active(tx, run_id)?;
+            tx.run_changed(rid);
             match tx.execute("DELETE FROM run_tags WHERE rid = $1 AND key = $2", &[Value::Int(rid), key.into()])? {
                 0 => Err(TrackingError::TagNotFound { key: cut(key), owner: format!("run with id {}", cut(run_id)) }),
                 _ => self.note(tx, "run-tag.delete", &subject(run_id), &json!({"key": key})),
@@ -305,6 +306,7 @@ fn point(row: &plinth_store::Row, key: &str) -> Result<Metric, TrackingError> {
 
 /// Writes a batch that was checked to a run that is there.
 pub(crate) fn write_batch(tx: &mut dyn Tx, rid: i64, run_id: &str, batch: &Batch) -> Result<(), TrackingError> {
+    tx.run_changed(rid);
     write_params(tx, rid, run_id, &batch.params)?;
     write_metrics(tx, rid, &batch.metrics)?;
     if batch.metrics.iter().any(|metric| metric.model.is_some()) {

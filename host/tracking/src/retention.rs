@@ -118,6 +118,9 @@ impl Tracking {
         for (table, key, guard, ids) in guards {
             for ids in ids.chunks(REMOVED_AT_ONCE) {
                 self.store.catalog().write::<_, TrackingError>(|tx| {
+                    if table == "runs" {
+                        tx.all_runs_changed();
+                    }
                     for id in ids {
                         let still = format!("SELECT 1 FROM {table} WHERE {key} = $1 AND {guard}");
                         let parameters = [Value::from(id), Value::Int(before)];
@@ -153,6 +156,7 @@ impl Tracking {
                     }
                 }
                 forget_files(tx, id)?;
+                tx.all_runs_changed();
                 tx.execute("DELETE FROM runs WHERE experiment_id = $1", &[id.into()])?;
                 tx.execute("DELETE FROM experiments WHERE experiment_id = $1", &[id.into()])?;
                 Ok(())

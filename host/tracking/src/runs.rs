@@ -237,6 +237,7 @@ impl Tracking {
     pub fn update_run(&self, run_id: &str, update: &RunUpdate) -> Result<RunSummary, TrackingError> {
         self.store.catalog().write(|tx| {
             let rid = active(tx, run_id)?;
+            tx.run_changed(rid);
             let name = update.name.as_deref().filter(|name| !name.is_empty());
             tx.execute(
                 "UPDATE runs SET status = COALESCE($2, status), end_us = COALESCE($3, end_us), name = COALESCE($4, name)
@@ -286,10 +287,10 @@ impl Tracking {
     fn set_lifecycle(&self, run_id: &str, to: Lifecycle) -> Result<(), TrackingError> {
         let deleted = if to == Lifecycle::Deleted { Value::Int(self.clock.now()) } else { Value::Null };
         self.store.catalog().write(|tx| {
-            let sql = "UPDATE runs SET lifecycle = $2, deleted_us = $3 WHERE run_id = $1";
-            if tx.execute(sql, &[run_id.into(), to.name().into(), deleted])? == 0 {
-                return Err(TrackingError::RunNotFound(cut(run_id)));
-            }
+            let sql = "UPDATE runs SET lifecycle = $2, deleted_us = $3 WHERE run_id = $1 RETURNING rid";
+            let row = tx.query_one(sql, &[run_id.into(), to.name().into(), deleted])?;
+            let rid = row.ok_or_else(|| TrackingError::RunNotFound(cut(run_id)))?.int(0)?;
+            tx.run_changed(rid);
             let action = if to == Lifecycle::Deleted { "run.delete" } else { "run.restore" };
             self.note(tx, action, &subject(run_id), &json!({}))
         })

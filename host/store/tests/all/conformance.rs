@@ -186,17 +186,29 @@ fn keys_are_given_and_conflicts_resolved(place: &Place) {
     let insert =
         "INSERT INTO runs (run_id, experiment_id, name, status, source, user_name) VALUES ($1, '0', '', '', '', '')
                   RETURNING rid";
-    let run = |id: &str| store.catalog().write::<_, StoreError>(|tx| tx.query(insert, &[id.into()]));
+    let run = |id: &str| {
+        store.catalog().write::<_, StoreError>(|tx| {
+            tx.all_runs_changed();
+            tx.query(insert, &[id.into()])
+        })
+    };
     let (one, two) = (run("a").unwrap()[0].int(0).unwrap(), run("b").unwrap()[0].int(0).unwrap());
     assert!(two > one);
     assert!(run("a").is_err(), "run_id is unique");
+    let write = |sql: &str, parameters: &[Value]| {
+        let work = |tx: &mut dyn Tx| {
+            tx.all_runs_changed();
+            tx.execute(sql, parameters)
+        };
+        store.catalog().write::<_, StoreError>(work).unwrap()
+    };
     let upsert = "INSERT INTO params (rid, key, value) VALUES ($1, 'k', $2)
                   ON CONFLICT (rid, key) DO UPDATE SET value = excluded.value";
     for value in ["x", "y"] {
-        assert_eq!(write(&store, upsert, &[one.into(), value.into()]), 1);
+        assert_eq!(write(upsert, &[one.into(), value.into()]), 1);
     }
     let ignore = "INSERT INTO params (rid, key, value) VALUES ($1, 'k', 'z') ON CONFLICT DO NOTHING";
-    assert_eq!(write(&store, ignore, &[one.into()]), 0);
+    assert_eq!(write(ignore, &[one.into()]), 0);
     assert_eq!(read(&store, "SELECT value FROM params", &[]), [Row(vec!["y".into()])]);
 }
 

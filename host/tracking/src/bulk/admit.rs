@@ -159,6 +159,7 @@ impl Tracking {
                 (row.int(0)?, false)
             }
         };
+        tx.run_changed(rid);
         let id = Value::Int(rid);
         for (key, value) in &run.params {
             let sql = "INSERT INTO params (rid, key, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -195,7 +196,9 @@ fn points_of(tx: &mut dyn Tx, run_id: &str, points: &[Metric]) -> Outcome {
     let Some(row) = tx.query_one("SELECT rid FROM runs WHERE run_id = $1", &[run_id.into()])? else {
         return refused("its run is not here");
     };
-    Ok(grown(write_metrics(tx, row.int(0)?, points)?))
+    let rid = row.int(0)?;
+    tx.run_changed(rid);
+    Ok(grown(write_metrics(tx, rid, points)?))
 }
 
 fn logged_model(tx: &mut dyn Tx, model: &LoggedModel, lifecycle: Lifecycle) -> Outcome {

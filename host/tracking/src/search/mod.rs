@@ -21,6 +21,7 @@ pub use experiments::ExperimentSearch;
 pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use page::Page;
 pub use registry::RegistrySearch;
+pub(crate) use runs::Columns;
 pub use runs::{PageStart, RunSearch};
 pub use traces::TraceSearch;
 

@@ -70,6 +70,7 @@ pub(crate) fn fill(dir: &Path, runs: u64, points: u64) -> Result<()> {
         let sql = "INSERT INTO experiments (experiment_id, name, created_us, updated_us) VALUES ($1, 'searched', 1, 1)";
         tx.execute(sql, &[EXPERIMENT.into()])?;
         let rid = insert(tx, LONG_RUN, "8", "long", "FINISHED", "", START_US)?;
+        tx.run_changed(rid);
         for step in 0..points as i64 {
             let sql =
                 "INSERT INTO metric_points (rid, key, time_us, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, 0)";
@@ -108,6 +109,7 @@ fn insert(
 
 fn write_run(tx: &mut dyn Tx, run: &Made) -> Result<(), StoreError> {
     let rid = insert(tx, &run.id, EXPERIMENT, &run.name, run.status, &run.user, run.start_us)?;
+    tx.run_changed(rid);
     for (table, pairs) in [("params", &run.params), ("run_tags", &run.tags)] {
         let sql = format!("INSERT INTO {table} (rid, key, value) VALUES ($1, $2, $3)");
         for (key, value) in pairs {

@@ -2,9 +2,10 @@
 //!
 //! A filter is read into conditions ([`condition`]), an order into fields ([`rank`]). Then the runs of a page are found
 //! by their numbers ([`walk`]): along the index of the order while enough of what it passes matches, or from the few
-//! runs that a condition's own index names, or from the sets of all runs that each condition holds for ([`sets`]). Only
-//! what a page shows is read whole.
+//! runs that a condition's own index names, or from the sets of all runs that each condition holds for ([`sets`]). What is
+//! asked for again and again is found in memory ([`columns`]). Only what a page shows is read whole.
 
+mod columns;
 mod condition;
 mod rank;
 mod sets;
@@ -14,10 +15,14 @@ mod walk;
 
 use std::collections::HashSet;
 
+use plinth_store::Tx;
+
+pub(crate) use self::columns::Columns;
 pub use self::rank::PageStart;
 use self::{
+    columns::{AtHand, Top},
     condition::Condition,
-    rank::{Key, SortKey},
+    rank::{Key, Rank, SortKey},
     walk::{Filter, Walker},
 };
 use super::{Page, filter, order};
@@ -85,26 +90,24 @@ impl Tracking {
         let keys = rank::complete(keys, experiment_ids.len());
         let scope = Scope { experiment_ids, view: search.view };
         self.store.catalog().read(|tx| {
-            let mut walker = Walker::new(tx, &scope);
+            let at_hand = self.columns.at_hand(tx, self.store.catalog(), &conditions, &keys)?;
             let filter = Filter::new(conditions);
             let mut after = search.start.ranks(&keys);
             let mut skip = if after.is_some() { 0 } else { search.start.skip };
             while skip > 0 {
                 let step = skip.min(SKIP_AT_ONCE);
-                let passed = walker.top(&filter, &keys, after.as_deref(), step as usize)?;
-                if (passed.len() as u64) < step {
+                let passed = first(tx, &scope, at_hand.as_ref(), &filter, &keys, after.as_deref(), step as usize)?;
+                if (passed.rids.len() as u64) < step {
                     return Ok(None);
                 }
-                after = passed.into_iter().next_back().map(|item| item.ranks);
+                after = passed.last;
                 skip -= step;
             }
-            let mut page = walker.top(&filter, &keys, after.as_deref(), most as usize + 1)?;
-            let more = page.len() as u64 > most;
-            page.truncate(most as usize);
-            let rids: Vec<i64> = page.iter().map(|item| item.rid).collect();
-            load(tx, &rids, visit)?;
-            let last = page.last().filter(|_| more);
-            Ok(last.map(|last| PageStart::behind(search.start.skip.saturating_add(most), &last.ranks, &keys)))
+            let most = most as usize;
+            let page = first(tx, &scope, at_hand.as_ref(), &filter, &keys, after.as_deref(), most)?;
+            load(tx, &page.rids, visit)?;
+            let last = page.last.filter(|_| page.more);
+            Ok(last.map(|last| PageStart::behind(search.start.skip.saturating_add(most as u64), &last, &keys)))
         })
     }
 
@@ -126,4 +129,40 @@ impl Tracking {
         }
         Ok((conditions, keys))
     }
+}
+
+/// The first `need` runs that match and come after some place in the order: from memory, or else along the indexes.
+fn first(
+    tx: &mut dyn Tx,
+    scope: &Scope,
+    at_hand: Option<&AtHand>,
+    filter: &Filter,
+    keys: &[Key],
+    after: Option<&[Rank]>,
+    need: usize,
+) -> Result<Top, TrackingError> {
+    if let Some(at_hand) = at_hand
+        && let Some(top) = at_hand.top(tx, scope, filter.conditions(), keys, after, need)?
+    {
+        // Whatever else a test looks at: both ways find the same.
+        #[cfg(test)]
+        assert_eq!(top, walk(tx, scope, filter, keys, after, need)?, "{filter:?} {keys:?} {after:?}");
+        return Ok(top);
+    }
+    walk(tx, scope, filter, keys, after, need)
+}
+
+fn walk(
+    tx: &mut dyn Tx,
+    scope: &Scope,
+    filter: &Filter,
+    keys: &[Key],
+    after: Option<&[Rank]>,
+    need: usize,
+) -> Result<Top, TrackingError> {
+    let mut items = Walker::new(tx, scope).top(filter, keys, after, need + 1)?;
+    let more = items.len() > need;
+    items.truncate(need);
+    let rids = items.iter().map(|item| item.rid).collect();
+    Ok(Top { rids, last: items.pop().map(|item| item.ranks), more })
 }

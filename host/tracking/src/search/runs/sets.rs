@@ -210,7 +210,7 @@ pub(super) struct Pattern {
 
 impl Pattern {
     /// Nothing if it is no such comparison, or says of single characters that they may be any.
-    fn new(op: Op, pattern: &str) -> Option<Self> {
+    pub(super) fn new(op: Op, pattern: &str) -> Option<Self> {
         let any_case = op == Op::ILike;
         if pattern.contains('_') || !(any_case || op == Op::Like) {
             return None;

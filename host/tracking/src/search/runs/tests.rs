@@ -6,6 +6,7 @@ use plinth_core::{FixedClock, TrackingLimits, UuidIds};
 use plinth_store::{Access, Store, StoreError, Value};
 
 use super::*;
+use crate::{Batch, Metric, NewRun, RunUpdate};
 
 /// Numbers that look random and are the same each time.
 struct Dice(u64);
@@ -125,6 +126,7 @@ fn fill(tracking: &Tracking, dice: &mut Dice, count: usize, long: bool) -> Vec<P
             let head = [&run.id, &run.experiment, &run.name, &run.status, &run.user].map(Value::from);
             let tail = [Value::Int(run.start), run.end.map_or(Value::Null, Value::Int), lifecycle.into()];
             let rid = tx.query_one(sql, &[&head[..], &tail[..]].concat())?.unwrap().int(0)?;
+            tx.run_changed(rid);
             for (table, pairs) in [("params", &run.params), ("run_tags", &run.tags)] {
                 for (key, value) in pairs {
                     let sql = format!("INSERT INTO {table} (rid, key, value) VALUES ($1, $2, $3)");
@@ -302,7 +304,7 @@ fn every_way_to_search_finds_what_a_plain_look_at_all_runs_finds() {
     for (seed, count, long) in [(1, 0, false), (2, 12, true), (3, 70, false), (4, 90, true)] {
         let mut dice = Dice(seed);
         let (_dir, tracking) = tracking();
-        let runs = fill(&tracking, &mut dice, count, long);
+        let mut runs = fill(&tracking, &mut dice, count, long);
         let known = if runs.is_empty() { vec![Plain::default()] } else { runs.clone() };
         for turn in 0..250 {
             let clauses: Vec<(String, Test)> = (0..dice.roll(4)).map(|_| clause(&mut dice, &known)).collect();
@@ -346,8 +348,129 @@ fn every_way_to_search_finds_what_a_plain_look_at_all_runs_finds() {
                 assert!(found.len() < expected.len(), "seed {seed}, turn {turn}: {search:?} does not end");
             }
             assert_eq!(found, expected, "seed {seed}, turn {turn}: {search:?}");
+            // What is in memory follows what is written.
+            if !runs.is_empty() && turn % 10 == 0 {
+                runs.extend(fill(&tracking, &mut dice, 1, long));
+            }
+        }
+        let answered = tracking.columns.answered();
+        assert!(count == 0 || answered > 50, "seed {seed}: only {answered} searches were answered from memory");
+    }
+}
+
+/// A search for a run of a metric, a param, a tag and a name, which are all of a number.
+fn search_for(number: usize, most: u64) -> RunSearch {
+    RunSearch {
+        experiment_ids: vec!["0".into()],
+        filter: format!(
+            "metrics.n = {number} AND params.n = 'p{number}' AND tags.n LIKE '%{number}' AND run_name = 'r{number}'"
+        ),
+        order_by: vec!["metrics.n DESC".into(), "params.n".into(), "end_time".into()],
+        most,
+        ..RunSearch::default()
+    }
+}
+
+#[test]
+fn what_was_written_is_found_at_once_whoever_wrote_it() {
+    let (dir, mine) = tracking();
+    let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+    let other = Tracking::new(store, Arc::new(FixedClock::at(7)), Arc::new(UuidIds), TrackingLimits::default());
+    let found = |number: usize| {
+        // Asked often enough that all fields come to be in memory.
+        let pages: Vec<_> = (0..8).map(|_| ids(&mine.search_runs(&search_for(number, 9)).unwrap())).collect();
+        assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
+        pages[0].clone()
+    };
+    let write = |tracking: &Tracking, number: usize| {
+        let new = NewRun { name: format!("r{number}"), ..NewRun::default() };
+        let id = tracking.start_run("0", &new).unwrap();
+        let metric = Metric { key: "n".into(), value: number as f64, time: 1, step: 1, model: None };
+        let batch = Batch {
+            metrics: vec![metric],
+            params: vec![("n".into(), format!("p{number}"))],
+            tags: vec![("n".into(), format!("t{number}"))],
+        };
+        tracking.log(&id, &batch).unwrap();
+        id
+    };
+    for number in 0..60 {
+        let id = write(if number % 7 == 3 { &other } else { &mine }, number);
+        assert_eq!(found(number), [id.clone()]);
+        let by = if number % 5 == 2 { &other } else { &mine };
+        let again = |changed: &dyn Fn()| {
+            changed();
+            assert_eq!(found(number), [] as [String; 0]);
+        };
+        match number % 6 {
+            0 => again(&|| by.delete_run(&id).unwrap()),
+            1 => again(&|| by.delete_tag(&id, "n").unwrap()),
+            2 => again(&|| {
+                let metric = Metric { key: "n".into(), value: f64::NAN, time: 1, step: 2, model: None };
+                by.log(&id, &Batch { metrics: vec![metric], ..Batch::default() }).unwrap();
+            }),
+            3 => again(&|| {
+                let update = RunUpdate { name: Some("another".into()), ..RunUpdate::default() };
+                drop(by.update_run(&id, &update).unwrap());
+            }),
+            4 => {
+                by.delete_run(&id).unwrap();
+                by.restore_run(&id).unwrap();
+                assert_eq!(found(number), [id]);
+            }
+            _ => again(&|| {
+                by.delete_run(&id).unwrap();
+                let retired = by.retired(i64::MAX, None).unwrap();
+                by.remove_retired(&retired, i64::MAX).unwrap();
+            }),
         }
     }
+    assert!(mine.columns.answered() > 100, "{}", mine.columns.answered());
+}
+
+#[test]
+fn a_search_sees_one_state_whoever_writes_beside_it() {
+    const KEYS: usize = 6;
+    let (dir, mine) = tracking();
+    let store = Arc::new(Store::open(dir.path(), Access::Shared).unwrap());
+    let other = Tracking::new(store, Arc::new(FixedClock::at(7)), Arc::new(UuidIds), TrackingLimits::default());
+    let runs: Vec<String> = (0..80).map(|_| mine.start_run("0", &NewRun::default()).unwrap()).collect();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3_u64)
+            .map(|thread| {
+                let (mine, other, runs) = (&mine, &other, &runs);
+                scope.spawn(move || {
+                    let mut dice = Dice(thread);
+                    for turn in 0..150 {
+                        let (by, id) = (if turn % 50 == 49 { other } else { mine }, dice.pick(runs));
+                        // All of a batch or nothing of it: every key the same value.
+                        let value = dice.roll(10) as f64;
+                        let metric = |key| Metric { key: format!("k{key}"), value, time: 1, step: turn, model: None };
+                        let tags = vec![("t".to_owned(), format!("{value}"))];
+                        let batch = Batch { metrics: (0..KEYS).map(metric).collect(), tags, ..Batch::default() };
+                        by.log(&id, &batch).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut dice = Dice(77);
+        // Every search compares what it finds in memory with what it finds along the indexes.
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let (a, b, value) = (dice.roll(KEYS), dice.roll(KEYS), dice.roll(10));
+            let search = RunSearch {
+                experiment_ids: vec!["0".into()],
+                filter: format!("metrics.k{a} >= {value} AND tags.t != '{value}'"),
+                order_by: vec![format!("metrics.k{b} DESC"), "tags.t".into()],
+                most: 20,
+                ..RunSearch::default()
+            };
+            for run in mine.search_runs(&search).unwrap().items {
+                let of = |key: usize| run.metrics.iter().find(|m| m.key == format!("k{key}")).map(|m| m.value);
+                assert!(of(a).is_some_and(|found| found >= value as f64) && of(b).is_some(), "{run:?}");
+            }
+        }
+    });
+    assert!(mine.columns.answered() > 20, "{}", mine.columns.answered());
 }
 
 #[test]
@@ -372,7 +495,10 @@ fn pages_neither_repeat_nor_miss_runs_when_others_come_and_go() {
                 tracking
                     .store
                     .catalog()
-                    .write(|tx| tx.execute("UPDATE runs SET experiment_id = '2' WHERE run_id = $1", &[last.into()]))
+                    .write(|tx| {
+                        tx.all_runs_changed();
+                        tx.execute("UPDATE runs SET experiment_id = '2' WHERE run_id = $1", &[last.into()])
+                    })
                     .map(drop)
                     .map_err(|e: StoreError| e)
                     .unwrap();

@@ -56,6 +56,10 @@ impl Filter {
         Self { conditions, known: None }
     }
 
+    pub(super) fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
     fn with(&self, condition: Condition) -> Self {
         let mut filter = self.clone();
         filter.conditions.push(condition);
