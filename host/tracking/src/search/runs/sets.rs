@@ -220,6 +220,16 @@ impl Pattern {
         Some(Self { parts: pattern.split('%').map(str::to_owned).collect(), any_case, lower: String::new() })
     }
 
+    /// Whether capital letters are like small ones; then [`Pattern::longest_part`] is in small letters.
+    pub(super) const fn any_case(&self) -> bool {
+        self.any_case
+    }
+
+    /// What a text has to contain to be like it.
+    pub(super) fn longest_part(&self) -> &str {
+        self.parts.iter().max_by_key(|part| part.len()).map_or("", String::as_str)
+    }
+
     pub(super) fn matches(&mut self, text: &str) -> bool {
         let text = if self.any_case {
             self.lower.clear();

@@ -28,6 +28,8 @@ use crate::{
 /// Runs that stand alike at the end of a page, or where the page before ended: only their ids tell them apart, which are
 /// not in memory. If there are more, the indexes are the better way.
 const TIED_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
+/// Runs that are taken at least before they are looked through for the first.
+const TIED_MIN: usize = if cfg!(test) { 2 } else { 256 };
 /// Ids that are read by one query.
 const IDS_AT_ONCE: usize = 500;
 
@@ -124,8 +126,9 @@ impl<'a> Test<'a> {
                 all(&mut |code| found != Some(code))
             }
             (_, Literal::Text(pattern)) => {
-                let mut pattern = Pattern::new(op, pattern)?;
-                all(&mut |code| pattern.matches(texts.get(code)))
+                let mut list = vec![false; texts.len() + 1];
+                texts.each_like(&mut Pattern::new(op, pattern)?, |code| list[code as usize] = true);
+                Self::Among(codes, list)
             }
             _ => return None,
         })
@@ -194,6 +197,31 @@ impl Sort<'_> {
         }
     }
 
+    /// Keeps those of a stretch that may come before some run, or stand like it.
+    fn keep_until(&self, last: usize, at: usize, hits: &mut Hits) {
+        match self.values {
+            Values::Numbers(numbers) => match (numbers.get(last), self.ascending) {
+                (last, _) if is_missing(last) => {}
+                (last, _) if last.is_nan() => numbers.keep(at, hits, |number| !is_missing(number)),
+                (last, true) => numbers.keep(at, hits, |number| number <= last),
+                (last, false) => numbers.keep(at, hits, |number| number >= last),
+            },
+            Values::Times(times) => match (times.get(last), self.ascending) {
+                (NO_TIME, _) => {}
+                (last, true) => times.keep(at, hits, |time| time <= last && time != NO_TIME),
+                (last, false) => times.keep(at, hits, |time| time >= last),
+            },
+            Values::Texts(codes, texts) => match (codes.get(last), texts.in_order()) {
+                (last, in_order) if last == NO_TEXT || last > in_order => {}
+                // New texts may be anywhere.
+                (last, in_order) if self.ascending => {
+                    codes.keep(at, hits, |code| code != NO_TEXT && (code <= last || code > in_order));
+                }
+                (last, _) => codes.keep(at, hits, |code| code >= last),
+            },
+        }
+    }
+
     fn rank(&self, rid: usize) -> Rank {
         match self.values {
             Values::Numbers(numbers) => match numbers.get(rid) {
@@ -231,6 +259,8 @@ struct First<'a> {
     runs: Vec<usize>,
     /// The last of the first, once there are enough.
     last: Option<usize>,
+    /// So many are taken before those that come after the last are dropped.
+    room: usize,
 }
 
 impl First<'_> {
@@ -244,10 +274,11 @@ impl First<'_> {
             return true;
         }
         self.runs.push(rid);
-        if self.runs.len() <= 2 * self.need + TIED_MAX {
+        if self.runs.len() <= self.room {
             return true;
         }
         self.drop_last();
+        self.room = (2 * self.runs.len()).max(2 * self.need + TIED_MIN);
         self.runs.len() <= self.need + TIED_MAX
     }
 
@@ -285,32 +316,31 @@ pub(super) fn top(
     if sorts.is_empty() || need == 0 {
         return Ok(None);
     }
-    let mut wanted = vec![false; names.len() + 1];
-    for id in &scope.experiment_ids {
-        for state in scope.view.states() {
-            if let Some(code) = names.find(&scope_text(state.name(), id)) {
-                wanted[code as usize] = true;
-            }
-        }
-    }
-    let wanted = Test::Among(places, wanted);
-    let mut first = First { sorts: &sorts, need: need + 1, runs: Vec::new(), last: None };
+    let states = scope.view.states();
+    let all = scope.experiment_ids.iter().flat_map(|id| states.iter().map(move |state| scope_text(state.name(), id)));
+    let wanted: Vec<u32> = all.filter_map(|text| names.find(&text)).collect();
+    let wanted = if let [only] = wanted[..] {
+        Test::Is(places, only)
+    } else {
+        let mut list = vec![false; names.len() + 1];
+        wanted.into_iter().for_each(|code| list[code as usize] = true);
+        Test::Among(places, list)
+    };
+    let mut first = First { sorts: &sorts, need: need + 1, runs: Vec::new(), last: None, room: 2 * need + TIED_MIN };
     let mut alike = Vec::new();
-    let oldest_first = matches!(keys.first(), Some((SortKey::Column(Column::Start), true)));
-    // In the order in which the first come early, more often than not.
-    for at in 0..places.len() {
-        let at = if oldest_first { at } else { places.len() - 1 - at };
+    for at in leaps(places.len()) {
         let mut hits: Hits = [u64::MAX; WORDS];
         for test in std::iter::once(&wanted).chain(&tests) {
             test.keep(at, &mut hits);
         }
-        for word in 0..WORDS {
-            let word = if oldest_first { word } else { WORDS - 1 - word };
-            let mut left = hits[word];
+        if let Some(last) = first.last {
+            sorts[0].keep_until(last, at, &mut hits);
+        }
+        for (word, hits) in hits.into_iter().enumerate() {
+            let mut left = hits;
             while left != 0 {
-                let bit = if oldest_first { left.trailing_zeros() } else { 63 - left.leading_zeros() } as usize;
-                left &= !(1 << bit);
-                let rid = at * STRETCH + word * 64 + bit;
+                let rid = at * STRETCH + word * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
                 let order = after.map_or(Ordering::Greater, |after| {
                     let pairs = sorts.iter().zip(after);
                     pairs.map(|(sort, place)| sort.against(rid, place)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
@@ -374,6 +404,20 @@ fn in_order_of_ids(
         });
     }
     Ok(())
+}
+
+/// All stretches, the newest first and then far from each other: wherever the first of an order lie, some are found soon,
+/// and most of the rest are passed over.
+fn leaps(count: usize) -> impl Iterator<Item = usize> {
+    let coprime = |step: &usize| {
+        let (mut a, mut b) = (count, *step);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a == 1
+    };
+    let step = (count * 5 / 8..count).find(coprime).unwrap_or(1);
+    (0..count).map(move |n| (count - 1 + n * step) % count)
 }
 
 /// Ids of runs.

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::super::sets::Pattern;
+
 /// Runs of a stretch: whole words of [`Hits`].
 pub(super) const STRETCH: usize = if cfg!(test) { 64 } else { 4_096 };
 /// Words of a stretch of a set.
@@ -123,6 +125,46 @@ impl Texts {
             return Some(low as u32 + 1);
         }
         self.new.iter().position(|new| **new == *text).map(|at| (sorted + at) as u32 + 1)
+    }
+
+    /// The codes up to this one are in the order of their texts.
+    pub(super) fn in_order(&self) -> u32 {
+        self.sorted.ends.len() as u32
+    }
+
+    /// Shows the codes of all texts that are like a pattern. What every such text contains is looked for in all of them
+    /// at once.
+    pub(super) fn each_like(&self, pattern: &mut Pattern, mut show: impl FnMut(u32)) {
+        let Sorted { text: all, ends } = &*self.sorted;
+        let small;
+        let (within, part) = (
+            if pattern.any_case() {
+                small = all.to_ascii_lowercase();
+                &small
+            } else {
+                all
+            },
+            pattern.longest_part().to_owned(),
+        );
+        let (mut at, mut from) = (0, 0);
+        while at < ends.len() {
+            let Some(found) = within[from..].find(&part).map(|found| from + found) else { break };
+            // A text that ends where the part starts does not hold it, unless both are empty.
+            at += ends[at..].partition_point(|end| (*end as usize) < found + part.len());
+            let Some(end) = ends.get(at).map(|end| *end as usize) else { break };
+            let start = if at == 0 { 0 } else { ends[at - 1] as usize };
+            if found < start {
+                // It goes from one text into the next.
+                from = start;
+                continue;
+            }
+            if pattern.matches(&all[start..end]) {
+                show(at as u32 + 1);
+            }
+            (at, from) = (at + 1, end);
+        }
+        let new = self.in_order() + 1..=self.len() as u32;
+        new.filter(|code| pattern.matches(self.get(*code))).for_each(show);
     }
 
     /// The code of a text, which may be new; nothing if there are too many new ones.
