@@ -9,7 +9,7 @@
 //!
 //! Invariants: what a model version is never changes; an alias moves only together with an audit record and an event;
 //! a parameter keeps its first value; a batch is logged whole or not at all; every blob is stored before the row that
-//! names it.
+//! names it; whoever writes rows of a run tells the transaction, so that what searches keep in memory follows.
 #![warn(missing_docs)]
 
 mod access;

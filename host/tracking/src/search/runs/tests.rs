@@ -396,7 +396,7 @@ fn what_was_written_is_found_at_once_whoever_wrote_it() {
     };
     for number in 0..60 {
         let id = write(if number % 7 == 3 { &other } else { &mine }, number);
-        assert_eq!(found(number), [id.clone()]);
+        assert_eq!(found(number), std::slice::from_ref(&id));
         let by = if number % 5 == 2 { &other } else { &mine };
         let again = |changed: &dyn Fn()| {
             changed();

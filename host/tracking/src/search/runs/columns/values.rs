@@ -326,7 +326,7 @@ mod tests {
         let mut hits = [u64::MAX; WORDS];
         after.keep(0, &mut hits, |value| value > 1.5);
         assert_eq!(hits[0], 1 << 3);
-        after.keep(5, &mut hits, |value| value.is_nan());
+        after.keep(5, &mut hits, f64::is_nan);
         assert_eq!(hits[0], 1 << 3);
     }
 }
