@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds a plugin in Python:   python build.py FOLDER [OUT.wasm]
 
-FOLDER has plugin.json, which says who the plugin is and becomes its manifest, and plugin.py, which registers its items;
-plugin.py may import other modules of FOLDER and pure Python packages that this Python has. OUT is FOLDER/NAME.wasm if it
-is not given. Besides Python it needs componentize-py, of the version below.
+FOLDER has plugin.json, which says who the plugin is and becomes its manifest, and plugin.py, which registers its
+items; plugin.py may import other modules of FOLDER and pure Python packages that this Python has. OUT is
+FOLDER/NAME.wasm if it is not given. Besides Python it needs componentize-py, of the version below.
 
 1. Writes a world that exports `plinth:KIND/KIND` for each kind of the manifest and imports log, config and what its
    capabilities name.
@@ -176,7 +176,11 @@ def told_by(text: str, paths: list[str]) -> str:
         text = text.replace(f'"/{index}/', f'"{path}{os.sep}')
     text = text.split("AssertionError: ", 1)[-1].split("Stack backtrace:")[0]
     told, _, cause = text.partition("Caused by:")
-    return f"plugin.py could not be loaded:\n{told.strip() or cause.strip()}"
+    lines = (told.strip() or cause.strip()).splitlines()
+    # Of the calls only those from the plugin's own on; where there is none, the error alone.
+    own = [index for index, line in enumerate(lines) if line.startswith(f'  File "{paths[1]}{os.sep}')]
+    shown = lines[own[0] :] if own else [line for line in lines if not line.startswith(("  ", "Traceback"))]
+    return "\n".join(["plugin.py could not be loaded:", *(shown or lines)])
 
 
 # ---- The binary format ----------------------------------------------------------------------------------------------
@@ -224,9 +228,9 @@ def custom_section(name: str, content: bytes) -> bytes:
 def mended(component: bytes) -> bytes:
     """The component with a `free` that leaves alone what was never allocated.
 
-    The runtime of componentize-py is given a pointer of 1 to 8 for an empty list, as the canonical ABI has it, and frees
-    it, which ends the instance or harms its heap. Every Plinth block has an empty list. So modules that export `free`
-    export another instead, which frees only pointers over 16.
+    The runtime of componentize-py is given a pointer of 1 to 8 for an empty list, as the canonical ABI has it, and
+    frees it, which ends the instance or harms its heap. Every Plinth block has an empty list. So modules that export
+    `free` export another instead, which frees only pointers over 16.
     """
     parts = []
     mended_any = False

@@ -27,7 +27,10 @@ from .tables import rows_of
 
 _host.inside = True
 # What Python itself loads only when it is first needed.
-_LATER = ["_strptime", *(f"encodings.{name}" for name in ("ascii", "cp1252", "latin_1", "utf_8_sig", "utf_16", "utf_16_le"))]
+_LATER = [
+    "_strptime",
+    *(f"encodings.{name}" for name in ("ascii", "cp1252", "latin_1", "utf_8_sig", "utf_16", "utf_16_le")),
+]
 # The generated module of each extension point that is exported.
 _EXPORTED: dict[str, Any] = {}
 _POINTS = {"transform": "transform", "loader": "loader", "gate": "gate", "drift": "drift test"}
@@ -61,12 +64,12 @@ def begin(kinds: list[str], capabilities: list[str], load: Callable[[], Any]) ->
     for kind in kinds:
         _EXPORTED[kind] = importlib.import_module(f"wit_world.exports.plinth_{kind}")
     load()
-    for kind in kinds:
-        if not items.ITEMS.get(kind):
-            raise TypeError(f"plugin.json says that this plugin has a {_POINTS[kind]}, and plugin.py registers none")
     for kind in items.ITEMS:
         if kind not in kinds:
             raise TypeError(f'plugin.py registers a {_POINTS[kind]}: add "{kind}" to "kind" in plugin.json')
+    for kind in kinds:
+        if not items.ITEMS.get(kind):
+            raise TypeError(f"plugin.json says that this plugin has a {_POINTS[kind]}, and plugin.py registers none")
     for module in _LATER:
         importlib.import_module(module)
     _keep_sources()
@@ -107,10 +110,10 @@ def _leave_system() -> None:
     """Makes errors of what could only trap. Not before the first call: componentize-py still loads modules then."""
     global _left
     _left = True
-    sys.meta_path = [each for each in sys.meta_path if "PathFinder" not in repr(each)] + [_NoFiles]  # type: ignore[list-item]
-    sys.stdout, sys.stderr = _Printed(2), _Printed(3)  # type: ignore[assignment]
+    sys.meta_path = [each for each in sys.meta_path if "PathFinder" not in repr(each)] + [_NoFiles]
+    sys.stdout, sys.stderr = _Printed(2), _Printed(3)
     sys.excepthook = lambda *_: None  # `_told` has told it
-    builtins.open = io.open = _refuse("a plugin has no files: sources are read with plinth.objects")  # type: ignore
+    builtins.open = io.open = _refuse("a plugin has no files: sources are read with plinth.objects")
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"):
         setattr(time, name, _refuse("a plugin has no clock: ask for the capability `clock` and use plinth.clock"))
 
@@ -324,12 +327,14 @@ class GatePoint:
         point = _EXPORTED["gate"]
         own = items.with_options(items.find("gate", name), options)
         baseline = None if evidence.baseline is None else _subject(evidence.baseline)
-        return [
-            point.Check(_text(each.name), point.Outcome(_of(each.outcome, gate.Result, "evaluate", "a Result").value), _text(each.observed),
-                        _text(each.expected), _text(each.reason))
-            for each in own.evaluate(gate.Evidence(_subject(evidence.candidate), baseline))
-            if _of(each, gate.Check, "evaluate", "a Check")
-        ]  # fmt: skip
+        made = []
+        for each in own.evaluate(gate.Evidence(_subject(evidence.candidate), baseline)):
+            _of(each, gate.Check, "evaluate", "a Check")
+            outcome = point.Outcome(_of(each.outcome, gate.Result, "evaluate", "a Result").value)
+            made.append(
+                point.Check(_text(each.name), outcome, *map(_text, (each.observed, each.expected, each.reason)))
+            )
+        return made
 
 
 def _subject(told: Any) -> gate.Subject:
@@ -342,8 +347,9 @@ class DriftPoint:
     def describe(self) -> Any:
         point = _EXPORTED["drift"]
         return [
-            point.TestItem(told, [wit.Kind(kind.value) for kind in cls.kinds], cls.multivariate)
+            point.TestItem(told, [wit.Kind(kind.value) for kind in cls.kinds], bool(cls.multivariate))
             for told, cls in zip(_items("drift"), items.ITEMS["drift"].values())
+            if issubclass(cls, drift.DriftTest)
         ]
 
     @_told

@@ -35,9 +35,7 @@ def call(function: Callable[..., T], *arguments: Any) -> T:
     except Problem:
         raise
     except Exception as error:
-        told = getattr(error, "value", None)
+        told: Any = getattr(error, "value", None)
         if not hasattr(told, "retryable"):
             raise
-        raise Problem(
-            told.code, told.message, row=told.row, column=told.column, retryable=told.retryable
-        ) from None
+        raise Problem(told.code, told.message, row=told.row, column=told.column, retryable=told.retryable) from None

@@ -7,9 +7,11 @@ from . import _host
 
 def now_us() -> int:
     """Microseconds since 1970-01-01T00:00:00Z."""
-    return _host.interface("clock").now_us()
+    now: int = _host.interface("clock").now_us()
+    return now
 
 
 def monotonic_ns() -> int:
     """Nanoseconds since some moment; never falls."""
-    return _host.interface("clock").monotonic_ns()
+    now: int = _host.interface("clock").monotonic_ns()
+    return now

@@ -12,7 +12,8 @@ from . import _host
 
 def get(key: str) -> bytes | None:
     """The value of a key; `None` where there is none."""
-    return _host.call(_host.interface("kv").get, key)
+    value: bytes | None = _host.call(_host.interface("kv").get, key)
+    return value
 
 
 def set(key: str, value: bytes) -> None:

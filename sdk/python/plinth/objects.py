@@ -15,13 +15,15 @@ class Object:
 
     def size(self) -> int:
         """Size in bytes."""
-        return self._handle.size()
+        size: int = self._handle.size()
+        return size
 
     def read(self, offset: int = 0, length: int | None = None) -> bytes:
         """Reads `length` bytes from `offset`, fewer only at the end; without a length, to the end."""
         if length is None:
             length = max(self.size() - offset, 0)
-        return _host.call(self._handle.read, offset, length)
+        data: bytes = _host.call(self._handle.read, offset, length)
+        return data
 
 
 def open(uri: str) -> Object:

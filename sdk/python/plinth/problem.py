@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class Problem(Exception):
-    """Raise it to end a call with a reason that its caller reads: `raise Problem("bad-value", "`x1` is no int64", row=7)`.
+    """Raise it to end a call with a reason that its caller reads: `raise Problem("bad-value", "`x` is no int", row=7)`.
 
     `code` is stable and in kebab-case, `message` is for a person and names the offending value. `row` counts from 0,
     within the rows of the call or within the source. `retryable` says that the same call may go well later.
@@ -28,7 +28,7 @@ class Problem(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """", did you mean `X`?" for the nearest of some names, or nothing where none is near."""
+    """ ", did you mean `X`?" for the nearest of some names, or nothing where none is near."""
     found = min(names, key=lambda each: _distance(name, each), default=None)
     return f", did you mean `{found}`?" if found and _distance(name, found) <= max(len(name), 3) // 3 else ""
 

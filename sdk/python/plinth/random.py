@@ -11,9 +11,11 @@ from . import _host
 
 def get_bytes(length: int) -> bytes:
     """So many random bytes."""
-    return _host.interface("random").get_bytes(length)
+    made: bytes = _host.interface("random").get_bytes(length)
+    return made
 
 
 def get_u64() -> int:
     """A random number of 64 bits."""
-    return _host.interface("random").get_u64()
+    made: int = _host.interface("random").get_u64()
+    return made

@@ -212,8 +212,8 @@ class Rows:
     def _append_column(self, field: Field, values: list[Any], bits: bytearray, data: bytearray) -> None:
         code = _ARRAYS.get(field.kind)
         if code is not None:
-            checked = _checked(field, code, values)
-            {"d": self.f64s, "f": self.f32s, "q": self.s64s}[code].extend(checked)
+            lists: dict[str, list[Any]] = {"d": self.f64s, "f": self.f32s, "q": self.s64s}
+            lists[code].extend(_checked(field, code, values))
         elif field.kind is Kind.BOOLEAN:
             if not all([value is True or value is False for value in values]):
                 raise _wrong(field, values, _boolean)

@@ -7,4 +7,5 @@ from . import _host
 
 def get(name: str) -> str:
     """The value of a granted secret. Raises `Problem` `denied` where it was not granted."""
-    return _host.call(_host.interface("secrets").get, name)
+    value: str = _host.call(_host.interface("secrets").get, name)
+    return value

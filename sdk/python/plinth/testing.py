@@ -253,7 +253,7 @@ def _random(length: int) -> bytes:
 
 def _monotonic() -> int:
     _time.looks += 1
-    return 1_000_000_000 + 1_000 * _time.looks
+    return 1_000_000_000 + 1_000 * int(_time.looks)
 
 
 def _load_model(name: str) -> SimpleNamespace:

@@ -88,9 +88,7 @@ def float64_columns(schema: Schema, names: list[str] | None) -> list[int]:
         index = schema.index(name)
         field = schema[index]
         if field.kind is not Kind.FLOAT64:
-            raise Problem(
-                "wrong-kind", f"column `{name}` is {field.kind}, not float64: cast it first", column=name
-            )
+            raise Problem("wrong-kind", f"column `{name}` is {field.kind}, not float64: cast it first", column=name)
         found.append(index)
     return found
 

@@ -86,15 +86,20 @@ class FolderTest(unittest.TestCase):
     def test_the_traceback_of_the_plugin_is_told_with_its_paths(self) -> None:
         text = (
             'Traceback (most recent call last):\n  File "x"\nAssertionError: Traceback (most recent call last):\n'
+            '  File "/0/plinth_app.py", line 4, in <module>\n    begin()\n'
             '  File "/1/plugin.py", line 3, in <module>\n    import nothing\nModuleNotFoundError: No module named '
             "'nothing'\n\n\nCaused by:\n    ModuleNotFoundError: No module named 'nothing'\n"
         )
         told = build.told_by(text, ["/work/app", "/mine", "/sdk"])
         self.assertEqual(
             told,
-            "plugin.py could not be loaded:\nTraceback (most recent call last):\n"
+            "plugin.py could not be loaded:\n"
             f'  File "/mine{os.sep}plugin.py", line 3, in <module>\n    import nothing\n'
             "ModuleNotFoundError: No module named 'nothing'",
+        )
+        text = 'AssertionError: Traceback (most recent call last):\n  File "/0/x.py"\n    begin()\nTypeError: wrong\n'
+        self.assertEqual(
+            build.told_by(text, ["/work/app", "/mine", "/sdk"]), "plugin.py could not be loaded:\nTypeError: wrong"
         )
 
 

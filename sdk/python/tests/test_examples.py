@@ -1,11 +1,14 @@
 """The four examples do what sdk/conformance/README.md says."""
 
 import math
+import os
 import random
 import struct
+import subprocess
+import sys
 import unittest
 
-from . import example
+from . import SDK, example
 
 import plinth
 from plinth import Evidence, Field, Kind, Metric, Problem, Result, Rows, Schema, Subject, Verdict, testing
@@ -29,6 +32,15 @@ class Example(unittest.TestCase):
 
 
 class StandardScaleTest(Example):
+    def test_its_own_tests_pass(self) -> None:
+        folder = SDK / "examples" / "standard-scale"
+        environment = os.environ | {"PYTHONPATH": str(SDK)}
+        done = subprocess.run(
+            [sys.executable, "-m", "unittest"], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("Ran 3 tests", done.stderr)
+
     def test_state_and_rows(self) -> None:
         rows = testing.rows({"s": ["a"] * 5, "x": [1.0, None, 3.0, NAN, 2.0], "y": [4.0] * 5})
         state = testing.fit(scale, rows)
@@ -48,7 +60,9 @@ class StandardScaleTest(Example):
         self.assertEqual(testing.fit(scale, rows, options={"columns": []}), b"")
 
     def test_no_rows_and_infinities(self) -> None:
-        self.assertEqual(testing.fit(scale, testing.rows({"x": []}, {"x": "float64"})), struct.pack("<Idd", 0, 0.0, 1.0))
+        self.assertEqual(
+            testing.fit(scale, testing.rows({"x": []}, {"x": "float64"})), struct.pack("<Idd", 0, 0.0, 1.0)
+        )
         state = testing.fit(scale, testing.rows({"x": [math.inf, 1.0, 2.0]}))
         _, mean, deviation = struct.unpack("<Idd", state)
         self.assertTrue(math.isnan(mean))
@@ -141,7 +155,13 @@ class ThresholdTest(Example):
     evidence = Evidence(
         Subject(
             "models:/churn/3",
-            [Metric("f1", 0.8), Metric("f1", 0.1, "state=KS"), Metric("nan", NAN), Metric("big", 1e21), Metric("zero", -0.0)],
+            [
+                Metric("f1", 0.8),
+                Metric("f1", 0.1, "state=KS"),
+                Metric("nan", NAN),
+                Metric("big", 1e21),
+                Metric("zero", -0.0),
+            ],
         )
     )
 
@@ -225,17 +245,34 @@ class FixedWidthTest(Example):
                          [(struct.pack("<QQ", 0, 10), 10, 30), (struct.pack("<QQ", 10, 10), 10, 30),
                           (struct.pack("<QQ", 20, 5), 5, 15)])  # fmt: skip
         data = b"1\n" * 20000
-        self.assertEqual([len(turn) for turn in self.read(data, column | {"width": 1}, max_rows=10**6)], [8192, 8192, 3616])
+        self.assertEqual(
+            [len(turn) for turn in self.read(data, column | {"width": 1}, max_rows=10**6)], [8192, 8192, 3616]
+        )
         self.assertEqual(self.read(b"", column), [])
 
     def test_numbers_are_what_the_specification_reads(self) -> None:
-        for text, value in ((b"007", 7), (b"-0", 0), (b" 5 ", 5), (b"9223372036854775807", 2**63 - 1), (b"-9223372036854775808", -(2**63))):
+        for text, value in (
+            (b"007", 7),
+            (b"-0", 0),
+            (b" 5 ", 5),
+            (b"9223372036854775807", 2**63 - 1),
+            (b"-9223372036854775808", -(2**63)),
+        ):
             self.assertEqual(self.cell(text, "int64"), value)
-        for text, number in ((b"1e5", 1e5), (b"-0.0", -0.0), (b"1e-999", 0.0), (b"1.7976931348623157e308", 1.7976931348623157e308), (b"5e-324", 5e-324), (b"0.1" + b"0" * 508, 0.1)):
+        for text, number in (
+            (b"1e5", 1e5),
+            (b"-0.0", -0.0),
+            (b"1e-999", 0.0),
+            (b"1.7976931348623157e308", 1.7976931348623157e308),
+            (b"5e-324", 5e-324),
+            (b"0.1" + b"0" * 508, 0.1),
+        ):
             self.assertEqual(struct.pack("<d", self.cell(text, "float64")), struct.pack("<d", number))
         bad = {
-            "int64": [b"1_0", b"+1", b"\t1", b"1\x0b", b"0x1", b"1.0", b"9223372036854775808", b"-", b"1 2", "١".encode(), b"0" * 512],
-            "float64": [b"nan", b"inf", b"Infinity", b"1_0.5", b".5", b"1.", b"1e999", b"-1e999", b"1E5", b"1e", b"+1", b"0.1" + b"0" * 509],
+            "int64": [b"1_0", b"+1", b"\t1", b"1\x0b", b"0x1", b"1.0", b"9223372036854775808", b"-", b"1 2",
+                      "١".encode(), b"0" * 512],
+            "float64": [b"nan", b"inf", b"Infinity", b"1_0.5", b".5", b"1.", b"1e999", b"-1e999", b"1E5", b"1e", b"+1",
+                        b"0.1" + b"0" * 509],
             "boolean": [b"True", b"1", b"tru"],
             "utf8": [b"\xff", b"\xed\xa0\x80", b"\xc3"],
         }  # fmt: skip
@@ -243,10 +280,15 @@ class FixedWidthTest(Example):
             for text in texts:
                 with self.subTest(kind=kind, text=text):
                     shown = text.decode(errors="replace").strip(" ")
-                    self.failing("bad-value", self.cell, text, kind, row=0, column="x", message=f"`{shown}` is no {kind}")
+                    self.failing(
+                        "bad-value", self.cell, text, kind, row=0, column="x", message=f"`{shown}` is no {kind}"
+                    )
 
     def test_the_first_bad_cell_of_the_lowest_row_is_told(self) -> None:
-        two = ({"name": "a", "width": 2, "kind": "int64"}, {"name": "b", "width": 2, "kind": "float64", "nullable": False})
+        two = (
+            {"name": "a", "width": 2, "kind": "int64"},
+            {"name": "b", "width": 2, "kind": "float64", "nullable": False},
+        )
         self.failing("bad-value", self.read, b" 1 2\n x y\n 3  \n", *two, row=1, column="a")
         self.failing("null-value", self.read, b" 1  \n x y\n", *two, row=0, column="b")
         self.failing("bad-value", self.read, b" 1 2\n x 3\n 3 4x", *two, row=1, column="a")

@@ -25,7 +25,10 @@ class HostTest(unittest.TestCase):
         testing.lend_secret("key", "s3cret")
         testing.lend_object("a/x.txt", b"0123")
         testing.lend_time(5)
-        self.assertEqual((plinth.config.get("model"), plinth.config.get("none"), plinth.config.get("none", "d")), ("small", None, "d"))
+        self.assertEqual(
+            (plinth.config.get("model"), plinth.config.get("none"), plinth.config.get("none", "d")),
+            ("small", None, "d"),
+        )
         self.assertEqual(plinth.config.get_all(), {"model": "small"})
         self.assertEqual((plinth.secrets.get("key"), self.code(plinth.secrets.get, "other")), ("s3cret", "denied"))
         opened = plinth.objects.open("a/x.txt")
@@ -57,7 +60,9 @@ class HostTest(unittest.TestCase):
         testing.lend_answer("https://a/", Response(200, [("content-type", "application/json")], b'{"a": 1}'))
         testing.lend_answer("https://a/", Response(201), "POST")
         answer = plinth.http.get("https://a/", {"accept": "*/*"})
-        self.assertEqual((answer.status, answer.json(), answer.header("Content-Type")), (200, {"a": 1}, "application/json"))
+        self.assertEqual(
+            (answer.status, answer.json(), answer.header("Content-Type")), (200, {"a": 1}, "application/json")
+        )
         self.assertEqual(plinth.http.send("POST", "https://a/", body=b"x").status, 201)
         self.assertEqual(self.code(plinth.http.get, "https://b/"), "denied")
         with self.assertRaisesRegex(ValueError, "`TRACE` is none of GET"):

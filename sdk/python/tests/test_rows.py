@@ -71,7 +71,12 @@ class RowsTest(unittest.TestCase):
         rows["s"].write(["a", "b", "✓"])
         rows["c"].write([True, True, False])
         rows[8].write_raw([7.0, 8, 9.0])
-        wanted = VALUES | {"x": [1.5, None, math.inf], "s": ["a", "b", "✓"], "c": [True, True, False], "z": [7.0, 8, 9.0]}
+        wanted = VALUES | {
+            "x": [1.5, None, math.inf],
+            "s": ["a", "b", "✓"],
+            "c": [True, True, False],
+            "z": [7.0, 8, 9.0],
+        }
         self.assertEqual(rows.to_dict(), wanted)
         self.assertEqual(rows.f64s[:3], [1.5, 0.0, math.inf])
 
@@ -131,7 +136,9 @@ class RowsTest(unittest.TestCase):
     def test_kinds_follow_from_values(self) -> None:
         columns = {"a": [True, None], "b": [1, 2], "c": [1, 2.5], "d": ["x", ""], "e": [b"x", None], "f": [0, 1]}
         rows = testing.rows(columns, {"f": "timestamp-us"})
-        self.assertEqual([str(f.kind) for f in rows.schema], ["boolean", "int64", "float64", "utf8", "binary", "timestamp-us"])
+        self.assertEqual(
+            [str(f.kind) for f in rows.schema], ["boolean", "int64", "float64", "utf8", "binary", "timestamp-us"]
+        )
         with self.assertRaisesRegex(TypeError, "kind of column `x`"):
             testing.rows({"x": [None]})
 

@@ -87,7 +87,9 @@ class FixedWidth(plinth.Loader):
         names: set[str] = set()
         for column in self.options.columns:
             if not column.name or column.name in names:
-                raise plinth.Problem("bad-options", f"option `columns`: the name `{column.name}` is empty or in it twice")
+                raise plinth.Problem(
+                    "bad-options", f"option `columns`: the name `{column.name}` is empty or in it twice"
+                )
             names.add(column.name)
         return plinth.Schema(
             plinth.Field(each.name, plinth.Kind.named(each.kind), each.nullable) for each in self.options.columns

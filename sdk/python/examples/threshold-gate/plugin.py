@@ -13,11 +13,11 @@ class Threshold:
     slice: str | None = None
 
     def expected(self) -> str:
-        if self.max is None:
-            return f"at least {plinth.number_text(self.min)}"
-        if self.min is None:
-            return f"at most {plinth.number_text(self.max)}"
-        return f"{plinth.number_text(self.min)} to {plinth.number_text(self.max)}"
+        least = None if self.min is None else plinth.number_text(self.min)
+        most = None if self.max is None else plinth.number_text(self.max)
+        if most is None:
+            return f"at least {least}"
+        return f"at most {most}" if least is None else f"{least} to {most}"
 
     def holds(self, value: float) -> bool:
         # NaN is within no bounds: it compares false with everything.
@@ -38,9 +38,7 @@ class ThresholdGate(plinth.Gate):
 
     def check(self, rule: Threshold, candidate: plinth.Subject) -> plinth.Check:
         if rule.min is None and rule.max is None:
-            raise plinth.Problem(
-                "bad-options", f"the threshold of `{rule.metric}` has no bound: give min, max or both"
-            )
+            raise plinth.Problem("bad-options", f"the threshold of `{rule.metric}` has no bound: give min, max or both")
         name = rule.metric if rule.slice is None else f"{rule.metric} in {rule.slice}"
         metric = candidate.metric(rule.metric, rule.slice)
         if metric is None:
