@@ -264,13 +264,13 @@ pub fn loaders<E>(
             && first.get("rows").is_some()
         {
             read_once = true;
-            let again = case.load(&*loader, &source).and_then(|second| match same(&second, &first) {
+            let again = case.load(&*loader, &source).and_then(|second| match same(&second, first) {
                 true => Ok(()),
                 false => Err(breach(item, &format!("first {first}, then {second}"))),
             });
             trial.answers(TWICE, "the second time", again);
             let slowly = Case { body: with_rows(&case.body, 1), ..(*case).clone() };
-            let by_one = slowly.load(&*loader, &source).and_then(|by_one| match same(&by_one, &first) {
+            let by_one = slowly.load(&*loader, &source).and_then(|by_one| match same(&by_one, first) {
                 true => Ok(()),
                 false => Err(breach(item, &format!("at once {first}, row by row {by_one}"))),
             });
