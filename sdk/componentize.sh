@@ -5,7 +5,7 @@
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 wasm_tools=${WASM_TOOLS:-wasm-tools}
-command -v "$wasm_tools" >/dev/null || fail "there is no wasm-tools: cargo install wasm-tools, or name it in WASM_TOOLS"
+[[ -n ${PLINTH:-} ]] || command -v "$wasm_tools" >/dev/null || fail "there is no wasm-tools: cargo install wasm-tools, or name it in WASM_TOOLS"
 wit=${PLINTH_WIT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../wit" && pwd)}
 
 # A text of the manifest.
@@ -35,6 +35,11 @@ leb128() { # number
 componentize() { # core-module out [wasm-tools-component-new-argument…]
     local core=$1 out=$2 kind interface section=plinth-manifest size
     shift 2
+    # `plinth plugin build` names itself: it does all of what follows without other tools.
+    if [[ -n ${PLINTH:-} ]]; then
+        "$PLINTH" plugin componentize "$core" "$out" --manifest "$manifest" ${1:+--adapt "${2#*=}"}
+        return
+    fi
     # 2. Describe: the world of this plugin, which is all that the host offers (what the module does not import is left
     #    out again) and the extension points that its manifest names.
     mkdir -p "$work/wit/deps"

@@ -1,13 +1,14 @@
 //! `plugin.json`: who a plugin is. It becomes the manifest in the component.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// The extension points, as a manifest names them.
 pub const KINDS: [&str; 5] = ["loader", "transform", "gate", "drift", "predict"];
 
 /// A manifest does not read as one.
 #[derive(Debug, thiserror::Error)]
-#[error("plugin.json: {0}")]
+#[error("the manifest: {0}")]
 pub struct ManifestError(String);
 
 impl ManifestError {
@@ -48,33 +49,24 @@ impl Manifest {
         }
     }
 
-    /// The manifest of a Rust plugin, whose `Cargo.toml` says it: `[package]` and `[package.metadata.plinth]`.
+    /// The manifest of a Rust plugin, whose `Cargo.toml` says it, from its package in `cargo metadata`.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is missing.
-    pub fn of_cargo(toml: &str) -> Result<String, ManifestError> {
-        let failed = |message: String| ManifestError(format!("Cargo.toml: {message}"));
-        let all: toml::Table = toml.parse().map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
-        let package =
-            all.get("package").and_then(toml::Value::as_table).ok_or_else(|| failed("no [package]".into()))?;
-        let plinth = package.get("metadata").and_then(|metadata| metadata.get("plinth"));
-        let plinth = plinth.ok_or_else(|| failed("no [package.metadata.plinth]".into()))?;
-        // What a workspace says for all its members is looked up there.
-        let shared = all.get("workspace").and_then(|workspace| workspace.get("package"));
-        let text = |key: &str| {
-            let own = package.get(key);
-            let own = own.filter(|value| value.is_str()).or_else(|| shared.and_then(|shared| shared.get(key)));
-            own.and_then(toml::Value::as_str).unwrap_or_default()
-        };
-        let list = |key: &str| serde_json::to_value(plinth.get(key).cloned().unwrap_or(toml::Value::Array(Vec::new())));
-        let bad = |error: serde_json::Error| failed(error.to_string());
-        let json = serde_json::json!({
-            "name": text("name"),
-            "version": text("version"),
-            "description": text("description"),
-            "license": text("license"),
-            "kind": list("kind").map_err(bad)?,
-            "capabilities": list("capabilities").map_err(bad)?,
+    /// [`ManifestError`]: there is no `[package.metadata.plinth]`, or it lacks something.
+    pub fn of_package(package: &Value) -> Result<String, ManifestError> {
+        let plinth = &package["metadata"]["plinth"];
+        if plinth.is_null() {
+            let message = "Cargo.toml has no [package.metadata.plinth], such as `kind = [\"transform\"]`";
+            return Err(ManifestError(message.into()));
+        }
+        let list = |key: &str| if plinth[key].is_null() { json!([]) } else { plinth[key].clone() };
+        let json = json!({
+            "name": package["name"],
+            "version": package["version"],
+            "description": package["description"],
+            "license": package["license"],
+            "kind": list("kind"),
+            "capabilities": list("capabilities"),
         })
         .to_string();
         Self::read(json.as_bytes())?;
@@ -99,10 +91,9 @@ mod tests {
 
     #[test]
     fn a_cargo_manifest_says_the_same() {
-        let toml = "[workspace.package]\nversion = \"2.0.0\"\n[package]\nname = \"a\"\nversion.workspace = true\n\
-                    [package.metadata.plinth]\nkind = [\"gate\"]\n";
-        let manifest = Manifest::read(Manifest::of_cargo(toml).unwrap().as_bytes()).unwrap();
+        let package = json!({"name": "a", "version": "2.0.0", "metadata": {"plinth": {"kind": ["gate"]}}});
+        let manifest = Manifest::read(Manifest::of_package(&package).unwrap().as_bytes()).unwrap();
         assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("a", "2.0.0"));
-        assert!(Manifest::of_cargo("[package]\nname = \"a\"").unwrap_err().to_string().contains("metadata.plinth"));
+        assert!(Manifest::of_package(&json!({"name": "a"})).unwrap_err().to_string().contains("metadata.plinth"));
     }
 }

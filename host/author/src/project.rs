@@ -209,9 +209,12 @@ mod tests {
                 assert_eq!(Language::of(names), Some(language), "{kind}");
                 let manifest = match project.get("plugin.json") {
                     Some(json) => json.clone(),
-                    None => crate::manifest::Manifest::of_cargo(&String::from_utf8_lossy(&project["Cargo.toml"]))
-                        .unwrap()
-                        .into_bytes(),
+                    None => {
+                        let all: Table = String::from_utf8_lossy(&project["Cargo.toml"]).parse().unwrap();
+                        let mut package = serde_json::to_value(&all["package"]).unwrap();
+                        package["version"] = "0.1.0".into();
+                        crate::manifest::Manifest::of_package(&package).unwrap().into_bytes()
+                    }
                 };
                 let manifest = crate::manifest::Manifest::read(&manifest).unwrap();
                 assert_eq!((manifest.name.as_str(), &manifest.kind[..]), ("my-plugin", &[kind.to_owned()][..]));

@@ -209,6 +209,8 @@ codes! {
     ARTIFACT_STORE_UNAVAILABLE "artifact-store-unavailable" Unavailable "The object store that holds artifacts does not answer, or has no such bucket.";
     ARTIFACT_STORE_DENIED "artifact-store-denied" Unavailable "The object store that holds artifacts does not accept the keys, or what they may do.";
     PLUGIN_TEST_FAILED "plugin-test-failed" Plugin "The plugin does not do what one of its cases, or its extension point, wants.";
+    PLUGIN_BUILD_FAILED "plugin-build-failed" BadInput "The plugin's sources do not become a component.";
+    TOOL_NOT_FOUND "tool-not-found" Unavailable "A compiler or another program that the command needs is not there.";
 }
 
 #[cfg(test)]

@@ -2,10 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use plinth_author::project::Language;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// Begin a plugin: a project that builds and passes at once
+    New(PluginNewArgs),
+    /// Build the component of a project
+    Build(PluginBuildArgs),
+    /// Make a component of a core module; what the SDKs' build scripts call
+    #[command(hide = true)]
+    Componentize(ComponentizeArgs),
     /// List the plugins that can be found
     List,
     /// Show what a plugin offers, asks for and is granted
@@ -22,6 +30,8 @@ pub(crate) enum PluginCommand {
     Run(PluginRunArgs),
     /// Hold a plugin to its cases and to the promises of its extension point
     Test(PluginTestArgs),
+    /// Build and test a project again whenever one of its files changes
+    Dev(PluginDevArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,11 +82,13 @@ TABLE is {"columns": [{"name": "x", "kind": "float64", "values": [1.5, null, "Na
 What is expected is written by --bless, and compared bit for bit.
 
 Examples:
+  plinth plugin test                        in a project: the suite, and the cases in ./cases
   plinth plugin test ./clip.wasm            the suite, and the cases in ./cases
   plinth plugin test ./clip.wasm --bless    take over what comes out where nothing, or something else, is expected"#
 )]
 pub(crate) struct PluginTestArgs {
-    /// A plugin's name or file
+    /// A plugin's name, file or project
+    #[arg(default_value = ".")]
     pub(crate) plugin: String,
     /// Only this item
     #[arg(long)]
@@ -90,4 +102,112 @@ pub(crate) struct PluginTestArgs {
     /// Write what comes out into the cases, as what is expected
     #[arg(long)]
     pub(crate) bless: bool,
+}
+
+/// An extension point, as `--kind` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PointArg {
+    /// Turns files into rows
+    Loader,
+    /// Fitted on training data, applied everywhere
+    Transform,
+    /// Judges whether a candidate may go on
+    Gate,
+    /// Compares two samples
+    Drift,
+}
+
+impl PointArg {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Loader => "loader",
+            Self::Transform => "transform",
+            Self::Gate => "gate",
+            Self::Drift => "drift",
+        }
+    }
+}
+
+/// A language, as `--lang` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LanguageArg {
+    Rust,
+    Python,
+    Js,
+    Go,
+    C,
+}
+
+impl LanguageArg {
+    pub(crate) const fn language(self) -> Language {
+        match self {
+            Self::Rust => Language::Rust,
+            Self::Python => Language::Python,
+            Self::Js => Language::Js,
+            Self::Go => Language::Go,
+            Self::C => Language::C,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth plugin new my-scale --kind transform --lang python\n  \
+    cd my-scale && plinth plugin build && plinth plugin test")]
+pub(crate) struct PluginNewArgs {
+    /// Its name, such as `my-scale`; also the folder that is made
+    pub(crate) name: String,
+    /// What it does
+    #[arg(long, value_enum)]
+    pub(crate) kind: PointArg,
+    /// What it is written in
+    #[arg(long, value_enum)]
+    pub(crate) lang: LanguageArg,
+    /// The folder to make instead
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The language is told by the project's files. What it needs:\n  \
+    rust     cargo, and `rustup target add wasm32-unknown-unknown`\n  \
+    python   Python 3.10 or newer; componentize-py is installed where it is missing\n  \
+    js       Node 20 or newer, else Python, by which it is installed; componentize-qjs is installed by npm\n  \
+    go       Go 1.24 or newer, else Python, by which it is installed\n  \
+    c        zig or wasi-sdk, else Python, by which zig is installed\n\
+    What is installed lies in the user's cache, and nothing else of the machine is changed.\n\n\
+    Examples:\n  \
+    plinth plugin build                     the project in this folder, into NAME.wasm\n  \
+    plinth plugin build my-scale -o out.wasm")]
+pub(crate) struct PluginBuildArgs {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// The component [default: NAME.wasm in the project]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginDevArgs {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// Build and test once, and do not wait for changes
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComponentizeArgs {
+    /// The core module
+    pub(crate) core: PathBuf,
+    /// The component
+    pub(crate) output: PathBuf,
+    /// Its plugin.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: PathBuf,
+    /// What turns WASI preview 1 into 0.2
+    #[arg(long, value_name = "FILE")]
+    pub(crate) adapt: Option<PathBuf>,
 }

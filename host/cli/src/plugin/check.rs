@@ -180,7 +180,7 @@ fn items(about: &About, findings: &mut Vec<Finding>) {
 }
 
 /// Lower-case words of letters and digits with single dashes in between.
-fn kebab(name: &str) -> bool {
+pub(super) fn kebab(name: &str) -> bool {
     let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.split('-').all(word)
 }

@@ -2,12 +2,17 @@
 //! it does with a file.
 
 mod args;
+mod build;
 mod check;
+mod dev;
+mod new;
 mod run;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
+use plinth_core::codes;
 use serde_json::json;
 
 pub(crate) use args::PluginCommand;
@@ -33,11 +38,15 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
                 table(["plugin", "file"], found.iter().map(|p| vec![p.name.clone(), p.path.display().to_string()]))
             })
         }
-        PluginCommand::Check { plugin } => return check::check(plugin, &components, settings, output),
+        PluginCommand::New(args) => return new::new(args, output),
+        PluginCommand::Build(args) => return build::build(args, output),
+        PluginCommand::Componentize(args) => return build::componentize(args),
+        PluginCommand::Dev(args) => return dev::dev(args, settings, output),
+        PluginCommand::Check { plugin } => return check::check(&component_of(plugin)?, &components, settings, output),
         PluginCommand::Run(args) => return run::run(args, &components, output),
         PluginCommand::Test(args) => return test::test(args, &components, settings, output),
         PluginCommand::Inspect { plugin } => {
-            let found = PluginRef::named(plugin).find(settings)?;
+            let found = PluginRef::named(&component_of(plugin)?).find(settings)?;
             let about = components.inspect(&found)?;
             output.data(&json!(about), || {
                 let mut text = format!(
@@ -64,4 +73,18 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
 
 fn or_nothing(list: &[String]) -> String {
     if list.is_empty() { "nothing".into() } else { list.join(", ") }
+}
+
+/// What was named, or the component of the project whose folder was named.
+fn component_of(named: &str) -> Result<String, Failure> {
+    let folder = std::path::Path::new(named);
+    if !folder.is_dir() {
+        return Ok(named.to_owned());
+    }
+    let component = build::Project::read(folder)?.component();
+    if !component.is_file() {
+        let message = format!("there is no `{}` yet", component.display());
+        return Err(Failure::new(codes::PLUGIN_NOT_FOUND, message).hint(format!("run `plinth plugin build {named}`")));
+    }
+    Ok(component.display().to_string())
 }

@@ -25,7 +25,7 @@ const PASSES_MAX: u32 = 64;
 
 /// `plinth plugin run`
 pub(super) fn run(args: &PluginRunArgs, components: &Components, output: Output) -> Result<ExitCode, Failure> {
-    let plugin = PluginRef::named(&args.plugin);
+    let plugin = PluginRef::named(&super::component_of(&args.plugin)?);
     let options = options(args)?;
     match components.point(&plugin, args.item.as_deref())? {
         ExtensionPoint::Loader => {

@@ -47,7 +47,7 @@ pub(super) fn test(
     settings: &Settings,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let plugin = PluginRef::named(&args.plugin);
+    let plugin = PluginRef::named(&super::component_of(&args.plugin)?);
     let found = plugin.find(settings)?;
     let about = components.inspect(&found)?;
     let folder = match &args.cases {
