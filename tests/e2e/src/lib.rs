@@ -6,6 +6,7 @@
 //! command builds them: nothing is skipped.
 
 mod browser;
+pub mod guests;
 
 use std::{
     io::{BufRead, BufReader},

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli_tracking;
 mod exchange;
 mod faults;
+mod languages;
 mod main_job;
 mod objects;
 mod plugins;

@@ -1,0 +1,123 @@
+//! Plugins in every language: what `plinth plugin new` begins builds and passes, and the plugins that all languages
+//! have answer with the same bytes.
+
+use plinth_e2e::{Done, Project, guests, root};
+use serde_json::Value;
+
+/// Holds a language's four plugins to the cases that all of them answer alike. Each is also asked twice, by the suite.
+fn conforms(language: &str) {
+    let project = Project::with_environment(vec![("PLINTH_DETERMINISTIC", "true".into())]);
+    for (example, item, least) in [
+        ("standard-scale", "standard-scale", 17),
+        ("psi", "psi", 15),
+        ("threshold-gate", "threshold", 10),
+        ("fixed-width", "fixed-width", 45),
+    ] {
+        let component = guests::example(language, example).display().to_string();
+        let cases = root().join("sdk/conformance/cases").join(item).display().to_string();
+        let done = project.run(&["plugin", "test", &component, "--cases", &cases, "--json"]);
+        let told: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{}", done.stderr));
+        let failed: Vec<&Value> =
+            told["tests"].as_array().expect("tests").iter().filter(|test| test["fate"] != "pass").collect();
+        assert!(failed.is_empty() && done.code == Some(0), "{language} {example}: {failed:#?}");
+        assert!(told["passed"].as_u64().expect("a number") > least, "{language} {example}: {told}");
+        let done = project.run(&["plugin", "check", &component]);
+        assert_eq!(done.code, Some(0), "{language} {example}: {}{}", done.stdout, done.stderr);
+    }
+}
+
+#[test]
+fn plugins_in_rust_answer_as_all_do() {
+    conforms("rust");
+}
+
+#[test]
+fn plugins_in_c_answer_as_all_do() {
+    conforms("c");
+}
+
+#[test]
+fn plugins_in_go_answer_as_all_do() {
+    conforms("go");
+}
+
+#[test]
+fn plugins_in_javascript_answer_as_all_do() {
+    conforms("js");
+}
+
+#[test]
+fn plugins_in_python_answer_as_all_do() {
+    conforms("python");
+}
+
+/// Begins a plugin, builds it and tests it, as its author would.
+fn begins(language: &str, kind: &str) {
+    // The Rust example finds the standard library built where the first-party plugins have it.
+    let target = root().join("plugins/target").display().to_string();
+    let project = Project::with_environment(vec![("CARGO_TARGET_DIR", target)]);
+    let good = |done: Done| {
+        assert_eq!(done.code, Some(0), "{language} {kind}\n{}\n{}", done.stdout, done.stderr);
+        done
+    };
+    good(project.run(&["plugin", "new", "my-plugin", "--kind", kind, "--lang", language]));
+    good(project.run(&["plugin", "build", "my-plugin"]));
+    let tested = good(project.run(&["plugin", "test", "my-plugin", "--json"]));
+    let told: Value = serde_json::from_str(&tested.stdout).expect("JSON");
+    assert_eq!(told["plugin"], "my-plugin");
+    good(project.run(&["plugin", "check", "my-plugin"]));
+    // Once more into the same folder would overwrite the author's work.
+    project.run(&["plugin", "new", "my-plugin", "--kind", kind, "--lang", language]).fails(
+        4,
+        "already-exists",
+        &["my-plugin"],
+    );
+}
+
+#[test]
+fn a_new_plugin_in_rust_builds_and_passes() {
+    begins("rust", "transform");
+}
+
+#[test]
+fn a_new_plugin_in_c_builds_and_passes() {
+    begins("c", "loader");
+}
+
+#[test]
+fn a_new_plugin_in_go_builds_and_passes() {
+    begins("go", "gate");
+}
+
+#[test]
+fn a_new_plugin_in_javascript_builds_and_passes() {
+    begins("js", "drift");
+}
+
+#[test]
+fn a_new_plugin_in_python_builds_and_passes() {
+    begins("python", "transform");
+}
+
+#[test]
+fn what_does_not_build_says_why() {
+    let project = Project::empty();
+    project.run(&["plugin", "new", "My Plugin", "--kind", "gate", "--lang", "c"]).fails(
+        2,
+        "usage",
+        &["My Plugin", "my-scale"],
+    );
+    project.run(&["plugin", "build"]).fails(6, "file-not-found", &["no project of a plugin", "plinth plugin new"]);
+    let new = project.run(&["plugin", "new", "p", "--kind", "gate", "--lang", "python"]);
+    assert_eq!(new.code, Some(0), "{}", new.stderr);
+    project.run(&["plugin", "test", "p"]).fails(6, "plugin-not-found", &["p.wasm", "plinth plugin build p"]);
+    let source = std::fs::read_to_string(project.path("p/plugin.py")).expect("the plugin");
+    project.write("p/plugin.py", format!("{source}\ndef broken(:\n"));
+    project.run(&["plugin", "build", "p"]).fails(5, "plugin-build-failed", &["plugin.py", "def broken(:"]);
+    project.write("p/plugin.py", source);
+    let manifest = std::fs::read_to_string(project.path("p/plugin.json")).expect("the manifest");
+    project.write("p/plugin.json", manifest.replace("\"gate\"", "\"gates\""));
+    project.run(&["plugin", "build", "p"]).fails(5, "plugin-build-failed", &["`gates`", "transform"]);
+    std::fs::remove_file(project.path("p/plugin.json")).expect("the manifest is there");
+    project.run(&["plugin", "build", "p"]).fails(6, "file-not-found", &["plugin.json", "kind"]);
+}
