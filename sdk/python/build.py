@@ -2,8 +2,9 @@
 """Builds a plugin in Python:   python build.py FOLDER [OUT.wasm]
 
 FOLDER has plugin.json, which says who the plugin is and becomes its manifest, and plugin.py, which registers its
-items; plugin.py may import other modules of FOLDER and pure Python packages that this Python has. OUT is
-FOLDER/NAME.wasm if it is not given. Besides Python it needs componentize-py, of the version below.
+items; plugin.py may import other modules of FOLDER, and pure Python packages that were put into FOLDER/vendor (`pip
+install --target FOLDER/vendor PACKAGE`) or that this Python has. OUT is FOLDER/NAME.wasm if it is not given. Besides
+Python it needs componentize-py, of the version below.
 
 1. Writes a world that exports `plinth:KIND/KIND` for each kind of the manifest and imports log, config and what its
    capabilities name.
@@ -163,6 +164,8 @@ def run(program: list[str], folder: Path, work: Path, kinds: list[str], made: Pa
     for kind in kinds:
         command += ["--export-interface-name", f"plinth:{kind}/{kind}@0.1.0=plinth_{kind}"]
     paths = [str(work / "app"), str(folder.resolve()), str(HERE)]
+    if (folder / "vendor").is_dir():
+        paths.append(str(folder.resolve() / "vendor"))
     command += ["componentize", "plinth_app", "--stub-wasi", "-o", str(made)]
     command += [part for path in paths for part in ("-p", path)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RUST_BACKTRACE": "0"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -60,6 +61,25 @@ class FolderTest(unittest.TestCase):
         with mock.patch.dict(os.environ, {"COMPONENTIZE_PY": str(program)}):
             self.failing(f"componentize-py is 0.1.0, and plugins are built with {build.VERSION}", GOOD, "")
 
+    def test_the_plugin_finds_its_own_modules_the_sdk_and_what_was_vendored(self) -> None:
+        (self.folder / "vendor").mkdir()
+        commands = []
+
+        def run(command, **_):
+            commands.append(command)
+            return subprocess.CompletedProcess(command, 1, "", "AssertionError: TypeError: wrong")
+
+        with (
+            mock.patch.object(build, "componentizer", return_value=["componentize-py"]),
+            mock.patch.object(build.subprocess, "run", run),
+        ):
+            self.failing("TypeError: wrong", GOOD, "")
+        (command,) = commands
+        paths = [command[index + 1] for index, word in enumerate(command) if word == "-p"]
+        folder = self.folder.resolve()
+        self.assertEqual(paths[1:], [str(folder), str(SDK), str(folder / "vendor")])
+        self.assertIn("plinth:gate/gate@0.1.0=plinth_gate", command)
+
     def test_a_missing_wit(self) -> None:
         with mock.patch.dict(os.environ, {"PLINTH_WIT": str(self.folder)}):
             self.failing("there are no WIT packages in .*: name their folder in PLINTH_WIT", GOOD, "")
@@ -70,7 +90,8 @@ class FolderTest(unittest.TestCase):
         world = (self.folder / "wit" / "plugin.wit").read_text().split("\n")
         lines = [line.strip().split(" ") for line in world if "plinth:" in line][1:]
         self.assertEqual(lines, [["import", "plinth:host/log@0.1.0;"], ["import", "plinth:host/config@0.1.0;"],
-                                 ["import", "plinth:host/kv@0.1.0;"], ["export", "plinth:gate/gate@0.1.0;"]])  # fmt: skip
+                                 ["import", "plinth:host/kv@0.1.0;"],
+                                 ["export", "plinth:gate/gate@0.1.0;"]])  # fmt: skip
 
     def written(self, manifest: dict) -> Path:
         path = self.folder / "plugin.json"

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 from . import SDK, example
 
@@ -31,9 +32,13 @@ class Example(unittest.TestCase):
             self.assertEqual(problem.message, message)
 
 
-class StandardScaleTest(Example):
-    def test_its_own_tests_pass(self) -> None:
-        folder = SDK / "examples" / "standard-scale"
+class OwnTestsTest(unittest.TestCase):
+    def test_the_tests_that_examples_have_pass(self) -> None:
+        for folder in ("standard-scale", "psi", "threshold-gate", "fixed-width"):
+            with self.subTest(folder):
+                self.passes(SDK / "examples" / folder)
+
+    def passes(self, folder: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(SDK)}
         done = subprocess.run(
             [sys.executable, "-m", "unittest"], cwd=folder, env=environment, capture_output=True, text=True
@@ -41,6 +46,8 @@ class StandardScaleTest(Example):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Ran 3 tests", done.stderr)
 
+
+class StandardScaleTest(Example):
     def test_state_and_rows(self) -> None:
         rows = testing.rows({"s": ["a"] * 5, "x": [1.0, None, 3.0, NAN, 2.0], "y": [4.0] * 5})
         state = testing.fit(scale, rows)
@@ -203,7 +210,8 @@ class ThresholdTest(Example):
 
     def test_bad_options(self) -> None:
         for given in ({}, {"thresholds": []}, {"thresholds": [{"metric": "f1"}]}, {"thresholds": [{"min": 1}]},
-                      {"thresholds": [{"metric": "f1", "min": "1"}]}, {"thresholds": [{"metric": "f1", "mni": 1}]}):  # fmt: skip
+                      {"thresholds": [{"metric": "f1", "min": "1"}]},
+                      {"thresholds": [{"metric": "f1", "mni": 1}]}):  # fmt: skip
             self.failing("bad-options", testing.evaluate, gate, self.evidence, given)
 
 
@@ -301,7 +309,8 @@ class FixedWidthTest(Example):
         message = "4 bytes are no whole number of records of 3 bytes"
         self.failing("bad-source", self.read, b"12\n3", column, message=message)
         self.failing("not-found", testing.read, loader, "nowhere", {"columns": [column]})
-        for columns in ([], [column, column], [column | {"name": ""}], [column | {"width": 0}], [column | {"kind": "binary"}],
+        for columns in ([], [column, column], [column | {"name": ""}], [column | {"width": 0}],
+                        [column | {"kind": "binary"}],
                         [{"name": "x", "width": 2}], "x", [column | {"more": 1}]):  # fmt: skip
             testing.lend_object("f.txt", b"12\n")
             self.failing("bad-options", testing.plan, loader, "f.txt", {"columns": columns})

@@ -74,7 +74,7 @@ class OptionsTest(unittest.TestCase):
             ('{"parts": "x"}', 'option `parts`: it is "x", and a list is wanted'),
             ('{"parts": [{"name": "a"}]}', "option `parts[0].width`: it is missing"),
             ('{"parts": [{"name": "a", "width": 0}]}', "option `parts[0].width`: it is 0; it must be at least 1"),
-            ('{"parts": [{"name": "a", "width": 1, "with": 2}]}', "unknown option `parts[0].with`, did you mean `width`?"),
+            ('{"parts": [{"name": "a", "with": 2}]}', "unknown option `parts[0].with`, did you mean `width`?"),
             ('{"parts": [3]}', "option `parts[0]`: it is 3, and an object is wanted"),
             (f'{{{good}, "ratio": 1}}', "unknown option `ratio`"),
             (f'{{{good}, "the-ratio": 0}}', "option `the-ratio`: it is 0.0; it must be more than 0"),
