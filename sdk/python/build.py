@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VERSION = "0.25.1"
-KINDS = {"transform": "Fitting, Fitted", "loader": "Reader", "gate": "", "drift": ""}
+KINDS = {"transform": "Fitting, Fitted", "loader": "Reader", "gate": "", "drift": "", "predict": "Model"}
 HERE = Path(__file__).resolve().parent
 
 

@@ -33,7 +33,7 @@ _LATER = [
 ]
 # The generated module of each extension point that is exported.
 _EXPORTED: dict[str, Any] = {}
-_POINTS = {"transform": "transform", "loader": "loader", "gate": "gate", "drift": "drift test"}
+_POINTS = {"transform": "transform", "loader": "loader", "gate": "gate", "drift": "drift test", "predict": "model"}
 
 
 class _Printed:
@@ -141,7 +141,8 @@ def _traceback(error: BaseException) -> list[str]:
             lines = _SOURCES.get(code.co_filename, [])
             shown = lines[at.tb_lineno - 1].strip() if at.tb_lineno <= len(lines) else ""
             place = f"{code.co_filename.rpartition('/')[2]}, line {at.tb_lineno}"
-            calls.append(f"  {place}, in {code.co_qualname}" + (f"\n    {shown}" if shown else ""))
+            name = getattr(code, "co_qualname", code.co_name)
+            calls.append(f"  {place}, in {name}" + (f"\n    {shown}" if shown else ""))
         at = at.tb_next
     if len(calls) > 20:
         calls[10:-10] = [f"  ({len(calls) - 20} calls more)"]
@@ -282,6 +283,33 @@ class Fitted:
     @_told
     def apply(self, rows: Any) -> Any:
         return _to_block(self._own.apply(rows_of(self._own.schema, rows)), "apply")
+
+
+class PredictPoint:
+    @_told
+    def describe(self) -> Any:
+        return _items("predict")
+
+
+class Model:
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    @classmethod
+    @_told
+    def load(cls, name: str, artifact: bytes, input: Any, options: str) -> Any:
+        own = items.with_options(items.find("predict", name), options)
+        own.schema = _schema(input)
+        own.load(artifact)
+        return cls(own)
+
+    @_told
+    def output(self) -> Any:
+        return _to_schema(self._own.output())
+
+    @_told
+    def predict(self, rows: Any) -> Any:
+        return _to_block(self._own.predict(rows_of(self._own.schema, rows)), "predict")
 
 
 class LoaderPoint:

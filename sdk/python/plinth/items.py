@@ -15,7 +15,7 @@ ITEMS: dict[str, dict[str, type[Item]]] = {}
 
 
 class Item:
-    """What the classes of the four extension points have in common."""
+    """What the classes of the extension points have in common."""
 
     item_name: str = ""
     """Its name, given to `@plinth.item`."""
@@ -46,7 +46,7 @@ def item(name: str, summary: str = "") -> Any:
 
     def register(cls: Class) -> Class:
         if not (isinstance(cls, type) and issubclass(cls, Item) and cls.point):
-            raise TypeError("an item is a class made from plinth.Transform, Loader, Gate or DriftTest")
+            raise TypeError("an item is a class made from plinth.Transform, Loader, Gate, DriftTest or Model")
         cls.item_name = name
         cls.item_summary = summary or (cls.__doc__ or name).strip().splitlines()[0]
         options_schema(cls)
@@ -73,7 +73,7 @@ def options_class(cls: type[Item]) -> type:
     """The dataclass of an item's options."""
     if cls.options_type is not None:
         return cls.options_type
-    hint = typing.get_type_hints(cls).get("options", Any)
+    hint = options.hints_of(typing.cast(type, cls)).get("options", Any)
     return options.NoOptions if hint is Any else hint
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -49,7 +50,7 @@ def schema_of(cls: type) -> dict[str, Any]:
         raise TypeError(f"options are a dataclass, and {cls.__qualname__} is none: put @dataclass above it")
     properties: dict[str, Any] = {}
     required = []
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     for field in dataclasses.fields(cls):
         said = _type_schema(hints[field.name], f"{cls.__qualname__}.{field.name}")
         said |= field.metadata.get("rules", {})
@@ -72,6 +73,12 @@ def parse(cls: type, text: str) -> Any:
     if not isinstance(given, dict):
         raise Problem("bad-options", "bad options: an object is wanted")
     return _object(cls, given, "")
+
+
+@functools.cache
+def hints_of(cls: type) -> dict[str, Any]:
+    """The types of a class's attributes, worked out once."""
+    return typing.get_type_hints(cls)
 
 
 def _no_constant(name: str) -> Any:
@@ -120,7 +127,7 @@ def _bad(path: str, why: str) -> Problem:
 
 
 def _object(cls: type, given: dict[str, Any], path: str) -> Any:
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     fields = {_name(field): field for field in dataclasses.fields(cls)}
     for name in given:
         if name not in fields:

@@ -25,6 +25,7 @@ from .gate import Check, Evidence, Gate
 from .http import Response
 from .items import with_options
 from .loader import Loader, Partition, Plan, Reading
+from .predict import Model
 from .problem import Problem
 from .rows import Rows, Value
 from .schema import Field, Kind, Schema
@@ -124,6 +125,17 @@ def read(
         while (turn := reading.next(max_rows)) is not None:
             turns.append(turn)
     return turns
+
+
+def predict(item: type[Model], given: Rows, artifact: bytes = b"", options: Options = "{}") -> Rows:
+    """What a model predicts. Checks that it fits `output`."""
+    model = with_options(item, _text(options))
+    model.schema = given.schema
+    model.load(artifact)
+    made: Rows = model.predict(given)
+    if made.schema != model.output() or len(made) != len(given):
+        raise AssertionError(f"`predict` made {len(made)} rows of {made.schema}, and `output` says {model.output()}")
+    return made
 
 
 def evaluate(item: type[Gate], evidence: Evidence, options: Options = "{}") -> list[Check]:
