@@ -1,5 +1,8 @@
 //! `cargo xtask docs`: reference pages that are written from the code, so that they cannot be wrong.
 
+mod contract;
+mod reference;
+
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
@@ -9,8 +12,8 @@ use crate::{check::deny, repo::Repo, shell};
 
 pub(crate) const HELP: &str = "docs
 
-Writes host/docs/errors.md from the table of error codes and .config/deny.toml from the tables of `cargo xtask check`,
-which fails where one of them is not what the code says.";
+Writes host/docs/errors.md from the table of error codes, host/docs/plugin-reference.md from wit/ and the limits, and
+.config/deny.toml from the tables of `cargo xtask check`, which fails where one of them is not what the code says.";
 
 /// A generated page: its path, and what it should hold.
 pub(crate) struct Page {
@@ -20,7 +23,7 @@ pub(crate) struct Page {
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     anyhow::ensure!(arguments.is_empty(), "docs takes no argument `{}`", arguments[0]);
-    for page in pages() {
+    for page in pages(repo)? {
         let path = repo.path(page.path);
         if std::fs::read_to_string(&path).is_ok_and(|now| now == page.content) {
             continue;
@@ -32,8 +35,14 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
 }
 
 /// Every generated page.
-pub(crate) fn pages() -> Vec<Page> {
-    vec![Page { path: "host/docs/errors.md", content: errors() }, Page { path: deny::CONFIG, content: deny::config() }]
+pub(crate) fn pages(repo: &Repo) -> Result<Vec<Page>> {
+    let limits = repo.path("host/core/src/limits.rs");
+    let limits = std::fs::read_to_string(&limits).with_context(|| format!("cannot read {}", limits.display()))?;
+    Ok(vec![
+        Page { path: "host/docs/errors.md", content: errors() },
+        Page { path: "host/docs/plugin-reference.md", content: reference::page(&repo.path("wit"), &limits)? },
+        Page { path: deny::CONFIG, content: deny::config() },
+    ])
 }
 
 fn errors() -> String {

@@ -8,7 +8,7 @@ pub(crate) mod deny;
 mod edges;
 mod licences;
 mod tree;
-mod wit;
+pub(crate) mod wit;
 
 use std::time::Instant;
 
@@ -123,7 +123,7 @@ fn rustdoc(repo: &Repo) -> Result<Findings> {
 }
 
 fn generated(repo: &Repo) -> Result<Findings> {
-    let stale = docs::pages().into_iter().filter(|page| {
+    let stale = docs::pages(repo)?.into_iter().filter(|page| {
         // A page that cannot be read is as wrong as one that says something else.
         std::fs::read_to_string(repo.path(page.path)).unwrap_or_default() != page.content
     });

@@ -9,6 +9,23 @@ use super::Findings;
 
 /// Checks the packages in the folders below `folder`.
 pub(super) fn check(folder: &Path) -> Result<Findings> {
+    let (mut resolve, main, groups) = parse(folder)?;
+    if let Err(error) = resolve.push_groups(main, groups) {
+        return Ok(vec![error.render(&resolve.source_map)]);
+    }
+    Ok(undocumented(&resolve))
+}
+
+/// The packages in the folders below `folder`, resolved against each other.
+pub(crate) fn resolve(folder: &Path) -> Result<Resolve> {
+    let (mut resolve, main, groups) = parse(folder)?;
+    if let Err(error) = resolve.push_groups(main, groups) {
+        anyhow::bail!(error.render(&resolve.source_map));
+    }
+    Ok(resolve)
+}
+
+fn parse(folder: &Path) -> Result<(Resolve, UnresolvedPackageGroup, Vec<UnresolvedPackageGroup>)> {
     let mut folders: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -17,11 +34,7 @@ pub(super) fn check(folder: &Path) -> Result<Findings> {
     folders.sort();
     let mut groups = folders.iter().map(UnresolvedPackageGroup::parse_dir).collect::<Result<Vec<_>>>()?;
     let main = groups.pop().context("there is no WIT package")?;
-    let mut resolve = Resolve::default();
-    if let Err(error) = resolve.push_groups(main, groups) {
-        return Ok(vec![error.render(&resolve.source_map)]);
-    }
-    Ok(undocumented(&resolve))
+    Ok((Resolve::default(), main, groups))
 }
 
 /// The items that have no documentation, by their full names.
