@@ -2,13 +2,19 @@
 //! end.
 
 use std::{
+    convert::Infallible,
     io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, http::Request};
+use axum::{
+    Router,
+    http::{Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::future::{Either, Ready, ready};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -26,6 +32,8 @@ use crate::Tls;
 
 /// How long accepting rests after the system refused a connection, such as for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// What a connection with room reads at once. In smaller pieces a fast client is told of every one that it may go on.
+const READ_BYTES: usize = 408 << 10;
 
 /// Where a server is reached.
 #[derive(Debug)]
@@ -76,7 +84,11 @@ pub(crate) async fn serve(
     let mut builder = http1::Builder::new();
     // A connection that says nothing, or says it byte by byte, is closed: it would hold a place for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.header_ms_max));
-    builder.max_buf_size(limits.header_bytes_max as usize);
+    let head_bytes_max = limits.header_bytes_max as usize;
+    let mut roomy = builder.clone();
+    builder.max_buf_size(head_bytes_max);
+    roomy.max_buf_size(head_bytes_max.max(READ_BYTES));
+    let room = Arc::new(Semaphore::new(limits.roomy_connections_max as usize));
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
     let shaking = Arc::new(Semaphore::new(limits.handshakes_max as usize));
     let handshake_max = Duration::from_millis(limits.handshake_ms_max);
@@ -106,18 +118,19 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "a connection stays with delayed packets");
         }
         let peer = Peer { address: address.ip().to_canonical(), secure: tls.is_some() };
-        let told = Told { app: TowerToHyperService::new(app.clone()), peer };
-        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        let told = Told { app: TowerToHyperService::new(app.clone()), peer, head_bytes_max };
+        let room = Arc::clone(&room).try_acquire_owned().ok();
+        let (builder, watcher) = (if room.is_some() { &roomy } else { &builder }.clone(), graceful.watcher());
         let Some(acceptor) = tls.as_ref().map(|tls| tls.acceptor.clone()) else {
             tokio::spawn(async move {
-                let _place = place;
+                let _place = (place, room);
                 talk(&builder, stream, told, watcher).await;
             });
             continue;
         };
         let (shaking, mut closed) = (Arc::clone(&shaking), closed.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _place = (place, room);
             let shake = async {
                 let _turn = shaking.acquire().await.map_err(io::Error::other)?;
                 acceptor.accept(stream).await
@@ -160,15 +173,31 @@ async fn talk(
 struct Told {
     app: TowerToHyperService<Router>,
     peer: Peer,
+    /// Where there is room for more, a head may be no larger for it.
+    head_bytes_max: usize,
 }
 
 impl Service<Request<Incoming>> for Told {
     type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = Either<
+        Ready<Result<Response, Infallible>>,
+        <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future,
+    >;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if head_bytes(&request) > self.head_bytes_max {
+            let refusal = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, [(header::CONNECTION, "close")]);
+            return Either::Left(ready(Ok(refusal.into_response())));
+        }
         request.extensions_mut().insert(self.peer);
-        self.app.call(request)
+        Either::Right(self.app.call(request))
     }
+}
+
+/// The size of a request's head, near enough.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + fields.sum::<usize>()
 }

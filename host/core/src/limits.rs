@@ -263,6 +263,9 @@ pub struct HttpLimits {
     pub header_ms_max: u64,
     /// Size of the head of a request.
     pub header_bytes_max: u32,
+    /// Connections, of those that are there at once, that may read 408 KiB at a time, which files come quicker by: 51 MiB
+    /// for all of them. The others read as much as a head may have.
+    pub roomy_connections_max: u32,
     /// Time in which a connection must have agreed on its keys, waiting for its turn included.
     pub handshake_ms_max: u64,
     /// Connections that agree on keys at once: it is the only work done for somebody who has said nothing yet.
@@ -275,6 +278,7 @@ impl Default for HttpLimits {
             connections_max: 4_096,
             header_ms_max: 60_000,
             header_bytes_max: 64 << 10,
+            roomy_connections_max: 128,
             handshake_ms_max: 10_000,
             handshakes_max: 256,
         }

@@ -39,3 +39,22 @@ fn a_head_past_its_limit_is_refused() {
     let _ = connection.read_to_string(&mut answer);
     assert!(!answer.contains("200 OK"), "{answer}");
 }
+
+#[test]
+fn a_head_may_be_no_larger_where_there_is_room_for_more() {
+    for roomy in [0, 8] {
+        let server = Server::start_with(|config| config.http.roomy_connections_max = roomy);
+        for (bytes, fits) in [(60 << 10, true), (66 << 10, false), (200 << 10, false)] {
+            let mut connection = server.connect();
+            let head = format!(
+                "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: {}\r\n\r\n",
+                "y".repeat(bytes)
+            );
+            let _ = connection.write_all(head.as_bytes());
+            let mut answer = String::new();
+            let _ = connection.read_to_string(&mut answer);
+            assert_eq!(answer.starts_with("HTTP/1.1 200"), fits, "{roomy} {bytes}: {answer}");
+            assert!(fits || answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{roomy} {bytes}: {answer}");
+        }
+    }
+}
