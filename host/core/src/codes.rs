@@ -211,6 +211,9 @@ codes! {
     PLUGIN_TEST_FAILED "plugin-test-failed" Plugin "The plugin does not do what one of its cases, or its extension point, wants.";
     PLUGIN_BUILD_FAILED "plugin-build-failed" BadInput "The plugin's sources do not become a component.";
     TOOL_NOT_FOUND "tool-not-found" Unavailable "A compiler or another program that the command needs is not there.";
+    PLUGIN_UNTRUSTED "plugin-untrusted" Denied "The component is not signed by a key that the configuration trusts, or was changed after it was signed.";
+    REGISTRY_UNAVAILABLE "registry-unavailable" Unavailable "The OCI registry does not answer, or not as one.";
+    REGISTRY_DENIED "registry-denied" Denied "The OCI registry does not accept the user, or does not allow the request.";
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ impl Project {
             let files = message["filenames"].as_array().cloned().unwrap_or_default();
             files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
         });
-        let module = made.filter(|path| path.extension().is_some_and(|ext| ext == "wasm")).last();
+        let module = made.filter(|path| path.extension().is_some_and(|ext| ext == "wasm")).next_back();
         let module = module.ok_or_else(|| Failure::new(codes::PLUGIN_BUILD_FAILED, "cargo made no module"))?;
         let core = std::fs::read(&module).map_err(|error| read_failure(&module, &error))?;
         encode(&core, self.manifest.as_bytes(), None, out)

@@ -38,6 +38,7 @@ const EDGES: &[Edge] = &[
         may_use: &["core", "ext"],
         reason: "a component is adapted to ext's traits and to nothing else",
     },
+    Edge { name: "registry", may_use: &["core"], reason: "moves components, and does not look into them" },
     Edge {
         name: "author",
         may_use: &["core", "ext"],
@@ -114,9 +115,16 @@ pub(crate) const HEAVY: &[Heavy] = &[
     },
     Heavy {
         pattern: "rustls",
-        owners: &["api", "store"],
+        owners: &["api", "registry", "store"],
         only_ours: false,
         reason: "connections are secured in one place; store's, to object stores, are reqwest's, which asks for a provider",
+    },
+    Heavy { pattern: "oci-client", owners: &["registry"], only_ours: true, reason: "one way to registries" },
+    Heavy {
+        pattern: "wit-component",
+        owners: &["author", "xtask"],
+        only_ours: true,
+        reason: "components are made in one place; xtask is built before it",
     },
     Heavy { pattern: "clap*", owners: &["cli"], only_ours: false, reason: "only the command line parses arguments" },
     Heavy {
