@@ -79,6 +79,11 @@ impl Components {
         Ok(self.host.load_file(&found.path, &Grants::of(Grants::known().iter().copied()))?)
     }
 
+    /// A component that was read already, with everything granted, to be looked at.
+    pub(crate) fn read_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<Plugin, Failure> {
+        Ok(self.host.load(name, bytes, &Grants::of(Grants::known().iter().copied()))?)
+    }
+
     /// The extension point of a plugin, or of its item where it has several.
     pub(crate) fn point(&self, plugin: &PluginRef, item: Option<&str>) -> Result<ExtensionPoint, Failure> {
         let found = plugin.find(&self.settings).map_err(|error| Failure::of(&error))?;
@@ -211,6 +216,7 @@ impl Components {
             Some(plugin) => plugin,
             None => {
                 let plugin = {
+                    self.trust(found)?;
                     let services = services::of_plugin(&self.settings, &found.name)?;
                     self.read(found, &Grants::of(allowed).served_by(services), wanted)?
                 };
@@ -224,6 +230,19 @@ impl Components {
 }
 
 impl Components {
+    /// Where only signed plugins may run, whether this one is, or is pinned.
+    fn trust(&self, found: &Found) -> Result<(), PluginError> {
+        let trust = &self.settings.config.trust;
+        if !trust.required || found.pinned.is_some() {
+            return Ok(());
+        }
+        let bytes = std::fs::read(&found.path).unwrap_or_default();
+        match crate::plugin::check_signature(&found.path, &bytes, &trust.keys) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(PluginError::Untrusted { message: failure.message, hint: failure.hint }),
+        }
+    }
+
     /// Reads a component under the name that the user knows it by, which for a path is the path.
     fn read(
         &self,

@@ -52,8 +52,20 @@ pub(crate) struct Config {
     pub(crate) monitor: plinth_monitor::Config,
     /// Every bound.
     pub(crate) limits: Limits,
+    /// Whose plugins may run.
+    pub(crate) trust: TrustConfig,
     /// Plugins by name.
     pub(crate) plugins: BTreeMap<String, PluginConfig>,
+}
+
+/// Whose plugins may run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TrustConfig {
+    /// Keys whose signatures count, `ed25519:…`.
+    pub(crate) keys: Vec<plinth_registry::PublicKey>,
+    /// Whether a plugin has to be signed by one of them, or pinned by `hash`.
+    pub(crate) required: bool,
 }
 
 /// How servers are reached unless their flags say otherwise.
@@ -309,6 +321,16 @@ impl Settings {
         self.project.join(&self.config.state_dir)
     }
 
+    /// What says which plugins were pulled.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.project.join("plinth.lock")
+    }
+
+    /// Where plugins are that were pulled.
+    pub(crate) fn pulled_dir(&self) -> PathBuf {
+        self.state_dir().join("plugins")
+    }
+
     /// The database of the catalog, if it is not in the state directory.
     pub(crate) fn catalog(&self) -> Option<&str> {
         Some(self.config.catalog.url.as_str()).filter(|url| !url.is_empty())
@@ -354,6 +376,11 @@ impl Settings {
             })
             .collect()
     }
+}
+
+/// Whether a text is a configuration.
+pub(crate) fn check_text(text: &str) -> Result<(), String> {
+    toml::from_str::<Config>(text).map(drop).map_err(|error| error.message().trim().to_owned())
 }
 
 /// Reads a file strictly: a key that nothing reads is an error with its line.

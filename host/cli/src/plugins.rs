@@ -55,7 +55,14 @@ impl PluginRef {
         let folders = folders(settings);
         let file = format!("{}.wasm", self.name);
         match folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()) {
-            Some(path) => Ok(Found { name: self.name.clone(), path, pinned }),
+            Some(path) => {
+                // What was pulled is what plinth.lock says that it is.
+                let locked =
+                    || plinth_registry::Lock::read(&settings.lock_file()).ok()?.plugins.get(&self.name)?.hash.into();
+                let pulled = path.starts_with(settings.pulled_dir());
+                let pinned = pinned.or_else(|| if pulled { locked() } else { None });
+                Ok(Found { name: self.name.clone(), path, pinned })
+            }
             None => {
                 let known = all(settings);
                 let hint = if known.is_empty() {
@@ -99,6 +106,7 @@ pub(crate) fn all(settings: &Settings) -> Vec<Found> {
 /// The folders that plugins are looked for in, first to last.
 fn folders(settings: &Settings) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = settings.config.plugin_dirs.iter().map(|dir| settings.project.join(dir)).collect();
+    folders.push(settings.pulled_dir());
     if let Some(beside) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         folders.push(beside.join("plugins"));
         // In a checkout the binary is in target/PROFILE and the components are in target/plugins.
@@ -146,6 +154,8 @@ pub(crate) enum PluginError {
     WhichItem { plugin: String, known: String },
     #[error("plugin `{name}` is {found}, but plinth.toml pins {pinned}")]
     NotPinned { name: String, found: ContentHash, pinned: ContentHash },
+    #[error("{message}")]
+    Untrusted { message: String, hint: Option<String> },
 }
 
 impl Coded for PluginError {
@@ -154,11 +164,13 @@ impl Coded for PluginError {
             Self::Unknown { .. } | Self::NoFile { .. } => codes::PLUGIN_NOT_FOUND,
             Self::NoItem { .. } | Self::WhichItem { .. } => codes::PLUGIN_ITEM_NOT_FOUND,
             Self::NotPinned { .. } => codes::PLUGIN_CHANGED,
+            Self::Untrusted { .. } => codes::PLUGIN_UNTRUSTED,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Untrusted { hint, .. } => return hint.clone(),
             Self::Unknown { hint, .. } | Self::NoItem { hint, .. } => hint.clone(),
             Self::NoFile { .. } => "paths are relative to the file that names the plugin".into(),
             Self::WhichItem { known, .. } => format!("write `item:` (or --item) with one of {known}"),

@@ -32,6 +32,16 @@ pub(crate) enum PluginCommand {
     Test(PluginTestArgs),
     /// Build and test a project again whenever one of its files changes
     Dev(PluginDevArgs),
+    /// Allow a plugin what it asks for, in plinth.toml
+    Grant(PluginGrantArgs),
+    /// Sign a component
+    Sign(PluginSignArgs),
+    /// Check whose a component is, and that nobody changed it
+    Verify(PluginVerifyArgs),
+    /// Push a component to an OCI registry
+    Push(PluginPushArgs),
+    /// Pull a component from an OCI registry, or all that plinth.lock names
+    Pull(PluginPullArgs),
 }
 
 #[derive(Debug, Args)]
@@ -210,4 +220,101 @@ pub(crate) struct ComponentizeArgs {
     /// What turns WASI preview 1 into 0.2
     #[arg(long, value_name = "FILE")]
     pub(crate) adapt: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth plugin grant embed kv clock\n  \
+    plinth plugin grant embed http --host api.example.com --method POST\n  \
+    plinth plugin grant embed nn --model encoder=models/encoder.onnx\n  \
+    plinth plugin grant embed secrets --secret api-key=env:ACME_KEY\n  \
+    plinth plugin grant embed http --revoke")]
+pub(crate) struct PluginGrantArgs {
+    /// A plugin's name
+    pub(crate) plugin: String,
+    /// Capabilities
+    #[arg(required = true)]
+    pub(crate) capabilities: Vec<String>,
+    /// Take back instead
+    #[arg(long)]
+    pub(crate) revoke: bool,
+    /// For `http`: a host it may ask
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// For `http`: a host that may be at a private address
+    #[arg(long, value_name = "HOST")]
+    pub(crate) private: Vec<String>,
+    /// For `http`: a method beside GET and HEAD
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Vec<String>,
+    /// For `nn`: a model
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) model: Vec<String>,
+    /// For `secrets`: a secret, from `env:NAME` or `file:PATH`
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub(crate) secret: Vec<String>,
+    /// For `kv`: its quota
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) kv_bytes: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The signature (Ed25519, over the component's bytes) is put beside the component, and goes with it when it is pushed.\n\n\
+    Examples:\n  \
+    plinth plugin sign my-scale --key ~/keys/plugins.pem --new-key    the first time\n  \
+    plinth plugin sign my-scale --key ~/keys/plugins.pem"
+)]
+pub(crate) struct PluginSignArgs {
+    /// A plugin's name, file or project
+    pub(crate) plugin: String,
+    /// The private key: Ed25519, PKCS#8, PEM
+    #[arg(long, value_name = "FILE", env = "PLINTH_SIGNING_KEY")]
+    pub(crate) key: PathBuf,
+    /// Make the key first
+    #[arg(long)]
+    pub(crate) new_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginVerifyArgs {
+    /// A plugin's name, file or project
+    pub(crate) plugin: String,
+    /// A trusted key, `ed25519:…` [default: those of `[trust] keys`]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Who you are comes from PLINTH_REGISTRY_USERNAME and PLINTH_REGISTRY_PASSWORD, else from `docker login`.\n\n\
+    Examples:\n  \
+    plinth plugin push my-scale registry.example/team/my-scale:1.2.0"
+)]
+pub(crate) struct PluginPushArgs {
+    /// A plugin's name, file or project
+    pub(crate) plugin: String,
+    /// Where to, HOST/NAME:TAG
+    pub(crate) reference: String,
+    /// Without TLS, as to a registry on this machine
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What was pulled is found by its name, and plinth.lock says by digest and content what it is.\n\n\
+    Examples:\n  \
+    plinth plugin pull registry.example/team/my-scale:1.2.0\n  \
+    plinth plugin pull                                         all that plinth.lock names"
+)]
+pub(crate) struct PluginPullArgs {
+    /// Where from, HOST/NAME:TAG or HOST/NAME@DIGEST [default: what plinth.lock names]
+    pub(crate) reference: Option<String>,
+    /// What to call it [default: the name that it gives itself]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Without TLS, as from a registry on this machine
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }

@@ -5,10 +5,12 @@ mod args;
 mod build;
 mod check;
 mod dev;
+mod grant;
 mod new;
 mod run;
 mod test;
 mod tools;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ use plinth_core::codes;
 use serde_json::json;
 
 pub(crate) use args::PluginCommand;
+pub(crate) use trust::check as check_signature;
 
 use crate::{
     components::Components,
@@ -41,6 +44,11 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
         PluginCommand::New(args) => return new::new(args, output),
         PluginCommand::Build(args) => return build::build(args, output),
         PluginCommand::Componentize(args) => return build::componentize(args),
+        PluginCommand::Grant(args) => return grant::grant(args, settings, output),
+        PluginCommand::Sign(args) => return trust::sign(args, settings, output),
+        PluginCommand::Verify(args) => return trust::verify(args, settings, output),
+        PluginCommand::Push(args) => return trust::push(args, &components, settings, output),
+        PluginCommand::Pull(args) => return trust::pull(args, &components, settings, output),
         PluginCommand::Dev(args) => return dev::dev(args, settings, output),
         PluginCommand::Check { plugin } => return check::check(&component_of(plugin)?, &components, settings, output),
         PluginCommand::Run(args) => return run::run(args, &components, output),
