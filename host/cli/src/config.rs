@@ -191,6 +191,7 @@ impl Default for Config {
             webhooks: WebhooksConfig::default(),
             monitor: plinth_monitor::Config::default(),
             limits: Limits::default(),
+            trust: TrustConfig::default(),
             plugins: BTreeMap::new(),
         }
     }

@@ -105,8 +105,9 @@ pub(crate) fn all(settings: &Settings) -> Vec<Found> {
 
 /// The folders that plugins are looked for in, first to last.
 fn folders(settings: &Settings) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = settings.config.plugin_dirs.iter().map(|dir| settings.project.join(dir)).collect();
-    folders.push(settings.pulled_dir());
+    // What the project pulled, and says so in its lock file, comes before what happens to lie about.
+    let mut folders = vec![settings.pulled_dir()];
+    folders.extend(settings.config.plugin_dirs.iter().map(|dir| settings.project.join(dir)));
     if let Some(beside) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         folders.push(beside.join("plugins"));
         // In a checkout the binary is in target/PROFILE and the components are in target/plugins.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::{
-    flags,
+    debian, flags,
     onnxruntime::{self, Flavour},
     python,
     repo::Repo,
@@ -35,6 +35,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     report(Flavour::Cpu)?;
     shell::say(&format!("mlflow's web interface {}: {}", webui::VERSION, webui::install()?.display()));
     shell::say(&format!("PostgreSQL: {}", postgres()?.display()));
+    registry()?;
     shell::say(&format!("stock MLflow client: {}", python::install(repo, python::MLFLOW)?.display()));
     if gpu {
         report(Flavour::Cuda)?;
@@ -47,6 +48,11 @@ pub(crate) fn ensure(repo: &Repo) -> Result<Toolchain> {
     let toolchain = Toolchain::install(repo)?;
     onnxruntime::install(Flavour::Cpu)?;
     Ok(toolchain)
+}
+
+/// An OCI registry, to and from which tests push and pull.
+pub(crate) fn registry() -> Result<()> {
+    debian::ensure("docker-registry", "docker-registry", "testing plugins in a registry")
 }
 
 /// The folder of PostgreSQL's programs, where Debian puts them or in PATH; installed first if it is not there.

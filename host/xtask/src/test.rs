@@ -29,6 +29,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     }
     webui::install()?;
     setup::postgres()?;
+    setup::registry()?;
     shell::say("testing the product");
     let mut host = repo.cargo(Workspace::Host);
     if nextest {
@@ -47,9 +48,29 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     }
     shell::say("testing the plugins and the SDK natively");
     shell::stream(repo.cargo(Workspace::Plugins).args(["test", "--workspace"]).args(locked()))?;
+    sdks(repo)?;
     clients(repo, &[])?;
     shell::say("every test passed");
     Ok(())
+}
+
+/// The SDKs' own tests, natively, with the tools that `plinth plugin build` builds with.
+fn sdks(repo: &Repo) -> Result<()> {
+    let tool = |name: &str| -> Result<String> {
+        let mut plinth = Command::new(repo.target().join("debug/plinth"));
+        Ok(shell::read(plinth.args(["plugin", "tool", name]))?.trim().to_owned())
+    };
+    shell::say("testing the SDKs of C, Go, JavaScript and Python natively");
+    shell::stream(Command::new("bash").arg(repo.path("sdk/c/tests/run.sh")))?;
+    shell::stream(Command::new("bash").arg(repo.path("sdk/go/tests/run.sh")).env("GO", tool("go")?))?;
+    shell::stream(
+        Command::new(tool("python")?)
+            .args(["-m", "unittest", "discover", "--start-directory", "tests"])
+            .current_dir(repo.path("sdk/python"))
+            .env("PYTHONDONTWRITEBYTECODE", "1"),
+    )?;
+    let mut node = Command::new(tool("node")?);
+    shell::stream(node.arg("--test").current_dir(repo.path("sdk/js")))
 }
 
 /// Drives the built binary with other people's clients.

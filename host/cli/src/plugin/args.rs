@@ -16,6 +16,9 @@ pub(crate) enum PluginCommand {
     Componentize(ComponentizeArgs),
     /// List the plugins that can be found
     List,
+    /// Print the path of a tool that plugins are built with: python, node or go; installs it where it is missing
+    #[command(hide = true)]
+    Tool { name: String },
     /// Show what a plugin offers, asks for and is granted
     Inspect {
         /// A plugin's name or file

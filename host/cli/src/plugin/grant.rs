@@ -109,5 +109,6 @@ fn change(list: &mut Item, texts: &[String], revoke: bool) -> Option<()> {
             _ => {}
         }
     }
+    list.fmt();
     Some(())
 }

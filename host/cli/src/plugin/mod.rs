@@ -50,6 +50,10 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
         PluginCommand::Push(args) => return trust::push(args, &components, settings, output),
         PluginCommand::Pull(args) => return trust::pull(args, &components, settings, output),
         PluginCommand::Dev(args) => return dev::dev(args, settings, output),
+        PluginCommand::Tool { name } => output
+            .data(&json!({"tool": name, "path": tools::named(name, output)?}), || {
+                tools::named(name, output).map(|path| format!("{}\n", path.display())).unwrap_or_default()
+            }),
         PluginCommand::Check { plugin } => return check::check(&component_of(plugin)?, &components, settings, output),
         PluginCommand::Run(args) => return run::run(args, &components, output),
         PluginCommand::Test(args) => return test::test(args, &components, settings, output),

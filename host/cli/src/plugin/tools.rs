@@ -127,6 +127,16 @@ pub(super) fn node(output: Output) -> Result<Option<PathBuf>, Failure> {
     Ok(python_with(NODE, output)?.parent().map(Path::to_owned))
 }
 
+/// A tool by the name of its language's program.
+pub(super) fn named(name: &str, output: Output) -> Result<PathBuf, Failure> {
+    match name {
+        "python" => python(),
+        "go" => go(output),
+        "node" => Ok(node(output)?.map_or_else(|| "node".into(), |folder| folder.join("node"))),
+        other => Err(Failure::new(codes::USAGE, format!("there is no tool `{other}`")).hint("python, node or go")),
+    }
+}
+
 /// Which Rust compiler builds for WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rust {

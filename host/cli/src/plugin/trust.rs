@@ -123,8 +123,8 @@ fn about(plugin: &Plugin, signature: Option<Signature>) -> About {
     About {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
-        description: manifest.description.clone(),
-        license: manifest.license.clone(),
+        description: manifest.description.clone().unwrap_or_default(),
+        license: manifest.license.clone().unwrap_or_default(),
         imports: plugin.imports().to_vec(),
         exports: plugin.exports().iter().map(|point| point.interface().to_owned()).collect(),
         signature,

@@ -9,6 +9,7 @@ mod languages;
 mod main_job;
 mod objects;
 mod plugins;
+mod registry;
 mod serving;
 mod tracking;
 mod ui;
