@@ -129,7 +129,13 @@ impl Failure {
             }
             cause = error.source();
         }
-        Self { code: error.code(), message, hint: error.hint(), retryable: error.retryable(), details: None }
+        let place = error.place();
+        if let Some(words) = place.words() {
+            message = format!("{message}, {words}");
+        }
+        let known = place != plinth_core::Place::default();
+        let details = known.then(|| Box::new(json!({"row": place.row, "column": place.column})));
+        Self { code: error.code(), message, hint: error.hint(), retryable: error.retryable(), details }
     }
 }
 

@@ -163,8 +163,8 @@ impl Graphs for Models {
     fn load(&self, name: &str) -> Result<Arc<dyn Graph>, Problem> {
         let Some(path) = self.files.get(name) else {
             let message = format!(
-                "the model `{name}` was not granted; if that is wanted, write in plinth.toml: \
-                 [plugins.\"{}\"] nn.models.\"{name}\" = \"PATH.onnx\"",
+                "the model `{name}` was not granted; if that is wanted, write in plinth.toml under \
+                 [plugins.\"{}\"]: nn.models.\"{name}\" = \"PATH.onnx\"",
                 self.plugin
             );
             return Err(Problem { code: "denied".into(), message, ..Problem::default() });

@@ -18,6 +18,32 @@ pub trait Coded: std::error::Error {
     fn retryable(&self) -> bool {
         self.code().retryable()
     }
+
+    /// Where in a table its cause lies, as far as that is known.
+    fn place(&self) -> Place {
+        Place::default()
+    }
+}
+
+/// A place in a table, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The row, from 0.
+    pub row: Option<u64>,
+    /// The column's name.
+    pub column: Option<String>,
+}
+
+impl Place {
+    /// Such as "row 3, column `x`"; nothing if nothing is known.
+    pub fn words(&self) -> Option<String> {
+        match (self.row, &self.column) {
+            (None, None) => None,
+            (Some(row), None) => Some(format!("row {row}")),
+            (None, Some(column)) => Some(format!("column `{column}`")),
+            (Some(row), Some(column)) => Some(format!("row {row}, column `{column}`")),
+        }
+    }
 }
 
 /// The candidate nearest to `word`, if one is near enough to be a likely slip of the hand.

@@ -17,7 +17,7 @@ mod limits;
 pub mod refs;
 
 pub use codes::{Class, Code};
-pub use error::{Coded, closest, did_you_mean};
+pub use error::{Coded, Place, closest, did_you_mean};
 pub use hash::{ContentHash, HashError};
 pub use ids::{Clock, FixedClock, IdGen, Micros, SystemClock, UuidIds};
 pub use limits::{

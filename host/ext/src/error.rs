@@ -1,6 +1,6 @@
 //! What can go wrong in an extension, whoever implements it.
 
-use plinth_core::{Code, Coded, codes};
+use plinth_core::{Code, Coded, Place, codes};
 
 use crate::SchemaError;
 
@@ -99,6 +99,13 @@ impl Coded for ExtError {
         match self {
             Self::Problem { problem, .. } => problem.retryable,
             _ => self.code().retryable(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Problem { problem, .. } => Place { row: problem.row, column: problem.column.clone() },
+            _ => Place::default(),
         }
     }
 }

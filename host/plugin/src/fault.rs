@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plinth_core::{Code, Coded, PluginLimits, codes};
+use plinth_core::{Code, Coded, Place, PluginLimits, codes};
 use plinth_ext::{ExtError, Problem};
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -71,7 +71,7 @@ pub enum PluginError {
         plugin: String,
         /// The capability.
         capability: String,
-        /// The line of `plinth.toml` that grants what it has and this.
+        /// Where in `plinth.toml` to write which line to grant what it has and this.
         line: String,
     },
     /// It uses a capability that its manifest does not ask for.
@@ -135,13 +135,20 @@ impl Coded for PluginError {
                     .into()
             }
             Self::WrongWorld { .. } => "name a plugin that offers what the stage needs".into(),
-            Self::Denied { line, .. } => format!("if that is wanted, write in plinth.toml: {line}"),
+            Self::Denied { line, .. } => format!("if that is wanted, write in plinth.toml {line}"),
             Self::NotAsked { capability, .. } => {
                 format!("its author must add \"{capability}\" to `capabilities` in the plugin's manifest")
             }
             Self::Engine { .. } => return None,
             Self::Guest(error) => return error.hint(),
         })
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Guest(error) => error.place(),
+            _ => Place::default(),
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Grants {
                     return Err(PluginError::Denied {
                         plugin: plugin.clone(),
                         capability: interface.to_owned(),
-                        line: format!("[plugins.\"{plugin}\"] grant = [{}]", list.join(", ")),
+                        line: format!("under [plugins.\"{}\"]: grant = [{}]", anatomy.called, list.join(", ")),
                     });
                 }
                 if !ALWAYS.contains(&interface) && !anatomy.manifest.asks_for(interface) {

@@ -48,6 +48,7 @@ pub(crate) struct Runtime {
 /// A component that is linked: instances of it can be made.
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
+    called: Arc<str>,
     hash: ContentHash,
     pub(crate) limits: Arc<PluginLimits>,
     component: Component,
@@ -88,6 +89,7 @@ impl Prepared {
         })?;
         Ok(Self {
             name: name.as_str().into(),
+            called: anatomy.called.as_str().into(),
             hash,
             wasi: imports::imports_wasi(anatomy),
             services: grants.services().clone(),
@@ -140,6 +142,7 @@ impl Prepared {
             limits.table_elements_max,
         );
         let mut state = State::new(self.name.clone(), &self.limits, self.services.clone(), self.deterministic, budget);
+        state.called = self.called.clone();
         state.objects = lent.objects;
         state.tables = lent.tables;
         if self.wasi {

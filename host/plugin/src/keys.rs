@@ -177,8 +177,8 @@ mod tests {
         assert_eq!(full.code, "kv-quota");
         assert_eq!(
             full.message,
-            "72 bytes of keys and values, more than the quota of 60; if the plugin needs it, write in plinth.toml: \
-             [plugins.\"p\"] kv.bytes = 128"
+            "72 bytes of keys and values, more than the quota of 60; if the plugin needs it, write in plinth.toml under \
+             [plugins.\"p\"]: kv.bytes = 128"
         );
         // Replacing frees what was there.
         store.set("a", &[0; 40]).unwrap();

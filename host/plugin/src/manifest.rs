@@ -88,6 +88,9 @@ impl ExtensionPoint {
 /// The outside of a component.
 #[derive(Debug, Clone)]
 pub(crate) struct Anatomy {
+    /// What the operator calls it, which for a path is the path: `plinth.toml` knows it by that. Its own name is no
+    /// key to grants, or any component could take another's by taking its name.
+    pub(crate) called: String,
     pub(crate) manifest: Manifest,
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
@@ -115,7 +118,9 @@ impl Anatomy {
         let broken = |error: wasmparser::BinaryReaderError| {
             not(format!("it is broken at byte {}: {}", error.offset(), error.message()), "build or copy it again")
         };
-        let mut anatomy = Self { manifest: Manifest::default(), imports: vec![], exports: vec![], points: vec![] };
+        let called = name.to_owned();
+        let mut anatomy =
+            Self { called, manifest: Manifest::default(), imports: vec![], exports: vec![], points: vec![] };
         let mut manifest = None;
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {

@@ -215,9 +215,9 @@ pub(crate) fn secrets(linker: &mut Linker<State>) -> Result<()> {
         state.meter.count()?;
         let secret = state.services.secrets.get(&name).cloned().ok_or_else(|| {
             let message = format!(
-                "the secret `{name}` was not granted; if that is wanted, write in plinth.toml: \
-                 [plugins.\"{}\"] secrets.\"{name}\" = \"env:NAME\"",
-                state.log.plugin()
+                "the secret `{name}` was not granted; if that is wanted, write in plinth.toml under \
+                 [plugins.\"{}\"]: secrets.\"{name}\" = \"env:NAME\"",
+                state.called
             );
             wire_problem(Problem { code: "denied".into(), message, ..Problem::default() })
         });
@@ -239,7 +239,7 @@ pub(crate) fn strike(secrets: &Arc<BTreeMap<String, String>>, mut text: String) 
 pub(crate) fn quota_problem(wanted: u64, quota: u64, plugin: &str) -> Problem {
     let message = format!(
         "{wanted} bytes of keys and values, more than the quota of {quota}; if the plugin needs it, write in \
-         plinth.toml: [plugins.\"{plugin}\"] kv.bytes = {}",
+         plinth.toml under [plugins.\"{plugin}\"]: kv.bytes = {}",
         wanted.next_power_of_two()
     );
     Problem { code: "kv-quota".into(), message, ..Problem::default() }

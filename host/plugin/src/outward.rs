@@ -102,7 +102,7 @@ fn send(state: &mut State, request: WireRequest) -> Result<crate::HttpResponse, 
     let Some((client, rules)) = state.services.http.clone() else { return Err(nothing_lent("hosts")) };
     let method = HttpMethod::ALL[request.method as usize];
     let place = Place::parse(&request.url)?;
-    let private = allow(&rules, state.log.plugin(), method, &place)?;
+    let private = allow(&rules, &state.called, method, &place)?;
     check_headers(&request.headers, limits.http_header_bytes_max)?;
     let (sent, max) = (request.body.len() as u64, limits.http_request_bytes_max);
     if sent > max {
@@ -214,8 +214,8 @@ fn allow(rules: &HttpRules, plugin: &str, method: HttpMethod, place: &Place) -> 
     let denied = |what: String, key: &str, list: Vec<String>| {
         let list: Vec<String> = list.iter().map(|name| format!("\"{name}\"")).collect();
         let message = format!(
-            "{what}, which was not granted; if that is wanted, write in plinth.toml: \
-             [plugins.\"{plugin}\"] http.{key} = [{}]",
+            "{what}, which was not granted; if that is wanted, write in plinth.toml under \
+             [plugins.\"{plugin}\"]: http.{key} = [{}]",
             list.join(", ")
         );
         Problem { code: "denied".into(), message, ..Problem::default() }
@@ -480,11 +480,11 @@ mod tests {
         let told = ask(HttpMethod::Get, "https://evil.com/").unwrap_err();
         assert_eq!(
             told,
-            "the plugin asks for the host `evil.com`, which was not granted; if that is wanted, write in plinth.toml: \
-             [plugins.\"p\"] http.hosts = [\"api.example.com\", \"*.example.org\", \"alt.example.com:8443\", \"evil.com\"]"
+            "the plugin asks for the host `evil.com`, which was not granted; if that is wanted, write in plinth.toml under \
+             [plugins.\"p\"]: http.hosts = [\"api.example.com\", \"*.example.org\", \"alt.example.com:8443\", \"evil.com\"]"
         );
         let told = ask(HttpMethod::Delete, "https://api.example.com/").unwrap_err();
-        assert!(told.ends_with("[plugins.\"p\"] http.methods = [\"POST\", \"DELETE\"]"), "{told}");
+        assert!(told.ends_with("[plugins.\"p\"]: http.methods = [\"POST\", \"DELETE\"]"), "{told}");
         for url in [
             "https://example.org/",
             "https://badexample.org/",

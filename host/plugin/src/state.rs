@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct State {
     pub(crate) budget: Budget,
     pub(crate) log: LogBook,
+    /// What the operator calls the plugin: the key of its table in `plinth.toml`.
+    pub(crate) called: Arc<str>,
     pub(crate) meter: Meter,
     pub(crate) resources: ResourceTable,
     pub(crate) readers: Readers,
@@ -59,6 +61,7 @@ impl State {
         resources.set_max_capacity(limits.handles_max as usize);
         Self {
             budget,
+            called: plugin.clone(),
             log: LogBook::new(plugin, limits.log_bytes_per_call_max, Arc::clone(&services.secrets)),
             meter: Meter::new(limits.host_calls_per_second_max),
             resources,
@@ -125,11 +128,6 @@ const LAST_BYTES: usize = 400;
 impl LogBook {
     fn new(plugin: Arc<str>, bytes_max: u64, secrets: Arc<BTreeMap<String, String>>) -> Self {
         Self { plugin, bytes_max, bytes_left: bytes_max, dropped: 0, last: VecDeque::new(), secrets }
-    }
-
-    /// Whose it is.
-    pub(crate) fn plugin(&self) -> &str {
-        &self.plugin
     }
 
     /// A text of the guest without the secrets in it.

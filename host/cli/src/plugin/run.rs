@@ -4,7 +4,8 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use plinth_core::codes;
 use plinth_ext::{
-    Batch, Check, CheckOutcome, DriftTest, Evidence, Gate, Kind, LentTable, Loader, Step, Tables, Transform, Verdict,
+    Batch, Check, CheckOutcome, DriftTest, Evidence, ExtError, Gate, Kind, LentTable, Loader, Step, Tables, Transform,
+    Verdict,
 };
 use plinth_plugin::ExtensionPoint;
 use serde_json::{Map, Value, json};
@@ -129,8 +130,8 @@ fn transform_rows(
     let mut fitting = transform.start(item, rows.schema(), options)?;
     let mut passes = 0;
     let state = loop {
-        for part in parts() {
-            fitting.update(&part)?;
+        for (nth, part) in parts().enumerate() {
+            fitting.update(&part).map_err(|error| of_part(error, nth))?;
         }
         passes += 1;
         match fitting.end_pass()? {
@@ -145,11 +146,11 @@ fn transform_rows(
     let fitted = transform.load(item, &state, rows.schema())?;
     let mut sink = Sink::open(args.output.as_deref(), fitted.output(), output.json)?;
     let mut left = args.rows;
-    for part in parts() {
+    for (nth, part) in parts().enumerate() {
         if left == 0 {
             break;
         }
-        sink.write(&fitted.apply(&head(&part, &mut left))?)?;
+        sink.write(&fitted.apply(&head(&part, &mut left)).map_err(|error| of_part(error, nth))?)?;
     }
     sink.finish()?;
     output.say(format!(
@@ -160,6 +161,14 @@ fn transform_rows(
         state.len()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A transform counts rows from the start of what it was handed; whoever reads the error, from the start of the file.
+fn of_part(mut error: ExtError, nth: usize) -> ExtError {
+    if let ExtError::Problem { problem, .. } = &mut error {
+        problem.row = problem.row.map(|row| row + nth as u64 * u64::from(ROWS_AT_ONCE));
+    }
+    error
 }
 
 /// Compares each column that both files have and that the test can compare; a multivariate test gets them at once.

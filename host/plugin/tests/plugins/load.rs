@@ -52,10 +52,15 @@ fn imports_beyond_what_was_granted_are_denied_with_the_line_that_allows_them() {
     assert_eq!(
         refused(&wants("plinth:host/objects@0.1.0")),
         "plugin-denied: plugin `sample` wants the capability `objects`, which it was not granted\n\
-         hint: if that is wanted, write in plinth.toml: [plugins.\"sample\"] grant = [\"objects\"]"
+         hint: if that is wanted, write in plinth.toml under [plugins.\"sample\"]: grant = [\"objects\"]"
     );
     let error = load(&wants("plinth:host/tables@0.1.4"), &Grants::of(["objects"])).unwrap_err();
-    assert!(error.hint().unwrap().ends_with("[plugins.\"sample\"] grant = [\"objects\", \"tables\"]"));
+    assert!(error.hint().unwrap().ends_with("[plugins.\"sample\"]: grant = [\"objects\", \"tables\"]"));
+    let name = "(component (@custom \"plinth-manifest\" \"{\\\"name\\\": \\\"other\\\"}\") (import \"plinth:host/kv@0.1.0\" (instance)))";
+    let error = load(name, &Grants::of(["http"])).unwrap_err();
+    assert_eq!(error.to_string(), "plugin `other` wants the capability `kv`, which it was not granted");
+    // `plinth.toml` knows it by what the operator calls it.
+    assert!(error.hint().unwrap().ends_with("under [plugins.\"sample\"]: grant = [\"http\", \"kv\"]"));
     for fine in ["plinth:host/log@0.1.0", "plinth:host/log@0.1.7", "plinth:types/types@0.1.0", "wasi:cli/stderr@0.2.3"]
     {
         assert!(load(&wants(fine), &Grants::none()).is_ok(), "{fine}");
@@ -84,7 +89,7 @@ fn a_real_loader_needs_the_grant() {
     assert_eq!(
         told(&error),
         "plugin-denied: plugin `load-csv` wants the capability `objects`, which it was not granted\n\
-         hint: if that is wanted, write in plinth.toml: [plugins.\"load-csv\"] grant = [\"objects\"]"
+         hint: if that is wanted, write in plinth.toml under [plugins.\"load-csv\"]: grant = [\"objects\"]"
     );
 }
 

@@ -154,6 +154,31 @@ fn a_plugin_is_tried_on_files_without_a_pipeline() {
 }
 
 #[test]
+fn a_problem_says_in_which_row_and_column_it_is() {
+    let project = Project::empty();
+    project.write("rows.csv", "x\n1\n2\n");
+    project.write("plinth.toml", "[plugins.evil]\ngrant = [\"objects\", \"tables\"]\n");
+    let evil = ["plugin", "run", "evil", "rows.csv", "--item", "problem"];
+    project.run(&evil).fails(5, "plugin-problem", &["a problem on command (evil-problem), row 7, column `evil`"]);
+    let told = project.run(&[&evil[..], &["--json"]].concat());
+    let error: Value = serde_json::from_str(&told.stderr).expect("JSON");
+    assert_eq!(error["error"]["details"], serde_json::json!({"row": 7, "column": "evil"}));
+}
+
+#[test]
+fn what_a_denial_says_to_write_is_what_allows_a_plugin_that_is_named_by_its_file() {
+    let project = Project::empty();
+    project.write("rows.csv", "x\n1\n2\n");
+    std::fs::copy(plugins().join("evil.wasm"), project.path("evil.wasm")).expect("the plugin");
+    let run = || project.run(&["plugin", "run", "./evil.wasm", "rows.csv", "--item", "impure"]);
+    for expected in [r#"grant = ["objects"]"#, r#"grant = ["objects", "tables"]"#] {
+        run().fails(8, "plugin-denied", &[r#"under [plugins."./evil.wasm"]: "#, expected]);
+        project.write("plinth.toml", format!("[plugins.\"./evil.wasm\"]\n{expected}\n"));
+    }
+    run().succeeds();
+}
+
+#[test]
 fn a_component_is_checked_and_what_is_wrong_with_it_is_said() {
     let project = Project::empty();
     for plugin in ["tabular", "drift-tests", "quality-gate", "load-csv", "load-jsonl", "load-parquet", "clip"] {
