@@ -26,7 +26,7 @@ pub use drift::{DriftOutcome, DriftTest, TestItem, Verdict};
 pub use error::{ExtError, Problem};
 pub use gate::{Check, CheckOutcome, Evidence, Gate, LentTable, Metric, NoTables, Subject, Tables};
 pub use loader::{Loader, Partition, ReadPlan, Reader};
-pub use model::{Model, metadata};
+pub use model::{Model, Models, metadata};
 pub use schema::{Field, Kind, Schema, SchemaError};
 pub use transform::{Fitted, Fitting, Step, Transform};
 

@@ -1,10 +1,12 @@
 //! Models that score.
 
-use crate::{Batch, ExtError, Schema};
+use std::sync::Arc;
+
+use crate::{Batch, ExtError, Item, Schema};
 
 /// A loaded model.
 pub trait Model: Send + Sync {
-    /// The features it takes, all numeric, in order.
+    /// The features it takes, in order; all numeric, unless the model is a component that wants others.
     fn input(&self) -> &Schema;
 
     /// The columns it returns, such as `label` and one `probability_CLASS` for each class, or `prediction`.
@@ -15,6 +17,18 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// [`ExtError`].
     fn predict(&self, features: &Batch) -> Result<Batch, ExtError>;
+}
+
+/// Kinds of model that are code: each is loaded with an artifact that only it can read.
+pub trait Models: Send + Sync {
+    /// What it offers.
+    fn items(&self) -> &[Item];
+
+    /// A model ready to predict rows of this schema. `artifact` is empty where the code is all there is.
+    ///
+    /// # Errors
+    /// [`ExtError`]: options, artifact or schema do not suit.
+    fn load(&self, item: &str, artifact: &[u8], input: &Schema, options: &str) -> Result<Arc<dyn Model>, ExtError>;
 }
 
 /// Keys of an ONNX model's metadata: what the trainer knows of a model and its graph cannot say.

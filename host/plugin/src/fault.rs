@@ -217,7 +217,16 @@ impl Call<'_> {
 
     /// Whether it only prepares others: that it went well says nothing about them.
     pub(crate) fn prepares(&self) -> bool {
-        matches!(self.func, "describe" | "fitting.start" | "fitted.load" | "fitted.output" | "reader.open")
+        matches!(
+            self.func,
+            "describe"
+                | "fitting.start"
+                | "fitted.load"
+                | "fitted.output"
+                | "model.load"
+                | "model.output"
+                | "reader.open"
+        )
     }
 
     /// The guest broke the contract.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use plinth_core::{ContentHash, PluginLimits};
-use plinth_ext::{DriftTest, Gate, Loader, Transform};
+use plinth_ext::{DriftTest, Gate, Loader, Models, Transform};
 use wasmtime::{Engine, component::Component};
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     loader::LoaderAdapter,
     manifest::{Anatomy, ExtensionPoint, Manifest},
     objects::ObjectSource,
+    predict::PredictAdapter,
     transform::TransformAdapter,
 };
 
@@ -110,6 +111,7 @@ impl Host {
             prepared: OnceLock::new(),
             transform: Default::default(),
             drift: Default::default(),
+            predict: Default::default(),
         })))
     }
 
@@ -171,6 +173,7 @@ struct PluginInner {
     prepared: OnceLock<Arc<Prepared>>,
     transform: OnceLock<Arc<TransformAdapter>>,
     drift: OnceLock<Arc<DriftAdapter>>,
+    predict: OnceLock<Arc<PredictAdapter>>,
 }
 
 impl Plugin {
@@ -249,6 +252,22 @@ impl Plugin {
         Ok(self.0.drift.get_or_init(|| drift).clone())
     }
 
+    /// Its kinds of model, for batches.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn models(&self) -> Result<Arc<dyn Models>, PluginError> {
+        Ok(self.predictors()?)
+    }
+
+    /// Its kinds of model, for answering requests: a call may take `online-call-ms-max`.
+    ///
+    /// # Errors
+    /// As for [`loader`](Self::loader).
+    pub fn online_models(&self) -> Result<Arc<dyn Models>, PluginError> {
+        Ok(Arc::new(self.predictors()?.online()))
+    }
+
     /// Makes an instance and discards it: whether it can be made at all.
     ///
     /// # Errors
@@ -267,6 +286,14 @@ impl Plugin {
         }
         let transform = Arc::new(TransformAdapter::new(&self.prepared(ExtensionPoint::Transform)?)?);
         Ok(self.0.transform.get_or_init(|| transform).clone())
+    }
+
+    fn predictors(&self) -> Result<Arc<PredictAdapter>, PluginError> {
+        if let Some(predict) = self.0.predict.get() {
+            return Ok(predict.clone());
+        }
+        let predict = Arc::new(PredictAdapter::new(&self.prepared(ExtensionPoint::Predict)?)?);
+        Ok(self.0.predict.get_or_init(|| predict).clone())
     }
 
     /// Compiles and links it, once.

@@ -213,6 +213,11 @@ impl Instance {
         self.store.data().budget.used() > self.prepared.limits.memory_bytes_max / 4 * 3
     }
 
+    /// From here on its calls have another deadline.
+    pub(crate) fn answers_by(&mut self, deadline: Deadline) {
+        self.deadline = deadline;
+    }
+
     /// From here on its calls return rows, which may be larger than anything else.
     pub(crate) fn returns_rows(&mut self) {
         let max = self.prepared.limits.output_bytes_max;

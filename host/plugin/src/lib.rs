@@ -3,8 +3,8 @@
 //! The only crate that knows wasmtime. Deliberately knows nothing of where plugins are found, of configuration files,
 //! of stages and of catalogs: the composition root hands it bytes, grants and limits, and gets trait objects.
 //!
-//! Start at [`Host`]: `host.load_file(path, &grants)` gives a [`Plugin`], whose `loader`, `transform`, `gate` and
-//! `drift_test` give what the rest of the product calls. [`FileObjects`] says what a loader may read.
+//! Start at [`Host`]: `host.load_file(path, &grants)` gives a [`Plugin`], whose `loader`, `transform`, `gate`,
+//! `drift_test` and `models` give what the rest of the product calls. [`FileObjects`] says what a loader may read.
 //!
 //! Invariants: a component sees only what was granted, since nothing else is linked; every call has a deadline, and
 //! every instance a bound on memory, output, log, handles and host calls; nothing that a guest returns is believed
@@ -32,6 +32,8 @@ mod objects;
 mod offered;
 mod options;
 mod outward;
+mod pool;
+mod predict;
 mod services;
 mod state;
 mod transform;

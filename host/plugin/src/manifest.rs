@@ -23,7 +23,7 @@ pub struct Manifest {
     pub description: Option<String>,
     /// SPDX expression.
     pub license: Option<String>,
-    /// Extension points, as its author sees them: `loader`, `transform`, `gate`, `drift`.
+    /// Extension points, as its author sees them: `loader`, `transform`, `gate`, `drift`, `predict`.
     pub kind: Vec<String>,
     /// Capabilities that it asks for.
     pub capabilities: Vec<String>,
@@ -50,11 +50,13 @@ pub enum ExtensionPoint {
     Gate,
     /// `plinth:drift`.
     DriftTest,
+    /// `plinth:predict`.
+    Predict,
 }
 
 impl ExtensionPoint {
     /// Every extension point.
-    pub const ALL: [Self; 4] = [Self::Loader, Self::Transform, Self::Gate, Self::DriftTest];
+    pub const ALL: [Self; 5] = [Self::Loader, Self::Transform, Self::Gate, Self::DriftTest, Self::Predict];
 
     /// The interface that a component exports for it.
     pub const fn interface(self) -> &'static str {
@@ -63,6 +65,7 @@ impl ExtensionPoint {
             Self::Transform => "plinth:transform/transform@0.1.0",
             Self::Gate => "plinth:gate/gate@0.1.0",
             Self::DriftTest => "plinth:drift/drift@0.1.0",
+            Self::Predict => "plinth:predict/predict@0.1.0",
         }
     }
 
@@ -73,6 +76,7 @@ impl ExtensionPoint {
             Self::Transform => "transform",
             Self::Gate => "gate",
             Self::DriftTest => "drift",
+            Self::Predict => "predict",
         }
     }
 

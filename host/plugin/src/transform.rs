@@ -1,11 +1,7 @@
 //! Transforms: fits on one instance, and a pool of warm instances for each fitted state.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
-use plinth_core::codes;
 use plinth_ext::{Batch, ExtError, Fitted, Fitting, Item, Schema, Step, Transform};
 use wasmtime::component::{ComponentExportIndex, ComponentType, Lift, ResourceAny, TypedFunc};
 
@@ -14,9 +10,9 @@ use crate::{
     fault::{Call, Deadline, PluginError},
     instance::{Instance, Lent, Prepared},
     items,
-    landing::{Landed, Landing, rows_max},
     manifest::ExtensionPoint,
     options::OptionsCheck,
+    pool::{Bind, Deadlines, Pool, PoolExports, PoolNames, parts},
     wire::{WireProblem, WireSchema, check_items},
 };
 
@@ -57,7 +53,6 @@ type Answer<T> = (Result<T, WireProblem>,);
 type Start<'a> = TypedFunc<(&'a str, WireSchema, &'a str), Answer<ResourceAny>>;
 type Load<'a> = TypedFunc<(&'a str, &'a [u8], WireSchema), Answer<ResourceAny>>;
 type Update<'a> = TypedFunc<(ResourceAny, BlockIn<'a>), Answer<()>>;
-type Apply<'a> = TypedFunc<(ResourceAny, BlockIn<'a>), Answer<Landed>>;
 
 impl TransformAdapter {
     /// Asks a component for its transforms.
@@ -117,39 +112,28 @@ impl Transform for TransformAdapter {
     fn load(&self, item: &str, state: &[u8], input: &Schema) -> Result<Arc<dyn Fitted>, ExtError> {
         let shared = &self.shared;
         items::find(&shared.items, shared.call(item, "fitted.load"), |item| item)?;
-        let mut warm = shared.warm(item, state, input, self.deadline)?;
-        let call = shared.call(item, "fitted.output");
-        let func: TypedFunc<(ResourceAny,), (WireSchema,)> = warm.instance.func(call, &shared.exports.output)?;
-        let fitted = warm.fitted;
-        let (output,) = warm.instance.call(call, |store| func.call(store, (fitted,)))?;
-        let output = output.check(&shared.prepared.limits).map_err(|text| warm.instance.output_fault(call, &text))?;
-        Ok(Arc::new(Pool {
-            shared: shared.clone(),
-            item: item.to_owned(),
-            state: state.into(),
-            input: Layout::new(input.clone()),
-            output: Arc::new(Layout::new(output)),
-            deadline: self.deadline,
-            warm: Mutex::new(Warmth { idle: vec![warm], live: 1, waiting: 0 }),
-            returned: Condvar::new(),
-        }))
+        let (own, state, schema) = (shared.clone(), Arc::<[u8]>::from(state), input.clone());
+        let names =
+            PoolNames { item: item.to_owned(), load: "fitted.load", output: "fitted.output", call: "fitted.apply" };
+        let exports = PoolExports { output: shared.exports.output, call: shared.exports.apply };
+        let bind: Bind = Box::new(move |instance, call, item| {
+            let func: Load<'_> = instance.func(call, &own.exports.load)?;
+            instance.try_call(call, |store| func.call(store, (item, &state, (&schema).into())))
+        });
+        Ok(Arc::new(Pool::open(
+            shared.prepared.clone(),
+            names,
+            exports,
+            input,
+            Deadlines { load: self.deadline, call: self.deadline },
+            bind,
+        )?))
     }
 }
 
 impl Shared {
     fn call<'a>(&'a self, item: &'a str, func: &'static str) -> Call<'a> {
         Call { plugin: &self.prepared.name, item, func }
-    }
-
-    /// An instance with a state loaded.
-    fn warm(&self, item: &str, state: &[u8], input: &Schema, deadline: Deadline) -> Result<Warm, ExtError> {
-        let call = self.call(item, "fitted.load");
-        let mut instance = self.prepared.instantiate(item, Lent::default(), deadline)?;
-        let func: Load<'_> = instance.func(call, &self.exports.load)?;
-        let fitted = instance.try_call(call, |store| func.call(store, (item, state, input.into())))?;
-        let apply = instance.func(call, &self.exports.apply)?;
-        instance.returns_rows();
-        Ok(Warm { instance, fitted, apply })
     }
 }
 
@@ -224,146 +208,24 @@ fn sized(instance: &mut Instance, call: Call<'_>, state: Vec<u8>) -> Result<Vec<
     Ok(state)
 }
 
-/// The parts that rows are handed over in; one, empty, if there are no rows.
-fn parts(rows: usize, step: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..rows.max(1)).step_by(step.max(1)).map(move |start| (start, step.min(rows - start)))
-}
-
-/// A fitted transform: instances that have its state loaded, handed out one to a caller.
-struct Pool {
-    shared: Arc<Shared>,
-    item: String,
-    state: Arc<[u8]>,
-    input: Layout,
-    output: Arc<Layout>,
-    deadline: Deadline,
-    warm: Mutex<Warmth>,
-    returned: Condvar,
-}
-
-struct Warmth {
-    idle: Vec<Warm>,
-    /// Those that are idle and those that are out.
-    live: usize,
-    /// Callers that wait for one. Waking nobody would be a system call too.
-    waiting: usize,
-}
-
-struct Warm {
-    instance: Instance,
-    fitted: ResourceAny,
-    apply: Apply<'static>,
-}
-
 impl Fitted for Pool {
     fn input(&self) -> &Schema {
-        &self.input.schema
+        Self::input(self)
     }
 
     fn output(&self) -> &Schema {
-        &self.output.schema
+        Self::output(self)
     }
 
     fn apply(&self, rows: &Batch) -> Result<Batch, ExtError> {
-        self.input.schema.expect_same(rows.schema())?;
-        let mut lease = self.checkout()?;
-        let warm = lease.warm.as_mut().expect("a lease holds its instance until it is dropped");
-        let call = self.shared.call(&self.item, "fitted.apply");
-        let limits = &self.shared.prepared.limits;
-        let total = rows.num_rows();
-        let step = self.input.rows_per_block(rows, limits.block_bytes_target).min(rows_max(limits) / 64 * 64);
-        let mut landing = if total <= step {
-            Landing::one(self.output.clone(), None, total)
-        } else {
-            Landing::several(self.output.clone(), total, limits.output_bytes_max)
-        };
-        for (start, len) in parts(total, step) {
-            landing.expect(len);
-            let source = Source::new(rows, &self.input, start, len);
-            let (apply, fitted) = (retyped_apply(warm.apply), warm.fitted);
-            let instance = &mut warm.instance;
-            let applied;
-            (landing, applied) =
-                landing.during(|| instance.try_call(call, |store| apply.call(store, (fitted, BlockIn::new(source)))));
-            applied?;
-        }
-        landing.finish().map_err(|text| warm.instance.output_fault(call, &text))
-    }
-}
-
-impl Pool {
-    /// An instance for one call: an idle one, a new one, or the next that comes back.
-    fn checkout(&self) -> Result<Lease<'_>, ExtError> {
-        let mut warm = self.lock();
-        if let Some(idle) = warm.idle.pop() {
-            return Ok(Lease { pool: self, warm: Some(idle) });
-        }
-        let max = self.shared.prepared.limits.warm_instances_max.max(1) as usize;
-        let deadline = Instant::now() + Duration::from_millis(self.deadline.ms);
-        loop {
-            if let Some(idle) = warm.idle.pop() {
-                return Ok(Lease { pool: self, warm: Some(idle) });
-            }
-            if warm.live < max {
-                warm.live += 1;
-                drop(warm);
-                let mut lease = Lease { pool: self, warm: None };
-                lease.warm = Some(self.shared.warm(&self.item, &self.state, &self.input.schema, self.deadline)?);
-                return Ok(lease);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let call = self.shared.call(&self.item, "fitted.apply");
-                let message = format!("all {max} warm instances were busy for {} ms", self.deadline.ms);
-                return Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
-                    .with_hint("try again, or raise [limits.plugin] warm-instances-max in plinth.toml"));
-            }
-            warm.waiting += 1;
-            warm = self.returned.wait_timeout(warm, left).unwrap_or_else(PoisonError::into_inner).0;
-            warm.waiting -= 1;
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Warmth> {
-        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An instance that is out. When dropped it goes back, unless it had a fault, grew too much, or never came to be.
-struct Lease<'a> {
-    pool: &'a Pool,
-    warm: Option<Warm>,
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let kept = self.warm.take().filter(|warm| !warm.instance.is_broken() && !warm.instance.is_worn());
-        let mut warm = self.pool.lock();
-        match kept {
-            Some(kept) => warm.idle.push(kept),
-            None => warm.live -= 1,
-        }
-        let waiting = warm.waiting;
-        drop(warm);
-        if waiting > 0 {
-            self.pool.returned.notify_one();
-        }
-    }
-}
-
-/// The same function for rows of another lifetime.
-fn retyped_apply<'a>(func: Apply<'static>) -> Apply<'a> {
-    // SAFETY: the type was checked when the function was looked up, and a check of types does not see lifetimes:
-    // `Apply<'a>` and `Apply<'static>` take and give the same WIT types.
-    #[expect(unsafe_code, reason = "a typed function has no variance in its parameters")]
-    unsafe {
-        TypedFunc::new_unchecked(*func.func())
+        self.call(rows)
     }
 }
 
 /// The same function for rows of another lifetime.
 fn retyped_update<'a>(func: Update<'static>) -> Update<'a> {
-    // SAFETY: as for `retyped_apply`.
+    // SAFETY: the type was checked when the function was looked up, and a check of types does not see lifetimes:
+    // `Update<'a>` and `Update<'static>` take and give the same WIT types.
     #[expect(unsafe_code, reason = "a typed function has no variance in its parameters")]
     unsafe {
         TypedFunc::new_unchecked(*func.func())

@@ -97,3 +97,17 @@ pub mod drift {
         pub_export_macro: true,
     });
 }
+
+/// The predict extension point.
+pub mod predict {
+    wit_bindgen::generate!({
+        path: ["../../wit/types", "../../wit/host", "../../wit/predict"],
+        world: "plinth:predict/model-plugin",
+        with: {
+            "plinth:types/types@0.1.0": crate::types,
+            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
+        },
+        pub_export_macro: true,
+    });
+}

@@ -9,6 +9,7 @@
 //! | transform | [`Transform`] | [`export_transforms!`] | [`Transforms`], [`export_transform_component!`] |
 //! | gate | [`Gate`] | [`export_gates!`] | [`Gates`], [`export_gate_component!`] |
 //! | drift test | [`DriftTest`] | [`export_drift_tests!`] | [`DriftTests`], [`export_drift_component!`] |
+//! | predict | [`Model`], a [`Predictor`] | [`export_models!`] | [`Models`], [`export_predict_component!`] |
 //!
 //! A transform that changes one number at a time is a function: [`map_columns!`].
 //!
@@ -34,6 +35,7 @@ pub mod loader;
 pub mod map;
 mod number;
 pub mod options;
+pub mod predict;
 pub mod transform;
 mod types;
 
@@ -46,6 +48,7 @@ pub use host::{log, objects, tables};
 pub use loader::{Loader, Loaders};
 pub use number::number_text;
 pub use options::NO_OPTIONS;
+pub use predict::{Model, Models, Predictor};
 #[doc(hidden)]
 pub use serde_json;
 pub use transform::{Fitted, Fitting, Step, Transform, Transforms};
