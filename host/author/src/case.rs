@@ -7,7 +7,7 @@ use std::{
 
 use plinth_core::{Code, Coded, codes};
 use plinth_ext::{
-    Batch, DriftOutcome, DriftTest, Evidence, ExtError, Gate, LentTable, Loader, Step, Tables, Transform,
+    Batch, DriftOutcome, DriftTest, Evidence, ExtError, Gate, LentTable, Loader, Models, Step, Tables, Transform,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -95,9 +95,16 @@ pub enum Body {
         /// How it is.
         current: Batch,
     },
+    /// What a model predicts.
+    Predict {
+        /// What it is loaded from; no bytes where the component is all there is.
+        artifact: Source,
+        /// The rows.
+        rows: Batch,
+    },
 }
 
-/// What a loader reads.
+/// What a loader reads, or what a model is loaded from.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// These bytes.
@@ -124,7 +131,22 @@ struct File {
     tables: Map<String, Value>,
     reference: Option<Value>,
     current: Option<Value>,
+    predict: Option<Value>,
+    artifact: Option<Value>,
     expected: Option<Value>,
+}
+
+/// Bytes as a case gives them: a file's name, a text, or hexadecimal digits.
+fn source_of(key: &str, value: &Value, folder: &Path) -> Result<Source, String> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    match (value, text("text"), text("hex")) {
+        (Value::String(name), ..) => Ok(Source::File(folder.join(name))),
+        (_, Some(text), None) => Ok(Source::Bytes(text.as_bytes().to_vec())),
+        (_, None, Some(digits)) => {
+            Ok(Source::Bytes(unhex(digits).ok_or_else(|| format!("`{digits}` is not hexadecimal"))?))
+        }
+        _ => Err(format!("`{key}` is neither a file's name nor {{\"text\": …}} nor {{\"hex\": …}}")),
+    }
 }
 
 impl Case {
@@ -148,8 +170,8 @@ impl Case {
             Value::String(name) => rows(&folder.join(name)),
             value => table::from_json(value).map_err(|error| form(error.to_string()).into()),
         };
-        let body = match (&parts.fit, &parts.source, &parts.evidence, &parts.reference) {
-            (Some(fit), None, None, None) => {
+        let body = match (&parts.fit, &parts.source, &parts.evidence, &parts.reference, &parts.predict) {
+            (Some(fit), None, None, None, None) => {
                 let fits = match fit {
                     Value::Array(list) => list.iter().map(table).collect::<Result<Vec<_>, E>>()?,
                     one => vec![table(one)?],
@@ -157,37 +179,33 @@ impl Case {
                 let first = fits.first().cloned().ok_or_else(|| form("`fit` has no table".into()))?;
                 Body::Transform { fit: fits, apply: parts.apply.as_ref().map_or(Ok(first), table)? }
             }
-            (None, Some(source), None, None) => {
-                let text = |key: &str| source.get(key).and_then(Value::as_str);
-                let source = match (source, text("text"), text("hex")) {
-                    (Value::String(name), ..) => Source::File(folder.join(name)),
-                    (_, Some(text), None) => Source::Bytes(text.as_bytes().to_vec()),
-                    (_, None, Some(digits)) => {
-                        let bytes = unhex(digits);
-                        Source::Bytes(bytes.ok_or_else(|| form(format!("`{digits}` is not hexadecimal")))?)
-                    }
-                    _ => {
-                        let what = "`source` is neither a file's name nor {\"text\": …} nor {\"hex\": …}";
-                        return Err(form(what.into()).into());
-                    }
-                };
+            (None, Some(source), None, None, None) => {
+                let source = source_of("source", source, folder).map_err(form)?;
                 Body::Loader { source, rows_max: parts.rows_at_once.unwrap_or(ROWS_AT_ONCE).max(1) }
             }
-            (None, None, Some(evidence), None) => {
+            (None, None, Some(evidence), None, None) => {
                 let evidence = evidence_of(evidence).ok_or_else(|| {
                     form(r#"`evidence` is not {"candidate": {"reference": …, "metrics": […]}, "baseline": …}"#.into())
                 })?;
                 let lent = parts.tables.iter().map(|(name, value)| Ok((name.clone(), table(value)?)));
                 Body::Gate { evidence, tables: lent.collect::<Result<_, E>>()? }
             }
-            (None, None, None, Some(reference)) => {
+            (None, None, None, None, Some(rows)) => {
+                let none = || Ok(Source::Bytes(Vec::new()));
+                let artifact = parts.artifact.as_ref().map_or_else(none, |value| match value.get("json") {
+                    Some(json) => Ok(Source::Bytes(json.to_string().into_bytes())),
+                    None => source_of("artifact", value, folder).map_err(form),
+                });
+                Body::Predict { artifact: artifact?, rows: table(rows)? }
+            }
+            (None, None, None, Some(reference), None) => {
                 let current = parts.current.as_ref();
                 let current = current.ok_or_else(|| form("`reference` without `current`".into()))?;
                 Body::Drift { reference: table(reference)?, current: table(current)? }
             }
             _ => {
-                let what = "it needs exactly one of `fit` (a transform), `source` (a loader), `evidence` (a gate) and \
-                            `reference` with `current` (a drift test)";
+                let what = "it needs exactly one of `fit` (a transform), `source` (a loader), `evidence` (a gate), \
+                            `reference` with `current` (a drift test) and `predict` (a model)";
                 return Err(form(what.into()).into());
             }
         };
@@ -380,6 +398,21 @@ fn loaded(loader: &dyn Loader, item: &str, options: &str, source: &str, rows_max
     Ok(json!({"partitions": partitions, "rows": {"columns": fields.collect::<Vec<_>>()}}))
 }
 
+/// What a model makes of rows.
+///
+/// # Errors
+/// A trap, or a breach of the contract.
+pub(crate) fn predict(
+    plugin: &dyn Models,
+    item: &str,
+    artifact: &[u8],
+    options: &str,
+    rows: &Batch,
+) -> Result<Value, ExtError> {
+    let predicted = plugin.load(item, artifact, rows.schema(), options).and_then(|model| model.predict(rows));
+    predicted.map(|rows| json!({"predictions": table::to_json(&rows)})).or_else(failed)
+}
+
 /// Tables that a case lends.
 struct Lent(Vec<(String, Batch)>);
 
@@ -447,6 +480,15 @@ impl Case {
         outcome.map(|outcome| json!({"outcome": outcome_json(&outcome)})).or_else(failed)
     }
 
+    /// What a model makes of it, loaded from `artifact`.
+    ///
+    /// # Errors
+    /// A trap, or a breach of the contract.
+    pub fn predict(&self, plugin: &dyn Models, artifact: &[u8]) -> Result<Value, ExtError> {
+        let Body::Predict { rows, .. } = &self.body else { return Err(self.misplaced("model")) };
+        predict(plugin, &self.item, artifact, &self.options, rows)
+    }
+
     fn misplaced(&self, wanted: &str) -> ExtError {
         ExtError::fault(&self.name, codes::INTERNAL, format!("the case is not one of a {wanted}"))
     }
@@ -477,6 +519,9 @@ mod tests {
         assert!(matches!(&case.body, Body::Gate { evidence, .. } if evidence.candidate.metrics[0].value.is_nan()));
         let case = read(&format!(r#"{{"item": "a", "reference": {ROWS}, "current": {ROWS}}}"#)).unwrap();
         assert!(matches!(&case.body, Body::Drift { .. }));
+        let case = read(&format!(r#"{{"item": "a", "artifact": {{"json": {{"b": 1}}}}, "predict": {ROWS}}}"#)).unwrap();
+        let Body::Predict { artifact: Source::Bytes(artifact), rows } = &case.body else { panic!("{case:?}") };
+        assert_eq!((&artifact[..], rows.num_rows()), (&br#"{"b":1}"#[..], 3));
     }
 
     #[test]
@@ -491,6 +536,7 @@ mod tests {
             (r#"{"item": "a", "fit": "rows.csv"}"#, "cases/rows.csv: asked for"),
             (r#"{"item": "a", "fit": []}"#, "no table"),
             (r#"{"item": "a", "source": {}}"#, "neither"),
+            (r#"{"item": "a", "artifact": {}, "predict": {"columns": []}}"#, "`artifact` is neither"),
             (r#"{"item": "a", "source": {"hex": "0"}}"#, "not hexadecimal"),
             (r#"{"item": "a", "evidence": {}}"#, "evidence"),
             (r#"{"item": "a", "reference": {"columns": []}}"#, "without `current`"),

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use plinth_core::Coded;
 use plinth_ext::{
-    Batch, DriftOutcome, DriftTest, Evidence, ExtError, Field, Gate, Kind, Loader, NoTables, Schema, Step, Transform,
-    Verdict,
+    Batch, DriftOutcome, DriftTest, Evidence, ExtError, Field, Gate, Kind, Loader, Models, NoTables, Schema, Step,
+    Transform, Verdict,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Body, Case, transform},
+    case::{Body, Case, predict, transform},
     table,
 };
 
@@ -193,14 +193,19 @@ fn breach(item: &str, message: &str) -> ExtError {
 /// Applies a state to rows at once, one by one, and not at all.
 fn in_parts(plugin: &dyn Transform, item: &str, state: &[u8], rows: &Batch) -> Result<(), ExtError> {
     let fitted = plugin.load(item, state, rows.schema())?;
-    let whole = table::to_json(&fitted.apply(rows)?);
-    let again = table::to_json(&fitted.apply(rows)?);
+    row_by_row(item, rows, &|rows| fitted.apply(rows))
+}
+
+/// Rows become the same rows at once, one by one, and not at all.
+fn row_by_row(item: &str, rows: &Batch, apply: &dyn Fn(&Batch) -> Result<Batch, ExtError>) -> Result<(), ExtError> {
+    let whole = table::to_json(&apply(rows)?);
+    let again = table::to_json(&apply(rows)?);
     if !same(&again, &whole) {
         return Err(breach(item, &format!("the same rows gave {whole}, then {again}")));
     }
     let few = rows.num_rows().min(100);
     for row in 0..few {
-        let one = table::to_json(&fitted.apply(&rows.slice(row, 1))?);
+        let one = table::to_json(&apply(&rows.slice(row, 1))?);
         for (index, column) in one["columns"].as_array().into_iter().flatten().enumerate() {
             let (alone, among) = (&column["values"][0], &whole["columns"][index]["values"][row]);
             if !same(alone, among) {
@@ -209,7 +214,7 @@ fn in_parts(plugin: &dyn Transform, item: &str, state: &[u8], rows: &Batch) -> R
             }
         }
     }
-    let none = fitted.apply(&rows.slice(0, 0))?;
+    let none = apply(&rows.slice(0, 0))?;
     if none.num_rows() != 0 {
         return Err(breach(item, &format!("no rows became {}", none.num_rows())));
     }
@@ -305,6 +310,67 @@ fn with_rows(body: &Body, rows: u32) -> Body {
     match body {
         Body::Loader { source, .. } => Body::Loader { source: source.clone(), rows_max: rows },
         other => other.clone(),
+    }
+}
+
+/// Tries a kind of model, with the artifacts, rows and options of its cases.
+pub fn models(plugin: &dyn Models, item: &str, cases: &[(&Case, Vec<u8>)]) -> Vec<Finding> {
+    let mut trial = Trial::new(item);
+    let made_up = [rows_of_every_kind(), tame_rows()];
+    let given = cases.iter().filter_map(|(case, artifact)| match &case.body {
+        Body::Predict { rows, .. } => Some((case.options.as_str(), &artifact[..], rows)),
+        _ => None,
+    });
+    let given: Vec<(&str, &[u8], &Batch)> = given.collect();
+    let mut predicted_once = false;
+    for (options, artifact, rows) in given.iter().copied().chain(made_up.iter().map(|rows| ("{}", &[][..], rows))) {
+        let run = || predict(plugin, item, artifact, options, rows);
+        let first = run();
+        trial.answers("whatever the rows, there is an answer", "rows of every kind", first.clone());
+        let Ok(first) = first else { continue };
+        if first.get("predictions").is_none() {
+            continue;
+        }
+        predicted_once = true;
+        let again = run().and_then(|second| match same(&second, &first) {
+            true => Ok(()),
+            false => Err(breach(item, &format!("first {first}, then {second}"))),
+        });
+        trial.answers(TWICE, "the second time", again);
+        let in_parts = plugin
+            .load(item, artifact, rows.schema(), options)
+            .and_then(|model| row_by_row(item, rows, &|rows| model.predict(rows)));
+        trial.answers("a row is predicted the same, however rows are cut into blocks", "", in_parts);
+        for noise in garbage() {
+            // What the component is all there is of takes any artifact, so an answer is all that can be asked.
+            let loaded = plugin.load(item, &noise, rows.schema(), options).and_then(|model| model.predict(rows));
+            let refused =
+                if artifact.is_empty() || noise.is_empty() { loaded.map(drop) } else { refusal(item, loaded) };
+            trial.answers("an artifact that is none is refused", "an artifact of noise", refused);
+        }
+        for schema in odd_schemas() {
+            let empty = Batch::empty(schema.clone());
+            let answer = plugin.load(item, artifact, &schema, options).and_then(|model| model.predict(&empty));
+            trial.answers("columns that it is not made for are no trap", "odd columns", answer);
+        }
+    }
+    for schema in odd_schemas() {
+        let answer = predict(plugin, item, &[], "{}", &Batch::empty(schema));
+        trial.answers("columns that it is not made for are no trap", "odd columns, without an artifact", answer);
+    }
+    if !predicted_once {
+        let what = "no case has an artifact and rows that it predicts: write one".to_owned();
+        trial.add("it can predict", Some(what));
+    }
+    trial.findings
+}
+
+/// A problem, which is what was to come.
+fn refusal<T>(item: &str, answer: Result<T, ExtError>) -> Result<(), ExtError> {
+    match answer {
+        Ok(_) => Err(breach(item, "noise was taken for an artifact")),
+        Err(ExtError::Problem { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

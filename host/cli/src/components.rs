@@ -11,7 +11,7 @@ use std::{
 };
 
 use plinth_core::{ContentHash, Limits, codes};
-use plinth_ext::{DriftTest, Gate, Item, Loader, Transform};
+use plinth_ext::{DriftTest, Gate, Item, Loader, Models, Transform};
 use plinth_pipeline::{Cache, StageFailure};
 use plinth_plugin::{ExtensionPoint, FileObjects, Grants, Host, HostConfig, Plugin};
 use serde::Serialize;
@@ -169,6 +169,36 @@ impl Components {
         })
     }
 
+    /// A plugin's kinds of model.
+    pub(crate) fn models(
+        &self,
+        plugin: &PluginRef,
+        item: Option<&str>,
+    ) -> Result<(Arc<dyn Models>, String, Identity), StageFailure> {
+        let found = plugin.find(&self.settings)?;
+        let loaded = self.load(&found, ExtensionPoint::Predict, None)?;
+        let models = loaded.models()?;
+        let item = pick(&found.name, models.items(), item)?;
+        let version = loaded.manifest().version.clone();
+        Ok((models, item, Identity { name: found.name, version, hash: loaded.hash(), path: found.path }))
+    }
+
+    /// Kinds of model from the blob store, where the component's file is named by its hash.
+    pub(crate) fn stored_models(
+        &self,
+        name: &str,
+        path: &Path,
+        expected: ContentHash,
+        what: Use,
+    ) -> Result<Arc<dyn Models>, StageFailure> {
+        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected) };
+        let loaded = self.load(&found, ExtensionPoint::Predict, None)?;
+        Ok(match what {
+            Use::Batch => loaded.models()?,
+            Use::Online => loaded.online_models()?,
+        })
+    }
+
     /// A plugin's drift tests.
     pub(crate) fn drift_tests(&self, plugin: &PluginRef) -> Result<Arc<dyn DriftTest>, StageFailure> {
         let found = plugin.find(&self.settings)?;
@@ -186,6 +216,7 @@ impl Components {
                 ExtensionPoint::Loader => add(plugin.loader(Arc::new(FileObjects::default()))?.items()),
                 ExtensionPoint::Transform => add(plugin.transform()?.items()),
                 ExtensionPoint::Gate => add(plugin.gate()?.items()),
+                ExtensionPoint::Predict => add(plugin.models()?.items()),
                 ExtensionPoint::DriftTest => {
                     let tests = plugin.drift_test()?;
                     add(&tests.items().iter().map(|test| test.item.clone()).collect::<Vec<_>>());

@@ -72,10 +72,10 @@ pub(crate) fn check(args: &MonitorCheckArgs, settings: Settings, output: Output)
 
 /// Runs the tests on the columns that both sides have.
 fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Result<Report, Failure> {
-    let document = scorer::document(version)?;
+    let spec = scorer::Spec::of(version)?;
     let profile = version.file(FileRole::Profile).map_err(|_| {
         Failure::new(codes::NO_PROFILE, format!("{} carries no reference profile", version.reference()))
-            .hint("versions made by `plinth run` carry one: train again")
+            .hint("versions made by `plinth run`, or registered with --rows, carry one")
     })?;
     let reference =
         host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
@@ -83,11 +83,11 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         Some(path) => read_all(&host.components, path, &version_options(version, path)?)?,
         None => captured(host, version, args.since.as_ref())?,
     };
-    let signature = &document.model.transform.signature;
+    let signature = spec.signature();
     let mut current_side = signature.coerce(&current)?;
     let mut reference_side = signature.coerce(&reference)?;
     // The label tells too, where it is known.
-    if let Some(label) = &document.model.transform.label
+    if let Some(label) = spec.transform().and_then(|transform| transform.label.as_ref())
         && let (Some(a), Some(b)) = (reference.schema().index_of(label), current.schema().index_of(label))
         && reference.schema().fields()[a].kind == current.schema().fields()[b].kind
     {

@@ -29,7 +29,9 @@ const ROWS_PER_READ: u32 = 8_192;
 pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
     let host = Host::open(settings, args.device.as_deref(), None)?;
     let version: ModelVersion = resolve(&host, &args.model)?;
-    host.start_runtime_early();
+    if scorer::Spec::of(&version)?.is_onnx() {
+        host.start_runtime_early();
+    }
     let scorer = scorer::of_version(&host, &version, 1, scorer::Use::Batch)?;
     // Written beside its place and put there when it is whole: a failure leaves an earlier file as it was.
     let partial = args.output.as_deref().map(partial);
@@ -69,9 +71,10 @@ fn partial(path: &Path) -> PathBuf {
 
 /// The loader's options that a version's own pipeline reads files of this format with, as JSON.
 pub(crate) fn version_options(version: &ModelVersion, path: &Path) -> Result<String, Failure> {
-    let load = scorer::document(version)?.pipeline.load;
+    let spec = scorer::Spec::of(version)?;
+    let load = spec.load();
     let same = load.plugin == Format::of(path)?.loader();
-    Ok(if same { Value::Object(load.options).to_string() } else { "{}".to_owned() })
+    Ok(if same { Value::Object(load.options.clone()).to_string() } else { "{}".to_owned() })
 }
 
 /// Reads a file by the loader plugin for its format and hands its rows on; gives its columns.

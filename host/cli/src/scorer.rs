@@ -1,25 +1,101 @@
-//! Puts a scorer together from stored parts: the transform component and its fitted state by hash, then the model.
+//! Puts a scorer together from stored parts: the transform component and its fitted state by hash, then the model,
+//! which is ONNX or a component too.
 
 use std::sync::Arc;
 
 use plinth_core::{Code, Coded, ContentHash, codes};
-use plinth_ext::Fitted;
+use plinth_ext::{Fitted, Model};
 use plinth_pipeline::StageFailure;
-use plinth_score::Scorer;
+use plinth_score::{Scorer, Signature};
 use plinth_tracking::{FileRole, ModelVersion};
 
 use crate::{
     host::Host,
     output::Failure,
-    stages::documents::{ModelDocument, TransformDocument, VersionDocument},
+    stages::documents::{
+        ComponentDocument, ComponentVersionDocument, LoadDocument, ModelDocument, TransformDocument, VersionDocument,
+    },
 };
 
 /// What a version's specification says.
+pub(crate) enum Spec {
+    /// A pipeline trained it.
+    Trained(Box<VersionDocument>),
+    /// It is a component.
+    Component(Box<ComponentVersionDocument>),
+}
+
+impl Spec {
+    /// Reads it.
+    pub(crate) fn of(version: &ModelVersion) -> Result<Self, Failure> {
+        let spec = version.spec.clone();
+        let read = match spec.get("component") {
+            Some(_) => serde_json::from_value(spec).map(Self::Component),
+            None => serde_json::from_value(spec).map(Self::Trained),
+        };
+        read.map_err(|error| {
+            let message = format!("the specification of {} does not read: {error}", version.reference());
+            Failure::new(codes::BAD_MODEL, message)
+                .hint("a newer plinth, or something other than `plinth run` and `plinth model register`, registered it")
+        })
+    }
+
+    /// What comes before the model.
+    pub(crate) fn transform(&self) -> Option<&TransformDocument> {
+        match self {
+            Self::Trained(document) => Some(&document.model.transform),
+            Self::Component(document) => document.transform.as_ref(),
+        }
+    }
+
+    /// What a caller sends.
+    pub(crate) fn signature(&self) -> &Signature {
+        match self {
+            Self::Trained(document) => &document.model.transform.signature,
+            Self::Component(document) => &document.signature,
+        }
+    }
+
+    /// How files of rows are read.
+    pub(crate) fn load(&self) -> &LoadDocument {
+        match self {
+            Self::Trained(document) => &document.pipeline.load,
+            Self::Component(document) => &document.load,
+        }
+    }
+
+    /// Whether the ONNX Runtime is needed.
+    pub(crate) fn is_onnx(&self) -> bool {
+        matches!(self, Self::Trained(_))
+    }
+
+    /// Every part by content, in the order in which people want to read them.
+    pub(crate) fn hashes(&self) -> Vec<(String, ContentHash)> {
+        let model = match self {
+            Self::Trained(document) => [Some(("model", document.model.onnx)), None],
+            Self::Component(document) => {
+                let artifact = document.component.artifact.map(|hash| ("artifact", hash));
+                [Some(("model", document.component.hash)), artifact]
+            }
+        };
+        let transform =
+            self.transform().map(|transform| [("transform", transform.component), ("state", transform.state)]);
+        let parts = model.into_iter().flatten().chain(transform.into_iter().flatten());
+        parts.map(|(name, hash)| (name.to_owned(), hash)).collect()
+    }
+}
+
+/// How a pipeline made a version.
 pub(crate) fn document(version: &ModelVersion) -> Result<VersionDocument, Failure> {
-    serde_json::from_value(version.spec.clone()).map_err(|error| {
-        Failure::new(codes::BAD_MODEL, format!("the specification of {} does not read: {error}", version.reference()))
-            .hint("a newer plinth, or something other than `plinth run`, registered it")
-    })
+    match Spec::of(version)? {
+        Spec::Trained(document) => Ok(*document),
+        Spec::Component(_) => {
+            let message =
+                format!("{} is a component that was registered as it is: no pipeline made it", version.reference());
+            Err(Failure::new(codes::BAD_MODEL, message)
+                .hint("it can be served and asked; training, gates and retraining need a version made by `plinth run`"))
+        }
+    }
 }
 
 /// What a scorer is for.
@@ -33,13 +109,54 @@ pub(crate) enum Use {
 
 /// A scorer for a model version. The component must be the one that was recorded, byte for byte.
 pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize, what: Use) -> Result<Scorer, Failure> {
-    let document = document(version)?;
-    let recorded = document.model.transform.component;
-    let file = version.file(FileRole::Component)?;
-    if file.hash != recorded {
-        return Err(ComponentChanged { version: version.reference(), recorded, found: file.hash }.into());
+    let spec = Spec::of(version)?;
+    let same = |role, recorded: ContentHash| {
+        let found = version.file(role)?.hash;
+        match found == recorded {
+            true => Ok(()),
+            false => Err(Failure::from(ComponentChanged { version: version.reference(), recorded, found })),
+        }
+    };
+    if let Some(transform) = spec.transform() {
+        same(FileRole::Component, transform.component)?;
     }
-    of_model(host, &document.model, sessions, what).map_err(|failure| Failure::of(&*failure.error))
+    let scorer = match &spec {
+        Spec::Trained(document) => of_model(host, &document.model, sessions, what),
+        Spec::Component(document) => {
+            same(FileRole::Model, document.component.hash)?;
+            of_component(host, &document.component, document.transform.as_ref(), &document.signature, what)
+        }
+    };
+    scorer.map_err(|failure| Failure::of(&*failure.error))
+}
+
+/// A scorer for a component in the blob store.
+pub(crate) fn of_component(
+    host: &Host,
+    component: &ComponentDocument,
+    transform: Option<&TransformDocument>,
+    signature: &Signature,
+    what: Use,
+) -> Result<Scorer, StageFailure> {
+    let fitted = transform.map(|transform| fitted(host, transform, what)).transpose()?;
+    let input = fitted.as_ref().map_or(signature.columns(), |fitted| fitted.output());
+    let model = component_model(host, component, input, what)?;
+    Ok(Scorer::new(signature.clone(), fitted.into_iter().collect(), model)?)
+}
+
+/// A component from the blob store, loaded for these rows: it is checked against its name before a byte of it is run.
+fn component_model(
+    host: &Host,
+    component: &ComponentDocument,
+    input: &plinth_ext::Schema,
+    what: Use,
+) -> Result<Arc<dyn Model>, StageFailure> {
+    let blobs = host.store().blobs();
+    let path = blobs.checked_path(&component.hash)?;
+    let artifact = component.artifact.map_or_else(|| Ok(Vec::new()), |artifact| blobs.get(&artifact))?;
+    let models = host.components.stored_models(&component.plugin, &path, component.hash, what)?;
+    let options = serde_json::Value::Object(component.options.clone()).to_string();
+    Ok(models.load(&component.item, &artifact, input, &options)?)
 }
 
 /// A scorer for a model that need not be registered.
@@ -59,7 +176,7 @@ pub(crate) fn fitted(host: &Host, transform: &TransformDocument, what: Use) -> R
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{version} was trained with the transform component {recorded}, but names {found}")]
+#[error("{version} was registered with the component {recorded}, but names {found}")]
 struct ComponentChanged {
     version: String,
     recorded: ContentHash,
@@ -71,6 +188,6 @@ impl Coded for ComponentChanged {
         codes::PLUGIN_CHANGED
     }
     fn hint(&self) -> Option<String> {
-        Some("train and register the model again".into())
+        Some("register the model again".into())
     }
 }

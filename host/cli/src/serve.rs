@@ -28,8 +28,9 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
     let tls = listen::tls(&args.tls, &settings)?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), None)?);
     // Asked before anything is loaded: a wrong name is told at once.
-    host.tracking().resolve(&reference)?;
-    host.start_runtime_early();
+    if scorer::Spec::of(&host.tracking().resolve(&reference)?)?.is_onnx() {
+        host.start_runtime_early();
+    }
     let config = &host.settings.config.serve;
     let address = args.host.as_deref().unwrap_or(&config.host).to_owned();
     let port = args.port.unwrap_or(config.port);
@@ -125,14 +126,8 @@ impl Source for Registry {
 }
 
 fn deployment(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Deployment, Failure> {
-    let document = scorer::document(version)?;
     let scorer = scorer::of_version(host, version, sessions, scorer::Use::Online)?;
-    let hashes = vec![
-        ("model".to_owned(), document.model.onnx),
-        ("transform".to_owned(), document.model.transform.component),
-        ("state".to_owned(), document.model.transform.state),
-    ];
-    Ok(Deployment::new(&version.model, version.version, scorer, hashes))
+    Ok(Deployment::new(&version.model, version.version, scorer, scorer::Spec::of(version)?.hashes()))
 }
 
 /// Captured requests, as Parquet blobs with a row in the catalog.

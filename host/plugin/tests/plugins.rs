@@ -9,3 +9,5 @@ mod evil;
 mod first_party;
 #[path = "plugins/load.rs"]
 mod load;
+#[path = "plugins/predict.rs"]
+mod predict;

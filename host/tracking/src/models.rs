@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileRole {
-    /// The model itself, in ONNX.
+    /// The model itself: ONNX, or a component.
     Model,
     /// A transform's WebAssembly component.
     Component,

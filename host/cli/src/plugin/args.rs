@@ -52,7 +52,8 @@ pub(crate) enum PluginCommand {
     plinth plugin run tabular rows.csv --item standard-scale          fit on the rows, apply to them\n  \
     plinth plugin run load-csv rows.csv --option delimiter=';'        what a loader reads\n  \
     plinth plugin run drift-tests jan.csv --current feb.csv --item ks  each column compared\n  \
-    plinth plugin run quality-gate evidence.json --item metrics        the checks of a gate")]
+    plinth plugin run quality-gate evidence.json --item metrics        the checks of a gate\n  \
+    plinth plugin run linear-model rows.csv --artifact model.json      what a model predicts")]
 pub(crate) struct PluginRunArgs {
     /// A plugin's name or file
     pub(crate) plugin: String,
@@ -64,6 +65,9 @@ pub(crate) struct PluginRunArgs {
     /// The rows that a drift test compares with the input
     #[arg(long, value_name = "FILE")]
     pub(crate) current: Option<PathBuf>,
+    /// What a model is loaded from [default: nothing, the component is all there is]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) artifact: Option<PathBuf>,
     /// Options, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub(crate) options: String,
@@ -91,6 +95,7 @@ what is expected:
   {"item": "lines", "source": {"text": "a\nb\n"}}                                a loader; or a file's name
   {"item": "bounds", "evidence": {"candidate": {"reference": "m", "metrics": []}, "baseline": null}}   a gate
   {"item": "psi", "reference": TABLE, "current": TABLE}                          a drift test
+  {"item": "linear", "artifact": {"json": {"a": 1}}, "predict": TABLE}           a model; or text, hex, a file's name
 TABLE is {"columns": [{"name": "x", "kind": "float64", "values": [1.5, null, "NaN"]}]}, or the name of a file of rows.
 What is expected is written by --bless, and compared bit for bit.
 

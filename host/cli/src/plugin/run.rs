@@ -4,7 +4,8 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use plinth_core::codes;
 use plinth_ext::{
-    Batch, Check, CheckOutcome, DriftTest, Evidence, ExtError, Gate, Kind, LentTable, Loader, Step, Tables, Transform,
+    Batch, Check, CheckOutcome, DriftTest, Evidence, ExtError, Gate, Kind, LentTable, Loader, Models, Step, Tables,
+    Transform,
     Verdict,
 };
 use plinth_plugin::ExtensionPoint;
@@ -48,6 +49,11 @@ pub(super) fn run(args: &PluginRunArgs, components: &Components, output: Output)
             let item = item.map_err(|error| Failure::of(&error))?;
             let (reference, current) = (read_all(components, &args.input, "{}")?, read_all(components, current, "{}")?);
             compare(&*tests, &item, &reference, &current, &options, output)
+        }
+        ExtensionPoint::Predict => {
+            let (models, item, _) = told(components.models(&plugin, args.item.as_deref()))?;
+            let rows = read_all(components, &args.input, "{}")?;
+            predict(&*models, &item, &rows, &options, args, output)
         }
         ExtensionPoint::Gate => {
             let (gate, item) = told(components.gate(&plugin, args.item.as_deref()))?;
@@ -109,6 +115,36 @@ fn load(
         args.rows - left,
         plan.schema.len(),
         plan.partitions.len()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads a model for these rows and predicts them.
+fn predict(
+    models: &dyn Models,
+    item: &str,
+    rows: &Batch,
+    options: &str,
+    args: &PluginRunArgs,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let artifact = match &args.artifact {
+        Some(path) => std::fs::read(path).map_err(|error| read_failure(path, &error))?,
+        None => Vec::new(),
+    };
+    let model = models.load(item, &artifact, rows.schema(), options)?;
+    let mut sink = Sink::open(args.output.as_deref(), model.output(), output.json)?;
+    let shown = head(rows, &mut { args.rows });
+    for from in (0..shown.num_rows()).step_by(ROWS_AT_ONCE as usize) {
+        let len = (shown.num_rows() - from).min(ROWS_AT_ONCE as usize);
+        sink.write(&model.predict(&shown.slice(from, len))?)?;
+    }
+    sink.finish()?;
+    output.say(format!(
+        "{} rows predicted as {} columns, from an artifact of {} bytes",
+        shown.num_rows(),
+        model.output().len(),
+        artifact.len()
     ));
     Ok(ExitCode::SUCCESS)
 }

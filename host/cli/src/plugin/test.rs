@@ -172,6 +172,9 @@ fn outcome(case: &Case, plugin: &PluginRef, components: &Components) -> Result<R
         Body::Transform { .. } => case.transform(&*components.transform(plugin, item).map_err(of_stage)?.0),
         Body::Gate { .. } => case.judge(&*components.gate(plugin, item).map_err(of_stage)?.0),
         Body::Drift { .. } => case.compare(&*components.drift_tests(plugin).map_err(of_stage)?),
+        Body::Predict { artifact, .. } => {
+            case.predict(&*components.models(plugin, item).map_err(of_stage)?.0, &bytes_of(artifact)?)
+        }
         Body::Loader { source, .. } => {
             let placed = place(&bytes_of(source)?)?;
             let (loader, _) = components.loader(plugin, item, &placed.path).map_err(of_stage)?;
@@ -229,6 +232,15 @@ fn try_suite(
         ExtensionPoint::Gate => suite::gates(&*components.gate(plugin, named).map_err(of_stage)?.0, item, cases),
         ExtensionPoint::DriftTest => {
             suite::drift_tests(&*components.drift_tests(plugin).map_err(of_stage)?, item, cases)
+        }
+        ExtensionPoint::Predict => {
+            let mut artifacts = Vec::new();
+            for case in cases {
+                if let Body::Predict { artifact, .. } = &case.body {
+                    artifacts.push((case, bytes_of(artifact)?));
+                }
+            }
+            suite::models(&*components.models(plugin, named).map_err(of_stage)?.0, item, &artifacts)
         }
         ExtensionPoint::Loader => {
             let mut sources = Vec::new();

@@ -117,6 +117,40 @@ pub(crate) struct VersionDocument {
     pub(crate) pipeline: PipelineDocument,
 }
 
+/// How the files of a model version that is a component work together: its `spec` in the registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ComponentVersionDocument {
+    /// Raised when a reader of the last form could not read this one.
+    pub(crate) format: u32,
+    /// The model.
+    pub(crate) component: ComponentDocument,
+    /// What comes before it, if anything does.
+    pub(crate) transform: Option<TransformDocument>,
+    /// What a caller sends.
+    pub(crate) signature: Signature,
+    /// How files of rows are read.
+    pub(crate) load: LoadDocument,
+}
+
+/// A model that is a component.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ComponentDocument {
+    /// Name of the plugin, for people and for what `plinth.toml` grants it.
+    pub(crate) plugin: String,
+    /// Its version, for people.
+    pub(crate) version: String,
+    /// Which of its kinds of model.
+    pub(crate) item: String,
+    /// As they were given.
+    pub(crate) options: Map<String, Value>,
+    /// The component: what serving runs.
+    pub(crate) hash: ContentHash,
+    /// What it is loaded from; nothing where the component is all there is.
+    pub(crate) artifact: Option<ContentHash>,
+}
+
 /// The pipeline that made a model version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -192,7 +192,7 @@ pub(crate) fn measure(
 }
 
 /// Rows with what a model says about them, under names that cannot be taken for columns of theirs.
-pub(super) fn beside(rows: &Batch, predictions: &Batch) -> Result<Batch, StageFailure> {
+pub(crate) fn beside(rows: &Batch, predictions: &Batch) -> Result<Batch, StageFailure> {
     let said = predictions.schema().fields().iter();
     let mut fields = rows.schema().fields().to_vec();
     fields.extend(said.map(|field| Field { name: format!("{PREDICTION}{}", field.name), ..field.clone() }));

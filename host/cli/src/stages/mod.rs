@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::host::Host;
 
+pub(crate) use evaluate::beside;
 pub(crate) use register::registered_version;
 
 /// Every kind of stage.

@@ -349,6 +349,7 @@ pub(crate) enum ArtifactCommand {
     plinth model search \"name LIKE 'churn%'\"\n  \
     plinth model version show churn 7\n  \
     plinth model promote churn 7 --alias champion\n  \
+    plinth model register price --component linear.wasm --artifact coefficients.json --rows houses.csv\n  \
     plinth model alias delete churn challenger\n  \
     plinth model tag models:/churn/7 reviewed=yes\n  \
     plinth model stage churn 7 Production --archive    for old clients of MLflow\n  \
@@ -376,6 +377,8 @@ pub(crate) enum ModelCommand {
     /// Versions of models
     #[command(subcommand)]
     Version(VersionCommand),
+    /// Register a component as a new version of a model
+    Register(RegisterArgs),
     /// Let an alias name a version
     #[command(after_help = "Example:\n  plinth model promote churn 7 --alias champion")]
     Promote {
@@ -416,6 +419,59 @@ pub(crate) enum ModelCommand {
         #[command(flatten)]
         yes: YesArg,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("signature").required(true).args(["rows", "column", "transform_of"]),
+    after_help = "Examples:\n  \
+        plinth model register price --component linear.wasm --artifact coefficients.json --rows houses.csv\n  \
+        plinth model register price --component linear.wasm --column area=float64 --column rooms=int64?\n  \
+        plinth model register churn --component rules.wasm --transform-of models:/churn/7 --alias challenger\n\n\
+        The component and its artifact are stored by content, and the model has to load before it is registered. \
+        `plinth serve`\nand `plinth predict` run exactly these bytes."
+)]
+pub(crate) struct RegisterArgs {
+    /// Name of the registered model
+    pub(crate) name: String,
+    /// The component: a plugin's name or file
+    #[arg(long, value_name = "PLUGIN")]
+    pub(crate) component: String,
+    /// Which of its kinds of model, if it has several
+    #[arg(long)]
+    pub(crate) item: Option<String>,
+    /// What it is loaded from [default: nothing, the component is all there is]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) artifact: Option<PathBuf>,
+    /// Options, as a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) options: String,
+    /// Rows such as callers send: their columns are the signature, they are tried, and drift is told by them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rows: Option<PathBuf>,
+    /// A column of --rows that callers do not send, such as the label; may be given several times
+    #[arg(long, value_name = "COLUMN", requires = "rows")]
+    pub(crate) without: Vec<String>,
+    /// A column that callers send, such as area=float64, or area=float64? if it may be null; may be given several times
+    #[arg(long, value_name = "NAME=KIND", value_parser = column)]
+    pub(crate) column: Vec<plinth_ext::Field>,
+    /// A version whose fitted transform, with its signature, is put before the component
+    #[arg(long, value_name = "REF")]
+    pub(crate) transform_of: Option<String>,
+    /// An alias that names the new version from now on
+    #[arg(long)]
+    pub(crate) alias: Option<String>,
+}
+
+/// `area=float64?`
+fn column(text: &str) -> Result<plinth_ext::Field, String> {
+    let (name, kind) = text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=KIND")?;
+    let (kind, nullable) = kind.strip_suffix('?').map_or((kind, false), |kind| (kind, true));
+    let known = serde_json::from_value(serde_json::Value::from(kind));
+    let kind = known.map_err(|_| {
+        format!("`{kind}` is no kind; there are boolean, int64, timestamp-us, float32, float64, utf8 and binary")
+    })?;
+    Ok(plinth_ext::Field::new(name, kind, nullable))
 }
 
 #[derive(Debug, Subcommand)]

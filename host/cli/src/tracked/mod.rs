@@ -18,6 +18,7 @@ mod models;
 mod names;
 mod page;
 mod plot;
+mod register;
 mod runs;
 mod show;
 mod traces;

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::{
     args::{AliasCommand, ModelCommand, SearchArgs, TagArgs, VersionCommand},
-    confirm, names, page, print, show,
+    confirm, names, page, print,
+    register::register,
+    show,
 };
 use crate::{
     access::operator,
@@ -59,6 +61,7 @@ pub(crate) fn model(command: &ModelCommand, host: &Host, output: Output) -> Resu
         ModelCommand::Promote { name, version, alias } => move_alias(tracking, name, *version, alias, output),
         ModelCommand::Alias(command) => alias(tracking, command, who, output),
         ModelCommand::Tag { model, tags } => tag(tracking, model, tags, who, output),
+        ModelCommand::Register(args) => register(args, host, output),
         ModelCommand::Stage { name, version, stage, archive } => {
             let (name, version) = names::version(tracking, name, Some(*version))?;
             if !STAGES.iter().any(|known| known.eq_ignore_ascii_case(stage)) {
@@ -167,6 +170,11 @@ fn show_version(tracking: &Tracking, word: &str, number: Option<u64>, output: Ou
         let known = version.spec["model"].is_object();
         if known {
             text.push_str(&format!("  trainer {}, {}\n", trainer(&version), measured(&version.spec["metrics"])));
+        }
+        let component = &version.spec["component"];
+        if let (Some(item), Some(plugin)) = (component["item"].as_str(), component["plugin"].as_str()) {
+            let about = component["version"].as_str().unwrap_or_default();
+            text.push_str(&format!("  a component: {item} of {plugin} {about}, options {}\n", component["options"]));
         }
         let run = version.run_id.as_deref().filter(|run| !run.is_empty()).unwrap_or("-");
         text.push_str(&format!("  made {} by run {run}\n", day(version.created)));
@@ -359,7 +367,8 @@ fn stage(version: &VersionRecord) -> String {
 }
 
 fn trainer(version: &ModelVersion) -> String {
-    version.spec["model"]["trainer"].as_str().unwrap_or("-").to_owned()
+    let named = version.spec["model"]["trainer"].as_str().or_else(|| version.spec["component"]["item"].as_str());
+    named.unwrap_or("-").to_owned()
 }
 
 fn measured(metrics: &Value) -> String {
