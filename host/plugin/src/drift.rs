@@ -106,8 +106,9 @@ impl DriftTest for DriftAdapter {
         let func: Test<'_> = instance.func(call, &self.test)?;
         let left = BlockIn::new(Source::new(reference, &layout, 0, reference.num_rows()));
         let right = BlockIn::new(Source::new(current, &layout, 0, current.num_rows()));
-        let outcome = instance
+        let mut outcome = instance
             .try_call(call, |store| func.call(store, (item, reference.schema().into(), left, right, options)))?;
+        outcome.note = outcome.note.map(|note| instance.strike(note));
         check_outcome(outcome, &prepared.limits, reference.num_rows(), current.num_rows())
             .map_err(|text| instance.output_fault(call, &text))
     }

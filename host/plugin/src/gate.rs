@@ -102,7 +102,12 @@ impl Gate for GateAdapter {
         let func: Evaluate<'_> = instance.func(call, &self.evaluate)?;
         let evidence =
             WireEvidence { candidate: subject(&evidence.candidate), baseline: evidence.baseline.as_ref().map(subject) };
-        let checks = instance.try_call(call, |store| func.call(store, (item, evidence, options)))?;
+        let mut checks = instance.try_call(call, |store| func.call(store, (item, evidence, options)))?;
+        for check in &mut checks {
+            for text in [&mut check.name, &mut check.observed, &mut check.expected, &mut check.reason] {
+                *text = instance.strike(std::mem::take(text));
+            }
+        }
         check_all(checks, &prepared.limits).map_err(|text| instance.output_fault(call, &text))
     }
 }

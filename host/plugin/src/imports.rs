@@ -101,7 +101,9 @@ fn objects(linker: &mut Linker<State>) -> Result<()> {
             let left = object.0.size().saturating_sub(offset);
             let len = u64::from(len.min(state.object_read_bytes_max)).min(left);
             let mut bytes = vec![0; usize::try_from(len)?];
-            Ok((match object.0.read_at(offset, &mut bytes) {
+            // Nothing is asked of the source where there is nothing to read, such as beyond its end.
+            let read = if bytes.is_empty() { Ok(0) } else { object.0.read_at(offset, &mut bytes) };
+            Ok((match read {
                 Ok(read) => {
                     bytes.truncate(read);
                     Ok(bytes)

@@ -300,9 +300,16 @@ impl Instance {
     ) -> Result<R, ExtError> {
         let (answer,) = self.call(call, body)?;
         answer.map_err(|mut problem| {
-            problem.message = self.store.data().log.strike(problem.message);
+            problem.code = self.strike(problem.code);
+            problem.message = self.strike(problem.message);
+            problem.column = problem.column.map(|name| self.strike(name));
             call.problem(problem, self.prepared.limits.message_bytes_max)
         })
+    }
+
+    /// A text of the guest for a person, without the secrets in it.
+    pub(crate) fn strike(&self, text: String) -> String {
+        self.store.data().log.strike(text)
     }
 
     /// Something that it returned broke the contract: it is not used again.

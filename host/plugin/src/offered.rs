@@ -227,10 +227,12 @@ pub(crate) fn secrets(linker: &mut Linker<State>) -> Result<()> {
 
 /// Takes secrets out of a text.
 pub(crate) fn strike(secrets: &Arc<BTreeMap<String, String>>, mut text: String) -> String {
-    for (name, value) in &**secrets {
-        if !value.is_empty() && text.contains(value.as_str()) {
-            text = text.replace(value.as_str(), &format!("[secret {name}]"));
-        }
+    let found = secrets.iter().filter(|(_, value)| !value.is_empty() && text.contains(value.as_str()));
+    let mut found: Vec<(&String, &String)> = found.collect();
+    // The longest first: one that begins another would leave the other's end behind.
+    found.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    for (name, value) in found {
+        text = text.replace(value.as_str(), &format!("[secret {name}]"));
     }
     text
 }
@@ -295,5 +297,8 @@ mod tests {
         let secrets =
             Arc::new(BTreeMap::from([("key".to_owned(), "s3cret".to_owned()), ("none".into(), String::new())]));
         assert_eq!(strike(&secrets, "a s3cret and s3cret".into()), "a [secret key] and [secret key]");
+        let nested =
+            [("a", "pass"), ("b", "password-1"), ("c", "word")].map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(strike(&Arc::new(nested.into()), "password-1 pass".into()), "[secret b] [secret a]");
     }
 }

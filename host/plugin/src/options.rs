@@ -53,11 +53,40 @@ impl OptionsCheck {
         };
         let text = if item.options_schema.trim().is_empty() { "{}" } else { &item.options_schema };
         let schema: Value = serde_json::from_str(text).map_err(|error| broken(format!("is not JSON: {error}")))?;
+        let mut parts = PARTS_MAX;
+        expand(&schema, &schema, &mut parts, 0).map_err(broken)?;
         let validator =
             jsonschema::validator_for(&schema).map_err(|error| broken(format!("is not a JSON Schema: {error}")))?;
         let compiled = Arc::new(Compiled { schema, validator });
         all.insert(item.name.clone(), compiled.clone());
         Ok(compiled)
+    }
+}
+
+/// Parts of a schema, each reference counted as what it leads to. Checking options costs a step for each.
+const PARTS_MAX: usize = 20_000;
+/// How deep a schema may be nested, references followed.
+const DEPTH_MAX: usize = 100;
+
+/// Walks a schema as checking does: one that refers to itself would take the host's stack, and one that doubles at each
+/// reference its time.
+fn expand(part: &Value, schema: &Value, left: &mut usize, depth: usize) -> Result<(), String> {
+    if *left == 0 || depth > DEPTH_MAX {
+        return Err("refers to itself, or is too large".into());
+    }
+    *left -= 1;
+    match part {
+        Value::Array(parts) => parts.iter().try_for_each(|part| expand(part, schema, left, depth + 1)),
+        Value::Object(parts) => parts.iter().try_for_each(|(key, part)| match (key.as_str(), part) {
+            ("$ref", Value::String(to)) => {
+                let target = to.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
+                let target = target.ok_or_else(|| format!("refers to `{to}`, which is no place in it"))?;
+                expand(target, schema, left, depth + 1)
+            }
+            ("$dynamicRef" | "$recursiveRef", Value::String(_)) => Err(format!("has a `{key}`")),
+            _ => expand(part, schema, left, depth + 1),
+        }),
+        _ => Ok(()),
     }
 }
 

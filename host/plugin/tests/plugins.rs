@@ -5,9 +5,13 @@
 mod common;
 #[path = "plugins/evil.rs"]
 mod evil;
+#[path = "plugins/evil_imports.rs"]
+mod evil_imports;
 #[path = "plugins/first_party.rs"]
 mod first_party;
 #[path = "plugins/load.rs"]
 mod load;
 #[path = "plugins/predict.rs"]
 mod predict;
+#[path = "plugins/returns.rs"]
+mod returns;

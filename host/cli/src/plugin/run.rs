@@ -5,8 +5,7 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 use plinth_core::codes;
 use plinth_ext::{
     Batch, Check, CheckOutcome, DriftTest, Evidence, ExtError, Gate, Kind, LentTable, Loader, Models, Step, Tables,
-    Transform,
-    Verdict,
+    Transform, Verdict,
 };
 use plinth_plugin::ExtensionPoint;
 use serde_json::{Map, Value, json};
