@@ -61,6 +61,7 @@ fn example(kind: &str) -> Option<(&'static str, &'static str, [&'static str; 3])
         "transform" => ("standard-scale", "standard-scale", ["nulls-and-nan", "chosen-columns", "unknown-column"]),
         "gate" => ("threshold-gate", "threshold", ["bounds", "not-measured", "no-bound"]),
         "drift" => ("psi", "psi", ["drifted", "same", "few-reference-rows"]),
+        "predict" => ("linear-model", "linear-model", ["plain", "nulls", "bad-artifact"]),
         _ => return None,
     })
 }
@@ -160,9 +161,10 @@ fn cargo(name: &str, project: &mut BTreeMap<String, Vec<u8>>) -> Result<(), Mani
     for (path, bytes) in project.iter_mut().filter(|(path, _)| path.starts_with("tests/")) {
         debug_assert!(path.ends_with(".rs"));
         let text = String::from_utf8_lossy(bytes);
-        let renamed = ["standard_scale_rust", "psi_rust", "threshold_gate_rust", "fixed_width_rust"]
-            .iter()
-            .fold(text.into_owned(), |text, old| text.replace(old, &name.replace('-', "_")));
+        let renamed =
+            ["standard_scale_rust", "psi_rust", "threshold_gate_rust", "fixed_width_rust", "linear_model_rust"]
+                .iter()
+                .fold(text.into_owned(), |text, old| text.replace(old, &name.replace('-', "_")));
         *bytes = renamed.into_bytes();
     }
     Ok(())
@@ -173,6 +175,7 @@ fn readme(name: &str, kind: &str, item: &str, language: Language) -> String {
     let tried = match kind {
         "transform" => format!("plinth plugin run {name}.wasm rows.csv --item {item}"),
         "drift" => format!("plinth plugin run {name}.wasm january.csv --current february.csv --item {item}"),
+        "predict" => format!("plinth plugin run {name}.wasm rows.csv --artifact model.json"),
         "gate" => format!("plinth plugin run {name}.wasm evidence.json --item {item} --options '{{…}}'"),
         _ => format!("plinth plugin run {name}.wasm rows.txt --item {item} --options '{{…}}'"),
     };

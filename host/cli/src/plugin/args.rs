@@ -133,6 +133,8 @@ pub(crate) enum PointArg {
     Gate,
     /// Compares two samples
     Drift,
+    /// A model that is a component (in Rust so far)
+    Predict,
 }
 
 impl PointArg {
@@ -142,6 +144,7 @@ impl PointArg {
             Self::Transform => "transform",
             Self::Gate => "gate",
             Self::Drift => "drift",
+            Self::Predict => "predict",
         }
     }
 }

@@ -80,6 +80,13 @@ fn a_new_plugin_in_rust_builds_and_passes() {
 }
 
 #[test]
+fn a_new_model_in_rust_builds_and_passes() {
+    begins("rust", "predict");
+    let project = Project::empty();
+    project.run(&["plugin", "new", "p", "--kind", "predict", "--lang", "c"]).fails(2, "usage", &["predict", "rust"]);
+}
+
+#[test]
 fn a_new_plugin_in_c_builds_and_passes() {
     begins("c", "loader");
 }

@@ -3,6 +3,7 @@
 mod attacks;
 mod bad_input;
 mod cli_tracking;
+mod component_models;
 mod exchange;
 mod faults;
 mod languages;
