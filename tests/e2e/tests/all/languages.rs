@@ -68,7 +68,7 @@ fn begins(language: &str, kind: &str) {
     good(project.run(&["plugin", "check", "my-plugin"]));
     // Once more into the same folder would overwrite the author's work.
     project.run(&["plugin", "new", "my-plugin", "--kind", kind, "--lang", language]).fails(
-        4,
+        7,
         "already-exists",
         &["my-plugin"],
     );
