@@ -367,6 +367,11 @@ pub(super) const ENDINGS: &[(Code, &[&str], &str)] = &[
         &[],
         "The operator pinned another build: write the new hash under the plugin's `hash` in `plinth.toml`.",
     ),
+    (
+        codes::PLUGIN_UNTRUSTED,
+        &[],
+        "The operator runs only what certain people signed: sign the component with `plinth plugin sign`, and give the operator your public key.",
+    ),
     (codes::BAD_OPTIONS, &[], "The options do not fit the item's options schema; the message names the place."),
     (
         codes::SCHEMA_MISMATCH,
