@@ -79,7 +79,7 @@ impl Pool {
     pub(crate) fn open(
         prepared: Arc<Prepared>,
         names: PoolNames,
-        exports: PoolExports,
+        exports: &PoolExports,
         input: &Schema,
         deadlines: Deadlines,
         bind: Bind,

@@ -72,7 +72,7 @@ impl Models for PredictAdapter {
             let func: Load<'_> = instance.func(call, &own.load)?;
             instance.try_call(call, |store| func.call(store, (item, &artifact, (&schema).into(), &options)))
         });
-        Ok(Arc::new(Pool::open(shared.prepared.clone(), names, exports, input, deadlines, bind)?))
+        Ok(Arc::new(Pool::open(shared.prepared.clone(), names, &exports, input, deadlines, bind)?))
     }
 }
 

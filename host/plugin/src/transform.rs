@@ -123,7 +123,7 @@ impl Transform for TransformAdapter {
         Ok(Arc::new(Pool::open(
             shared.prepared.clone(),
             names,
-            exports,
+            &exports,
             input,
             Deadlines { load: self.deadline, call: self.deadline },
             bind,

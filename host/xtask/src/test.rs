@@ -65,7 +65,7 @@ fn sdks(repo: &Repo) -> Result<()> {
     shell::stream(Command::new("bash").arg(repo.path("sdk/go/tests/run.sh")).env("GO", tool("go")?))?;
     shell::stream(
         Command::new(tool("python")?)
-            .args(["-m", "unittest", "discover", "--start-directory", "tests"])
+            .args(["-m", "unittest", "discover", "--top-level-directory", ".", "--start-directory", "tests"])
             .current_dir(repo.path("sdk/python"))
             .env("PYTHONDONTWRITEBYTECODE", "1"),
     )?;

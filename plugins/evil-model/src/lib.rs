@@ -25,8 +25,7 @@
 //! | `huge-name` | the name of `output`'s column is 1 MiB |
 
 #[path = "../../evil/src/deeds.rs"]
-#[expect(dead_code, reason = "some misdeeds need objects and tables")]
-mod deeds;
+pub mod deeds;
 
 use plinth_sdk::{Block, Field, Item, Kind, Models, Predictor, Problem, Schema, bitmap, options};
 

@@ -111,7 +111,7 @@ class FolderTest(unittest.TestCase):
             '  File "/1/plugin.py", line 3, in <module>\n    import nothing\nModuleNotFoundError: No module named '
             "'nothing'\n\n\nCaused by:\n    ModuleNotFoundError: No module named 'nothing'\n"
         )
-        told = build.told_by(text, ["/work/app", "/mine", "/sdk"])
+        told = build.told_by(text, ["/plinth/app", "/mine", "/sdk"])
         self.assertEqual(
             told,
             "plugin.py could not be loaded:\n"
@@ -120,7 +120,7 @@ class FolderTest(unittest.TestCase):
         )
         text = 'AssertionError: Traceback (most recent call last):\n  File "/0/x.py"\n    begin()\nTypeError: wrong\n'
         self.assertEqual(
-            build.told_by(text, ["/work/app", "/mine", "/sdk"]), "plugin.py could not be loaded:\nTypeError: wrong"
+            build.told_by(text, ["/plinth/app", "/mine", "/sdk"]), "plugin.py could not be loaded:\nTypeError: wrong"
         )
 
 

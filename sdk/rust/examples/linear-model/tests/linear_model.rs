@@ -17,7 +17,10 @@ fn schema() -> Schema {
 fn rows() -> Result<Block, Problem> {
     let schema = schema();
     let mut builder = BlockBuilder::new(&schema, 3);
-    builder.texts(["a", "b", "c"].iter(), None)?.f64s(vec![1.0, 9.0, -0.25], Some(&[0b101]))?.s64s(vec![1, 2, 0], None)?;
+    builder
+        .texts(["a", "b", "c"].iter(), None)?
+        .f64s(vec![1.0, 9.0, -0.25], Some(&[0b101]))?
+        .s64s(vec![1, 2, 0], None)?;
     builder.finish()
 }
 
