@@ -160,11 +160,11 @@ impl Project {
             return Err(Failure::new(codes::PLUGIN_BUILD_FAILED, "the plugin does not compile; see above"));
         }
         let text = String::from_utf8_lossy(&done.stdout);
-        let made = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).flat_map(|message| {
+        let mut made = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).flat_map(|message| {
             let files = message["filenames"].as_array().cloned().unwrap_or_default();
             files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
         });
-        let module = made.filter(|path| path.extension().is_some_and(|ext| ext == "wasm")).next_back();
+        let module = made.rfind(|path| path.extension().is_some_and(|ext| ext == "wasm"));
         let module = module.ok_or_else(|| Failure::new(codes::PLUGIN_BUILD_FAILED, "cargo made no module"))?;
         let core = std::fs::read(&module).map_err(|error| read_failure(&module, &error))?;
         encode(&core, self.manifest.as_bytes(), None, out)

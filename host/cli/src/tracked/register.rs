@@ -146,7 +146,6 @@ fn profile(host: &Host, scorer: &Scorer, rows: &Batch) -> Result<plinth_core::Co
     Ok(host.write_table("profile", rows.schema(), |write| write(&rows))?.blob)
 }
 
-#[expect(clippy::result_large_err, reason = "a failure is what the command ends with")]
 fn told<T>(result: Result<T, StageFailure>) -> Result<T, Failure> {
     result.map_err(|failure| Failure::of(&*failure.error))
 }

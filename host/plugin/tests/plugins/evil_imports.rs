@@ -154,6 +154,7 @@ struct Abuse {
     kv: Arc<FileKeyValues>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "limits are made where they are given")]
 fn abuse(limits: PluginLimits) -> Abuse {
     let host = host(limits.clone());
     let (web, open) = (Arc::new(Web::default()), Arc::new(Open::default()));

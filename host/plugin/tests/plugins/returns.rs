@@ -66,6 +66,7 @@ const ONE_ITEM: &str = r#"(data (i32.const 64) "\80\00\00\00\01\00\00\00\81\00\0
     (data (i32.const 128) "xs") (data (i32.const 144) "{}")"#;
 
 /// The host's answer to such a gate, asked twice; a neighbour works afterwards.
+#[expect(clippy::needless_pass_by_value, reason = "made where they are given")]
 fn answer(component: Vec<u8>) -> String {
     let host = host(PluginLimits { breaker_faults_max: 1_000, ..PluginLimits::default() });
     let ask = || match host.host.load("sample", component.clone(), &Grants::none()).unwrap().gate() {
@@ -156,6 +157,7 @@ fn with_settings(component: Vec<u8>) -> String {
     answer_within(component, Grants::none().served_by(services))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made where they are given")]
 fn answer_within(component: Vec<u8>, grants: Grants) -> String {
     let host = host(PluginLimits { call_ms_max: 500, ..PluginLimits::default() });
     let answer = host.host.load("sample", component, &grants).unwrap().gate();

@@ -126,12 +126,6 @@ pub(crate) const HEAVY: &[Heavy] = &[
         only_ours: false,
         reason: "components are made in one place; xtask is built before it",
     },
-    Heavy {
-        pattern: "wit-component",
-        owners: &["author", "xtask"],
-        only_ours: true,
-        reason: "components are made in one place; xtask is built before it",
-    },
     Heavy { pattern: "clap*", owners: &["cli"], only_ours: false, reason: "only the command line parses arguments" },
     Heavy {
         pattern: "anyhow",
