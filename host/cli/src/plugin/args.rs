@@ -35,6 +35,8 @@ pub(crate) enum PluginCommand {
     Test(PluginTestArgs),
     /// Build and test a project again whenever one of its files changes
     Dev(PluginDevArgs),
+    /// Measure a plugin: its size, start, calls and throughput, beside the built-in's and native code's
+    Bench(PluginBenchArgs),
     /// Allow a plugin what it asks for, in plinth.toml
     Grant(PluginGrantArgs),
     /// Sign a component
@@ -328,4 +330,29 @@ pub(crate) struct PluginPullArgs {
     /// Without TLS, as from a registry on this machine
     #[arg(long)]
     pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ratios count, measured in one run: absolute figures are this machine's, and a debug build's are of no use.\n\n\
+    Examples:\n  \
+    plinth plugin bench my-scale\n  \
+    plinth plugin bench my-scale --rows 1000000 --columns 5 --json"
+)]
+pub(crate) struct PluginBenchArgs {
+    /// A plugin's name, file or project
+    #[arg(default_value = ".")]
+    pub(crate) plugin: String,
+    /// Which of its items, if it has several
+    #[arg(long)]
+    pub(crate) item: Option<String>,
+    /// Options, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) options: String,
+    /// Rows that a transform is applied to
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) rows: usize,
+    /// Columns of these rows
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) columns: usize,
 }

@@ -2,6 +2,7 @@
 //! it does with a file.
 
 mod args;
+mod bench;
 mod build;
 mod check;
 mod dev;
@@ -44,6 +45,7 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
         PluginCommand::New(args) => return new::new(args, output),
         PluginCommand::Build(args) => return build::build(args, output),
         PluginCommand::Componentize(args) => return build::componentize(args),
+        PluginCommand::Bench(args) => return bench::bench(args, settings, output),
         PluginCommand::Grant(args) => return grant::grant(args, settings, output),
         PluginCommand::Sign(args) => return trust::sign(args, settings, output),
         PluginCommand::Verify(args) => return trust::verify(args, settings, output),

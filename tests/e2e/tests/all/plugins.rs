@@ -253,3 +253,16 @@ fn a_case_that_is_none_says_what_is_wrong() {
         assert!(done.code != Some(0) && done.stderr.contains(said), "{case}: {}", done.stderr);
     }
 }
+
+#[test]
+fn a_plugin_is_measured_beside_the_built_in() {
+    let project = Project::empty();
+    let told = project.json(&["plugin", "bench", "standard-scale-rust", "--rows", "500", "--columns", "3"]);
+    for figure in ["bytes", "load-from-cache-ms", "instance-us", "one-row-us", "rows-per-second"] {
+        assert!(told["figures"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {told}");
+    }
+    assert_eq!(told["ratios"].as_object().expect("ratios").len(), 2, "{told}");
+    let told = project.json(&["plugin", "bench", "psi-rust"]);
+    assert!(told["ratios"].as_object().expect("ratios").values().all(|ratio| ratio.as_f64() > Some(0.0)), "{told}");
+    project.run(&["plugin", "bench", "tabular", "--item", "nothing"]).fails(6, "plugin-item-not-found", &["nothing"]);
+}

@@ -1,0 +1,197 @@
+//! `plinth plugin bench`: what a plugin costs, beside the built-in of its kind and beside native code, in one run.
+
+use std::{
+    hint::black_box,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow_array::{ArrayRef, Float64Array, cast::AsArray, types::Float64Type};
+use plinth_core::codes;
+use plinth_ext::{Batch, DriftTest, Field, Kind, Schema, Step, Transform};
+use plinth_plugin::ExtensionPoint;
+use serde_json::{Map, Value, json};
+
+use super::{args::PluginBenchArgs, component_of};
+use crate::{
+    components::Components,
+    config::Settings,
+    output::{Failure, Output, io_failure, table},
+    plugins::{PluginRef, pick},
+};
+
+/// Each measurement goes on for so long, and for at least so many calls.
+const LONG: Duration = Duration::from_millis(700);
+const CALLS_MIN: usize = 5;
+/// Rows in a block, as pipelines have them.
+const BLOCK: usize = 8_192;
+/// Rows of each sample that a drift test compares.
+const SAMPLE: usize = 10_000;
+
+/// The middle one of the times that a call takes, in seconds.
+fn median(mut call: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+    // The first is not counted: it makes instances and fills caches.
+    call()?;
+    let (mut times, begun) = (Vec::new(), Instant::now());
+    while begun.elapsed() < LONG || times.len() < CALLS_MIN {
+        let start = Instant::now();
+        call()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// Numbers that look like measurements: the same in every run.
+fn numbers(rows: usize, columns: usize) -> Result<Batch, Failure> {
+    let fields = (0..columns).map(|column| Field::new(format!("x{column}"), Kind::Float64, false)).collect();
+    let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
+    let arrays = (0..columns).map(|column| -> ArrayRef {
+        let values = (0..rows).map(|_| {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            (noise >> 11) as f64 / (1_u64 << 53) as f64 * 100.0 + column as f64
+        });
+        Arc::new(Float64Array::from_iter_values(values))
+    });
+    Ok(Batch::new(Schema::new(fields)?, arrays.collect(), rows)?)
+}
+
+/// Figures by name.
+type Figures = Map<String, Value>;
+
+fn transform_figures(transform: &dyn Transform, item: &str, options: &str, rows: &Batch) -> Result<Figures, Failure> {
+    let mut fit = transform.start(item, rows.schema(), options)?;
+    let state = loop {
+        fit.update(rows)?;
+        if let Step::Done(state) = fit.end_pass()? {
+            break state;
+        }
+    };
+    let start = Instant::now();
+    let fitted = transform.load(item, &state, rows.schema())?;
+    let load = start.elapsed().as_secs_f64();
+    let one = rows.slice(0, 1);
+    let per_call = median(|| Ok(drop(black_box(fitted.apply(&one)?))))?;
+    let whole = median(|| {
+        for from in (0..rows.num_rows()).step_by(BLOCK) {
+            black_box(fitted.apply(&rows.slice(from, BLOCK.min(rows.num_rows() - from)))?);
+        }
+        Ok(())
+    })?;
+    Ok(Map::from_iter([
+        ("load-us".to_owned(), json!(load * 1e6)),
+        ("one-row-us".to_owned(), json!(per_call * 1e6)),
+        ("rows-per-second".to_owned(), json!(rows.num_rows() as f64 / whole)),
+    ]))
+}
+
+/// Standard scaling in this process: what the sandbox and the language cost is the ratio to it.
+fn native_rows_per_second(rows: &Batch) -> Result<f64, Failure> {
+    let columns: Vec<&Float64Array> =
+        rows.columns().iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+    let whole = median(|| {
+        for from in (0..rows.num_rows()).step_by(BLOCK) {
+            let count = BLOCK.min(rows.num_rows() - from);
+            let scaled = columns.iter().map(|column| -> ArrayRef {
+                let values = &column.values()[from..from + count];
+                Arc::new(Float64Array::from_iter_values(values.iter().map(|value| (value - 50.0) / 29.0)))
+            });
+            black_box(Batch::new(rows.schema().clone(), scaled.collect(), count)?);
+        }
+        Ok(())
+    })?;
+    Ok(rows.num_rows() as f64 / whole)
+}
+
+fn drift_figures(tests: &dyn DriftTest, item: &str, options: &str) -> Result<Figures, Failure> {
+    let both = numbers(SAMPLE, 2)?;
+    let (reference, current) = (both.project(&[0]), both.project(&[1]));
+    let schema = reference.schema().clone();
+    let current = Batch::new(schema, current.columns().to_vec(), SAMPLE)?;
+    let few = (reference.slice(0, 100), current.slice(0, 100));
+    let small = median(|| Ok(drop(black_box(tests.test(item, &few.0, &few.1, options)?))))?;
+    let large = median(|| Ok(drop(black_box(tests.test(item, &reference, &current, options)?))))?;
+    Ok(Map::from_iter([
+        ("test-of-100-us".to_owned(), json!(small * 1e6)),
+        ("rows-per-second".to_owned(), json!(2.0 * SAMPLE as f64 / large)),
+    ]))
+}
+
+/// `plinth plugin bench`
+pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output) -> Result<ExitCode, Failure> {
+    let reference = PluginRef::named(&component_of(&args.plugin)?);
+    let found = reference.find(settings)?;
+    // Compiled before it is measured: what a first use costs depends on the machine's other work.
+    let first = Instant::now();
+    Components::new(settings).whole(&found)?.try_instance()?;
+    let first = first.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let components = Components::new(settings);
+    let plugin = components.whole(&found)?;
+    plugin.try_instance()?;
+    let load = begun.elapsed().as_secs_f64();
+    let instance = median(|| Ok(plugin.try_instance()?))?;
+    let mut figures = Map::from_iter([
+        ("bytes".to_owned(), json!(plugin.bytes().len())),
+        ("first-use-ms".to_owned(), json!(first * 1e3)),
+        ("load-from-cache-ms".to_owned(), json!(load * 1e3)),
+        ("instance-us".to_owned(), json!(instance * 1e6)),
+    ]);
+    let failed = |failure: plinth_pipeline::StageFailure| Failure::of(&*failure.error);
+    let mut ratios = Figures::new();
+    match components.point(&reference, args.item.as_deref())? {
+        ExtensionPoint::Transform => {
+            let rows = numbers(args.rows, args.columns)?;
+            let (transform, item, _) = components.transform(&reference, args.item.as_deref()).map_err(failed)?;
+            let own = transform_figures(&*transform, &item, &args.options, &rows)?;
+            let native = native_rows_per_second(&rows)?;
+            let built_in = built_in(&components, "tabular", "standard-scale", &rows)?;
+            ratio(&mut ratios, "rows per second, of native code's", &own, native);
+            ratio(&mut ratios, "rows per second, of the built-in's (tabular standard-scale)", &own, built_in);
+            figures.extend(own);
+        }
+        ExtensionPoint::DriftTest => {
+            let tests = components.drift_tests(&reference).map_err(failed)?;
+            let item = pick(&found.name, tests.items().iter().map(|test| &test.item), args.item.as_deref())
+                .map_err(|error| Failure::of(&error))?;
+            let own = drift_figures(&*tests, &item, &args.options)?;
+            let built_in = components.drift_tests(&PluginRef::named("drift-tests")).map_err(failed)?;
+            let built_in = drift_figures(&*built_in, "psi", "{}")?["rows-per-second"].as_f64().unwrap_or_default();
+            ratio(&mut ratios, "rows per second, of the built-in's (drift-tests psi)", &own, built_in);
+            figures.extend(own);
+        }
+        other => {
+            let message = format!("a {} is measured by its size, its load and its instances only", other.name());
+            output.say(message);
+        }
+    }
+    let told = json!({"plugin": plugin.name(), "figures": figures, "ratios": ratios});
+    output
+        .data(&told, || {
+            let rows = figures.iter().chain(&ratios).map(|(name, value)| {
+                let number = value.as_f64().unwrap_or_default();
+                let text = if number >= 1_000.0 { format!("{number:.0}") } else { format!("{number:.3}") };
+                vec![name.clone(), text]
+            });
+            table(["figure", "value"], rows)
+        })
+        .map_err(|error| io_failure("stdout", &error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ratio(ratios: &mut Figures, name: &str, own: &Figures, peer: f64) {
+    let own = own.get("rows-per-second").and_then(Value::as_f64).unwrap_or_default();
+    ratios.insert(name.to_owned(), json!(own / peer));
+}
+
+/// The built-in of the same kind on the same rows.
+fn built_in(components: &Components, plugin: &str, item: &str, rows: &Batch) -> Result<f64, Failure> {
+    let (transform, item, _) =
+        components.transform(&PluginRef::named(plugin), Some(item)).map_err(|failure| Failure::of(&*failure.error))?;
+    let names: Vec<&str> = rows.schema().fields().iter().map(|field| field.name.as_str()).collect();
+    let figures = transform_figures(&*transform, &item, &json!({"columns": names}).to_string(), rows)?;
+    figures["rows-per-second"].as_f64().ok_or_else(|| Failure::new(codes::INTERNAL, "the built-in was not measured"))
+}
