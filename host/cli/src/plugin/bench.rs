@@ -74,7 +74,7 @@ fn transform_figures(transform: &dyn Transform, item: &str, options: &str, rows:
     let fitted = transform.load(item, &state, rows.schema())?;
     let load = start.elapsed().as_secs_f64();
     let one = rows.slice(0, 1);
-    let per_call = median(|| Ok(drop(black_box(fitted.apply(&one)?))))?;
+    let per_call = median(|| fitted.apply(&one).map(|rows| drop(black_box(rows))).map_err(Failure::from))?;
     let whole = median(|| {
         for from in (0..rows.num_rows()).step_by(BLOCK) {
             black_box(fitted.apply(&rows.slice(from, BLOCK.min(rows.num_rows() - from)))?);
@@ -112,8 +112,10 @@ fn drift_figures(tests: &dyn DriftTest, item: &str, options: &str) -> Result<Fig
     let schema = reference.schema().clone();
     let current = Batch::new(schema, current.columns().to_vec(), SAMPLE)?;
     let few = (reference.slice(0, 100), current.slice(0, 100));
-    let small = median(|| Ok(drop(black_box(tests.test(item, &few.0, &few.1, options)?))))?;
-    let large = median(|| Ok(drop(black_box(tests.test(item, &reference, &current, options)?))))?;
+    let small =
+        median(|| tests.test(item, &few.0, &few.1, options).map(|o| drop(black_box(o))).map_err(Failure::from))?;
+    let large =
+        median(|| tests.test(item, &reference, &current, options).map(|o| drop(black_box(o))).map_err(Failure::from))?;
     Ok(Map::from_iter([
         ("test-of-100-us".to_owned(), json!(small * 1e6)),
         ("rows-per-second".to_owned(), json!(2.0 * SAMPLE as f64 / large)),
