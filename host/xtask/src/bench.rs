@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    plugins, python,
+    languages, plugins, python,
     repo::{Repo, Workspace},
     setup, shell,
 };
@@ -15,8 +15,9 @@ pub(crate) const HELP: &str = "bench [PART…] [--peers] [--json]
 Builds everything in release, then prints figures as ratios against a peer or a physical limit. All arguments go to
 the measuring program; without any, all parts are measured.
 
-  --peers   only the tracking server, in one run with MLflow's own and with FastTrackML, which are installed from PyPI
-            into the cache of the user";
+  --peers       only the tracking server, in one run with MLflow's own and with FastTrackML, which are installed from
+                PyPI into the cache of the user
+  --languages   only the same plugin in five languages; writes host/docs/plugin-languages.md";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let toolchain = setup::ensure(repo)?;
@@ -31,6 +32,9 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
         "--bin",
         "plinth-bench",
     ]))?;
+    if arguments.iter().any(|argument| argument == "--languages") {
+        return languages::run(repo);
+    }
     let mut bench = Command::new(repo.target().join("release/plinth-bench"));
     bench.current_dir(repo.root()).args(arguments.iter().filter(|argument| *argument != "--"));
     if arguments.iter().any(|argument| argument == "--peers") {

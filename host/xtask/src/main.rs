@@ -15,6 +15,7 @@ mod component;
 mod debian;
 mod demo;
 mod docs;
+mod languages;
 mod onnxruntime;
 mod plugins;
 mod python;

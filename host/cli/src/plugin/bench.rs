@@ -90,8 +90,7 @@ fn transform_figures(transform: &dyn Transform, item: &str, options: &str, rows:
 
 /// Standard scaling in this process: what the sandbox and the language cost is the ratio to it.
 fn native_rows_per_second(rows: &Batch) -> Result<f64, Failure> {
-    let columns: Vec<&Float64Array> =
-        rows.columns().iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+    let columns: Vec<&Float64Array> = rows.columns().iter().map(AsArray::as_primitive::<Float64Type>).collect();
     let whole = median(|| {
         for from in (0..rows.num_rows()).step_by(BLOCK) {
             let count = BLOCK.min(rows.num_rows() - from);
