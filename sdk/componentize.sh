@@ -48,9 +48,9 @@ componentize() { # core-module out [wasm-tools-component-new-argument…]
         echo 'package plinth:plugin;'
         echo 'world plugin {'
         grep -ho '^interface [a-z-]*' "$wit"/host/*.wit | while read -r _ interface; do
-            echo "  import plinth:host/$interface@0.1.0;"
+            echo "  import plinth:host/$interface@0.2.0;"
         done
-        for kind in $(manifest_list kind); do echo "  export plinth:$kind/$kind@0.1.0;"; done
+        for kind in $(manifest_list kind); do echo "  export plinth:$kind/$kind@0.2.0;"; done
         echo '}'
     } >"$work/wit/plugin.wit"
     "$wasm_tools" component embed --world plugin "$work/wit" "$core" -o "$work/embedded.wasm"

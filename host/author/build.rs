@@ -22,8 +22,8 @@ const ROOTS: [&str; 9] = [
     "wit",
 ];
 
-/// What a build or a test leaves behind, and what only the SDKs' own tests need.
-const LEFT_OUT: [&str; 5] = ["node_modules", "target", "__pycache__", "tests", ".gitignore"];
+/// What a build or a test leaves behind, what only the SDKs' own tests need, and older versions of the WIT packages.
+const LEFT_OUT: [&str; 6] = ["node_modules", "target", "__pycache__", "tests", ".gitignore", "frozen"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let repository = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..");

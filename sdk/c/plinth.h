@@ -269,6 +269,10 @@ plinth_list_tuple2_string_string_t plinth_config_all(void);
 bool plinth_kv_get(plinth_string_t key, bool *some, plinth_bytes_t *value, plinth_problem_t *problem);
 /* Sets a key, whole or not at all. */
 bool plinth_kv_set(plinth_string_t key, plinth_bytes_t value, plinth_problem_t *problem);
+/* Sets a key if its value is still `*expected` (NULL: if it is not there); `swapped` says whether it did. Instances run
+ * at the same time: to count, read a value, swap it, and begin again where another was faster. */
+bool plinth_kv_swap(plinth_string_t key, const plinth_bytes_t *expected, plinth_bytes_t value, bool *swapped,
+                    plinth_problem_t *problem);
 /* Removes a key; one that is not there is no problem. */
 bool plinth_kv_delete(plinth_string_t key, plinth_problem_t *problem);
 /* At most `max` keys that begin with `prefix`, sorted, of those after `after` (NULL: from the first). They are yours to
@@ -473,7 +477,7 @@ typedef exports_plinth_drift_drift_outcome_t plinth_outcome_t;
 /* One drift test of a component. */
 typedef struct plinth_drift_test_t {
     const char *name;
-    /* One line for a list; names the scale of the effect size. */
+    /* One line for a list. */
     const char *summary;
     const char *options_schema;
     /* Column types it can compare. */
@@ -483,6 +487,9 @@ typedef struct plinth_drift_test_t {
     /* Compares two samples of one schema. Too few rows are an inconclusive outcome, not a problem. */
     bool (*test)(const plinth_schema_t *schema, const plinth_block_t *reference, const plinth_block_t *current,
                  plinth_options_t *options, plinth_outcome_t *outcome, plinth_problem_t *problem);
+    /* What its effect size measures, such as "largest gap between the distributions, 0 to 1"; NULL for a test without
+     * one. */
+    const char *effect;
 } plinth_drift_test_t;
 
 /* Exports drift tests: PLINTH_DRIFT_TESTS(&mine) at file scope. */

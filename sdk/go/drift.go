@@ -29,7 +29,7 @@ type Outcome struct {
 	Statistic float64
 	// PValue is the probability of such a statistic without drift, for tests that have one.
 	PValue *float64
-	// EffectSize is the size of the difference on a scale that does not grow with n; the item's summary names the scale.
+	// EffectSize is the size of the difference on a scale that does not grow with n; the item's Effect names it.
 	EffectSize *float64
 	// Threshold is what the statistic, or the p-value where there is one, was compared with.
 	Threshold float64
@@ -50,11 +50,13 @@ type DriftTestItem struct {
 	Kinds []Kind
 	// Multivariate tells whether it takes several columns at once; else it gets exactly one.
 	Multivariate bool
-	test         func(schema *Schema, reference, current *Block, options string) (*Outcome, error)
+	// Effect is what the effect size measures, such as `largest gap between the distributions, 0 to 1`; empty for a
+	// test without one.
+	Effect string
+	test   func(schema *Schema, reference, current *Block, options string) (*Outcome, error)
 }
 
-// NewDriftTest makes an item of a drift test of one column of one of these kinds. The summary names the scale of the
-// effect size.
+// NewDriftTest makes an item of a drift test of one column of one of these kinds.
 func NewDriftTest[O any](name, summary string, kinds []Kind, test DriftTest[O]) DriftTestItem {
 	return DriftTestItem{
 		Item:  Item{name, summary, optionsSchema(reflect.TypeFor[O]())},

@@ -15,6 +15,13 @@ func StoreGet(key string) (value []byte, ok bool, err error) { return storeGet(k
 // StoreSet sets a key, whole or not at all. Capability: kv.
 func StoreSet(key string, value []byte) error { return storeSet(key, value) }
 
+// StoreSwap sets a key if its value is still `expected`, or if it is not there where that is nil, and says whether it
+// did. Instances run at the same time: to count, read a value, swap it, and begin again where another was faster.
+// Capability: kv.
+func StoreSwap(key string, expected, value []byte) (bool, error) {
+	return storeSwap(key, expected, value)
+}
+
 // StoreDelete removes a key; one that is not there is no problem. Capability: kv.
 func StoreDelete(key string) error { return storeDelete(key) }
 

@@ -3,10 +3,10 @@
 package plinth
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/plinth-ml/plinth/sdk/go/internal/lend"
@@ -38,19 +38,21 @@ func storeSet(key string, value []byte) error {
 	return nil
 }
 
+func storeSwap(key string, expected, value []byte) (bool, error) {
+	kept, ok := lend.Store[key]
+	if ok != (expected != nil) || !bytes.Equal(kept, expected) {
+		return false, nil
+	}
+	return true, storeSet(key, value)
+}
+
 func storeDelete(key string) error {
 	delete(lend.Store, key)
 	return nil
 }
 
 func storeKeys(prefix, after string, most int) ([]string, error) {
-	var keys []string
-	for _, key := range slices.Sorted(maps.Keys(lend.Store)) {
-		if strings.HasPrefix(key, prefix) && key > after && len(keys) < most {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
+	return page(lend.Store, prefix, after, most), nil
 }
 
 func send(request *Request) (*Response, error) {

@@ -40,17 +40,21 @@ func storeSet(key string, value []byte) error {
 	return err
 }
 
+func storeSwap(key string, expected []byte, value []byte) (bool, error) {
+	given := witTypes.None[[]uint8]()
+	if expected != nil {
+		given = witTypes.Some(expected)
+	}
+	return returned(plinth_host_kv.Swap(key, given, value))
+}
+
 func storeDelete(key string) error {
 	_, err := returned(plinth_host_kv.Delete(key))
 	return err
 }
 
 func storeKeys(prefix, after string, most int) ([]string, error) {
-	from := witTypes.None[string]()
-	if after != "" {
-		from = witTypes.Some(after)
-	}
-	return returned(plinth_host_kv.ListKeys(prefix, from, uint32(most)))
+	return returned(plinth_host_kv.ListKeys(prefix, optional(after), uint32(most)))
 }
 
 func send(request *Request) (*Response, error) {

@@ -78,7 +78,23 @@ func (o *Object) ReadAt(into []byte, offset int64) (int, error) {
 func (o *Object) Close() { o.host.drop() }
 
 // ListObjects is the URIs below a prefix, sorted. Capability: objects.
-func ListObjects(prefix string) ([]string, error) { return listObjects(strings.Clone(prefix)) }
+func ListObjects(prefix string) ([]string, error) {
+	prefix = strings.Clone(prefix)
+	var all []string
+	after := ""
+	for {
+		// So many at a time; the host gives fewer where its limit is lower.
+		page, err := listObjects(prefix, after, 1000)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			return all, nil
+		}
+		all = append(all, page...)
+		after = page[len(page)-1]
+	}
+}
 
 // Table is a table that the host lends for the time of one call, read once from its start. Capability: tables.
 type Table struct {

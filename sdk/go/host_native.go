@@ -5,6 +5,7 @@ package plinth
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -36,15 +37,19 @@ func (h hostObject) read(offset int64, length int) ([]byte, error) {
 
 func (h hostObject) drop() {}
 
-func listObjects(prefix string) ([]string, error) {
-	var uris []string
-	for uri := range lend.Objects {
-		if strings.HasPrefix(uri, prefix) {
-			uris = append(uris, uri)
+func listObjects(prefix, after string, most int) ([]string, error) {
+	return page(lend.Objects, prefix, after, most), nil
+}
+
+// page is at most so many of the names that begin with a prefix, sorted, of those after one.
+func page[T any](lent map[string]T, prefix, after string, most int) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(lent)) {
+		if strings.HasPrefix(name, prefix) && name > after && len(names) < most {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(uris)
-	return uris, nil
+	return names
 }
 
 type hostTable struct{ blocks *[]*Block }

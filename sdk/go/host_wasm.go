@@ -53,8 +53,16 @@ func (h hostObject) read(offset int64, length int) ([]byte, error) {
 
 func (h hostObject) drop() { h.object.Drop() }
 
-func listObjects(prefix string) ([]string, error) {
-	return returned(plinth_host_objects.ListObjects(prefix))
+func listObjects(prefix, after string, most int) ([]string, error) {
+	return returned(plinth_host_objects.ListObjects(prefix, optional(after), uint32(most)))
+}
+
+// optional is a text where it is not empty.
+func optional(text string) witTypes.Option[string] {
+	if text == "" {
+		return witTypes.None[string]()
+	}
+	return witTypes.Some(text)
 }
 
 type hostTable struct{ table *plinth_host_tables.Table }

@@ -67,7 +67,8 @@ async function componentOf(folder, manifest, small) {
   try {
     const packages = witPackages();
     for (const name of fs.readdirSync(packages, { withFileTypes: true })) {
-      if (!name.isDirectory()) continue;
+      // Older versions lie in a folder of their own.
+      if (!name.isDirectory() || name.name === "frozen") continue;
       fs.cpSync(path.join(packages, name.name), path.join(work, "deps", name.name), { recursive: true });
     }
     fs.writeFileSync(path.join(work, "plugin.wit"), worldOf(manifest));

@@ -30,6 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VERSION = "0.25.1"
+WIT = "0.2.0"
+"""The version of the WIT packages."""
 KINDS = {"transform": "Fitting, Fitted", "loader": "Reader", "gate": "", "drift": "", "predict": "Model"}
 HERE = Path(__file__).resolve().parent
 
@@ -138,9 +140,9 @@ def componentizer() -> list[str]:
 
 def write_world(work: Path, wit: Path, kinds: list[str], capabilities: list[str]) -> None:
     """The world of the plugin: what it exports and what it imports."""
-    shutil.copytree(wit, work / "wit" / "deps", ignore=shutil.ignore_patterns("*.md"))
-    lines = [f"  import plinth:host/{each}@0.1.0;" for each in ["log", "config", *capabilities]]
-    lines += [f"  export plinth:{kind}/{kind}@0.1.0;" for kind in kinds]
+    shutil.copytree(wit, work / "wit" / "deps", ignore=shutil.ignore_patterns("*.md", "frozen"))
+    lines = [f"  import plinth:host/{each}@{WIT};" for each in ["log", "config", *capabilities]]
+    lines += [f"  export plinth:{kind}/{kind}@{WIT};" for kind in kinds]
     text = "\n".join(["package plinth:plugin;", "world plugin {", *lines, "}", ""])
     (work / "wit" / "plugin.wit").write_text(text)
 
@@ -162,7 +164,7 @@ def run(program: list[str], folder: Path, work: Path, kinds: list[str], made: Pa
     """Runs componentize-py."""
     command = [*program, "-q", "-d", str(work / "wit"), "-w", "plugin"]
     for kind in kinds:
-        command += ["--export-interface-name", f"plinth:{kind}/{kind}@0.1.0=plinth_{kind}"]
+        command += ["--export-interface-name", f"plinth:{kind}/{kind}@{WIT}=plinth_{kind}"]
     paths = [str(work / "app"), str(folder.resolve()), str(HERE)]
     if (folder / "vendor").is_dir():
         paths.append(str(folder.resolve() / "vendor"))

@@ -62,15 +62,22 @@ pub fn componentize(core: &[u8], manifest: &[u8], adapter: Option<&[u8]>) -> Res
 
 /// All that the host offers (what the module does not import is left out again) and what the plugin exports.
 fn world(manifest: &Manifest) -> String {
+    let version = wit_version();
     let mut text = String::from("package plinth:plugin;\nworld plugin {\n");
     for interface in host_interfaces() {
-        text.push_str(&format!("  import plinth:host/{interface}@0.1.0;\n"));
+        text.push_str(&format!("  import plinth:host/{interface}@{version};\n"));
     }
     for kind in &manifest.kind {
-        text.push_str(&format!("  export plinth:{kind}/{kind}@0.1.0;\n"));
+        text.push_str(&format!("  export plinth:{kind}/{kind}@{version};\n"));
     }
     text.push_str("}\n");
     text
+}
+
+/// The version of the WIT packages, which is one for all of them.
+fn wit_version() -> &'static str {
+    let first = files::text("wit/types/types.wit").lines().find_map(|line| line.strip_prefix("package plinth:types@"));
+    first.map_or("", |rest| rest.trim_end_matches(';'))
 }
 
 /// The names of the interfaces that the host offers.

@@ -214,6 +214,7 @@ codes! {
     PLUGIN_UNTRUSTED "plugin-untrusted" Denied "The component is not signed by a key that the configuration trusts, or was changed after it was signed.";
     REGISTRY_UNAVAILABLE "registry-unavailable" Unavailable "The OCI registry does not answer, or not as one.";
     REGISTRY_DENIED "registry-denied" Denied "The OCI registry does not accept the user, or does not allow the request.";
+    PLUGIN_VERSION "plugin-version" Plugin "The component was built against a version of the WIT packages that this host does not speak.";
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub struct TestItem {
     pub kinds: Vec<Kind>,
     /// Whether it takes several columns at once.
     pub multivariate: bool,
+    /// What its effect size measures, such as `largest gap between the distributions, 0 to 1`; none where it has no
+    /// effect size or does not say.
+    pub effect: Option<String>,
 }
 
 /// What a test concluded.

@@ -154,10 +154,13 @@ fn column(reference: &Batch, current: &Batch, suite: &Suite, config: &Config) ->
             continue;
         }
         tests.push(match plugin.test(name, &left, &right, "{}") {
-            Ok(outcome) => TestReport { test: name.clone(), outcome: Some(outcome), error: None },
+            Ok(outcome) => {
+                let effect = outcome.effect_size.and(item.effect.clone());
+                TestReport { test: name.clone(), outcome: Some(outcome), error: None, effect }
+            }
             Err(error) => {
                 tracing::warn!(test = %name, column = %field.name, %error, "a drift test failed and counts as inconclusive");
-                TestReport { test: name.clone(), outcome: None, error: Some(error.to_string()) }
+                TestReport { test: name.clone(), outcome: None, error: Some(error.to_string()), effect: None }
             }
         });
     }
@@ -267,6 +270,7 @@ mod tests {
                 item: Item { name: name.into(), summary: String::new(), options_schema: "{}".into() },
                 kinds: vec![Kind::Float64],
                 multivariate: false,
+                effect: None,
             };
             Suite::new(vec![Arc::new(Self { items: vec![item("means"), item("faulty")] })])
         }

@@ -56,6 +56,9 @@ pub struct TestReport {
     pub outcome: Option<DriftOutcome>,
     /// Why it failed.
     pub error: Option<String>,
+    /// What its effect size measures, where the test says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
 }
 
 impl ColumnReport {

@@ -13,6 +13,8 @@ use crate::{
     items,
     manifest::ExtensionPoint,
     options::OptionsCheck,
+    since_v0_1,
+    version::WitVersion,
     wire::{WireItem, WireKind, WireProblem, WireSchema, check_list, check_unique},
 };
 
@@ -26,10 +28,11 @@ pub(crate) struct DriftAdapter {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WireTestItem {
-    item: WireItem,
-    kinds: Vec<WireKind>,
-    multivariate: bool,
+pub(crate) struct WireTestItem {
+    pub(crate) item: WireItem,
+    pub(crate) kinds: Vec<WireKind>,
+    pub(crate) multivariate: bool,
+    pub(crate) effect: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
@@ -69,7 +72,12 @@ impl DriftAdapter {
     /// Asks a component for its drift tests.
     pub(crate) fn new(prepared: &Arc<Prepared>) -> Result<Self, PluginError> {
         let [describe, test] = prepared.exports(ExtensionPoint::DriftTest, ["describe", "test"])?;
-        let items = items::ask(prepared, &describe, check_tests)?;
+        let items = match prepared.version_of(ExtensionPoint::DriftTest) {
+            Some(WitVersion::V0_1) => items::ask(prepared, &describe, |found: Vec<since_v0_1::TestItem>, limits| {
+                check_tests(found.into_iter().map(Into::into).collect(), limits)
+            })?,
+            _ => items::ask(prepared, &describe, check_tests)?,
+        };
         Ok(Self { prepared: prepared.clone(), test, items, options: OptionsCheck::default() })
     }
 }
@@ -82,7 +90,8 @@ fn check_tests(found: Vec<WireTestItem>, limits: &PluginLimits) -> Result<Vec<Te
             return Err(format!("`{}` compares no type of column", item.name));
         }
         let kinds = found.kinds.into_iter().map(Into::into).collect();
-        Ok(TestItem { item, kinds, multivariate: found.multivariate })
+        let effect = found.effect.map(|effect| cut(effect, limits.message_bytes_max as usize));
+        Ok(TestItem { item, kinds, multivariate: found.multivariate, effect })
     };
     let items: Vec<TestItem> = found.into_iter().map(item).collect::<Result<_, _>>()?;
     check_unique(items.iter().map(|test| test.item.name.as_str()))?;

@@ -6,7 +6,11 @@ use plinth_core::{Code, Coded, Place, PluginLimits, codes};
 use plinth_ext::{ExtError, Problem};
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::{state::State, wire::WireProblem};
+use crate::{
+    state::State,
+    version::{self, WitVersion},
+    wire::WireProblem,
+};
 
 /// A plugin that cannot be loaded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,6 +96,21 @@ pub enum PluginError {
         /// What to do.
         hint: String,
     },
+    /// It was built against WIT packages of a version that this host does not speak.
+    #[error(
+        "plugin `{plugin}` was built against {wanted} of Plinth's WIT packages (`{interface}`); this host speaks {}",
+        version::spoken()
+    )]
+    Version {
+        /// Name of the plugin.
+        plugin: String,
+        /// The first interface of that version.
+        interface: String,
+        /// The version.
+        wanted: String,
+        /// Whether it is newer than all that this host speaks.
+        newer: bool,
+    },
     /// The engine cannot run it, or cannot be made.
     #[error("plugin `{plugin}` cannot be prepared: {reason}")]
     Engine {
@@ -113,6 +132,7 @@ impl Coded for PluginError {
             Self::NotAComponent { .. } => codes::NOT_A_COMPONENT,
             Self::TooLarge { .. } | Self::CompileTime { .. } => codes::PLUGIN_TOO_LARGE,
             Self::WrongWorld { .. } | Self::UnknownImport { .. } => codes::PLUGIN_WRONG_WORLD,
+            Self::Version { .. } => codes::PLUGIN_VERSION,
             Self::Denied { .. } | Self::NotAsked { .. } => codes::PLUGIN_DENIED,
             Self::Engine { .. } => codes::INTERNAL,
             Self::Guest(error) => error.code(),
@@ -135,6 +155,12 @@ impl Coded for PluginError {
                     .into()
             }
             Self::WrongWorld { .. } => "name a plugin that offers what the stage needs".into(),
+            Self::Version { newer: true, .. } => {
+                format!("update Plinth, or build the plugin with this version's SDK: {}", WitVersion::LATEST.full())
+            }
+            Self::Version { .. } => {
+                format!("build the plugin with an SDK of this version: {}", WitVersion::LATEST.full())
+            }
             Self::Denied { line, .. } => format!("if that is wanted, write in plinth.toml {line}"),
             Self::NotAsked { capability, .. } => {
                 format!("its author must add \"{capability}\" to `capabilities` in the plugin's manifest")

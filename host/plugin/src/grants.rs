@@ -72,8 +72,8 @@ impl Grants {
             |hint: String| PluginError::UnknownImport { plugin: plugin.clone(), import: import.to_owned(), hint };
         let (package, interface) = path.split_once('/').unwrap_or((path, ""));
         match package {
-            "plinth:types" if is_ours(version) => Ok(()),
-            "plinth:host" if KNOWN.contains(&interface) && is_ours(version) => {
+            "plinth:types" => Ok(()),
+            "plinth:host" if KNOWN.contains(&interface) => {
                 if !self.has(interface) {
                     let mut granted = self.clone().with(interface).names;
                     granted.retain(|name| !ALWAYS.contains(&name.as_str()));
@@ -89,9 +89,7 @@ impl Grants {
                 }
                 Ok(())
             }
-            "plinth:host" | "plinth:types" => {
-                Err(unknown("build the plugin against the WIT packages of this version, 0.1.0".into()))
-            }
+            "plinth:host" => Err(unknown(format!("the host has {}", KNOWN.join(", ")))),
             "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:cli" | "wasi:filesystem" | "wasi:sockets"
                 if version.starts_with("0.2.") =>
             {
@@ -103,9 +101,4 @@ impl Grants {
             _ => Err(unknown("plugins may import plinth:host and WASI 0.2 only".into())),
         }
     }
-}
-
-/// Whether a version is one that this host speaks: 0.1 and what was added to it.
-pub(crate) fn is_ours(version: &str) -> bool {
-    version.strip_prefix("0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }

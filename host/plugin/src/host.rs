@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -27,6 +27,7 @@ use crate::{
     objects::ObjectSource,
     predict::PredictAdapter,
     transform::TransformAdapter,
+    version::{self, WitVersion},
 };
 
 /// How a [`Host`] runs plugins.
@@ -40,6 +41,15 @@ pub struct HostConfig {
     pub deterministic: bool,
     /// Told while a component is compiled.
     pub progress: Option<Progress>,
+}
+
+/// What the plugins of a host use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Live instances, those that wait for their next call included.
+    pub instances: u32,
+    /// Their linear memories together.
+    pub memory_bytes: u64,
 }
 
 /// Runs plugins. Cheap to make: the engine is made with the first component that is run. Cheap to clone.
@@ -70,13 +80,21 @@ impl Host {
         }))
     }
 
+    /// What its plugins use at this moment.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            instances: self.0.totals.instances.load(Ordering::Relaxed),
+            memory_bytes: self.0.totals.memory.load(Ordering::Relaxed),
+        }
+    }
+
     /// Reads a component: who it is, what it exports, and whether `grants` allow what it imports. It is compiled when
     /// it is first run, not here.
     ///
     /// `name` is what it is called if its manifest does not say.
     ///
     /// # Errors
-    /// [`PluginError`]: too large, no component, denied, or an import that no host offers.
+    /// [`PluginError`]: too large, no component, of a version that this host does not speak, denied, or an import that no host offers.
     pub fn load(&self, name: &str, bytes: Vec<u8>, grants: &Grants) -> Result<Plugin, PluginError> {
         self.load_for(name, bytes, grants, None)
     }
@@ -98,6 +116,7 @@ impl Host {
             return Err(PluginError::TooLarge { plugin: name.to_owned(), bytes: bytes.len() as u64, max });
         }
         let anatomy = Anatomy::read(name, &bytes)?;
+        version::check(&anatomy)?;
         if let Some(point) = wanted.filter(|point| !anatomy.points.contains(point)) {
             return Err(anatomy.wrong_world(point));
         }
@@ -202,7 +221,19 @@ impl Plugin {
         &self.0.anatomy.points
     }
 
-    /// Its imports, such as `plinth:host/log@0.1.0`.
+    /// The interfaces that it exports for them, such as `plinth:gate/gate@0.2.0`.
+    pub fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let ours = self.0.anatomy.exports.iter().filter(|name| ExtensionPoint::of_export(name).is_some());
+        ours.map(String::as_str)
+    }
+
+    /// The versions of the WIT packages that it was built against, the oldest first: one, unless it mixes them, and
+    /// none where it names no interface of ours.
+    pub fn wit_versions(&self) -> Vec<WitVersion> {
+        self.0.anatomy.versions()
+    }
+
+    /// Its imports, such as `plinth:host/log@0.2.0`.
     pub fn imports(&self) -> &[String] {
         &self.0.anatomy.imports
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plinth_ext::{Batch, ExtError, Problem, Schema};
 use wasmtime::{
     Result, StoreContextMut,
-    component::{Linker, Resource, ResourceType, WasmStr},
+    component::{Linker, LinkerInstance, Resource, ResourceType, WasmStr},
 };
 
 use crate::{
@@ -14,35 +14,20 @@ use crate::{
     grants::Grants,
     manifest::Anatomy,
     objects::ObjectRead,
-    offered, outward,
+    offered, outward, since_v0_1,
     state::State,
+    version::WitVersion,
     wasi,
     wire::{WireLevel, WireProblem, WireSchema},
 };
 
-/// Links what a component was granted and imports; nothing else exists for it.
+/// Links what a component was granted and imports, in the versions that it imports; nothing else exists for it.
 pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grants) -> Result<()> {
-    // Types alone: nothing to call.
-    linker.instance("plinth:types/types@0.1.0")?;
-    log(linker)?;
-    offered::config(linker)?;
-    if grants.has("objects") {
-        objects(linker)?;
-    }
-    if grants.has("tables") {
-        tables(linker)?;
-    }
-    let more: [(&str, Link); 6] = [
-        ("kv", offered::kv),
-        ("http", outward::http),
-        ("nn", outward::nn),
-        ("clock", offered::clock),
-        ("random", offered::random),
-        ("secrets", offered::secrets),
-    ];
-    for (name, link) in more {
-        if grants.has(name) {
-            link(linker)?;
+    for version in WitVersion::ALL.into_iter().filter(|version| anatomy.imports_of(*version)) {
+        // Types alone: nothing to call.
+        linker.instance(&version.name("plinth:types/types"))?;
+        for (name, link) in offered_in(version).into_iter().filter(|(name, _)| grants.has(name)) {
+            link(&mut linker.instance(&version.name(&format!("plinth:host/{name}")))?)?;
         }
     }
     if imports_wasi(anatomy) {
@@ -52,34 +37,74 @@ pub(crate) fn link(linker: &mut Linker<State>, anatomy: &Anatomy, grants: &Grant
 }
 
 /// Links one interface.
-type Link = fn(&mut Linker<State>) -> Result<()>;
+type Link = fn(&mut LinkerInstance<'_, State>) -> Result<()>;
+
+/// What a version has of `plinth:host`. Interfaces that only gained functions are the same for all versions.
+fn offered_in(version: WitVersion) -> [(&'static str, Link); 10] {
+    let objects: Link = match version {
+        WitVersion::V0_1 => since_v0_1::objects,
+        WitVersion::V0_2 => objects,
+    };
+    [
+        ("log", log),
+        ("config", offered::config),
+        ("objects", objects),
+        ("tables", tables),
+        ("kv", offered::kv),
+        ("http", outward::http),
+        ("nn", outward::nn),
+        ("clock", offered::clock),
+        ("random", offered::random),
+        ("secrets", offered::secrets),
+    ]
+}
 
 /// Whether a component needs a WASI context.
 pub(crate) fn imports_wasi(anatomy: &Anatomy) -> bool {
     anatomy.imports.iter().any(|import| import.starts_with("wasi:"))
 }
 
-fn log(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance("plinth:host/log@0.1.0")?.func_wrap(
-        "log",
-        |mut store: StoreContextMut<'_, State>, (level, message): (WireLevel, WasmStr)| {
-            store.data_mut().meter.count()?;
-            // A message that is too long is not even copied.
-            let len = message.to_str(&store)?.len();
-            if store.data_mut().log.has_room(len) {
-                let message = message.to_str(&store)?.into_owned();
-                store.data_mut().log.write(level, &message);
-            }
-            Ok(())
-        },
-    )
+fn log(log: &mut LinkerInstance<'_, State>) -> Result<()> {
+    log.func_wrap("log", |mut store: StoreContextMut<'_, State>, (level, message): (WireLevel, WasmStr)| {
+        store.data_mut().meter.count()?;
+        // A message that is too long is not even copied.
+        let len = message.to_str(&store)?.len();
+        if store.data_mut().log.has_room(len) {
+            let message = message.to_str(&store)?.into_owned();
+            store.data_mut().log.write(level, &message);
+        }
+        Ok(())
+    })
 }
 
 /// An object that a guest has open.
 struct OpenObject(Arc<dyn ObjectRead>);
 
-fn objects(linker: &mut Linker<State>) -> Result<()> {
-    let mut objects = linker.instance("plinth:host/objects@0.1.0")?;
+fn objects(objects: &mut LinkerInstance<'_, State>) -> Result<()> {
+    object_functions(objects)?;
+    objects.func_wrap(
+        "list-objects",
+        |mut store: StoreContextMut<'_, State>, (prefix, after, max): (WasmStr, Option<WasmStr>, u32)| {
+            let prefix = text(&store, &prefix)?;
+            let after = after.map(|after| text(&store, &after)).transpose()?;
+            let state = store.data_mut();
+            state.meter.count()?;
+            let max = max.min(state.list_items_max) as usize;
+            Ok((listed(state, &prefix, after.as_deref(), max).map_err(wire_problem),))
+        },
+    )
+}
+
+/// A page of the URIs below a prefix.
+pub(crate) fn listed(state: &State, prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<String>, Problem> {
+    match &state.objects {
+        Some(objects) => objects.list(prefix, after, max),
+        None => Err(nothing_lent("objects")),
+    }
+}
+
+/// What `objects` has in every version.
+pub(crate) fn object_functions(objects: &mut LinkerInstance<'_, State>) -> Result<()> {
     objects.resource("object", ResourceType::host::<OpenObject>(), |mut store, rep| {
         let state = store.data_mut();
         state.resources.delete(Resource::<OpenObject>::new_own(rep))?;
@@ -128,24 +153,6 @@ fn objects(linker: &mut Linker<State>) -> Result<()> {
             }
             Err(problem) => Err(wire_problem(problem)),
         },))
-    })?;
-    objects.func_wrap("list-objects", |mut store: StoreContextMut<'_, State>, (prefix,): (WasmStr,)| {
-        let prefix = text(&store, &prefix)?;
-        let state = store.data_mut();
-        state.meter.count()?;
-        let listed = match &state.objects {
-            Some(objects) => objects.list(&prefix),
-            None => Err(nothing_lent("objects")),
-        };
-        let max = state.list_items_max;
-        let listed = listed.and_then(|uris| {
-            if uris.len() > max as usize {
-                let message = format!("{} objects below `{prefix}`, more than the limit of {max}", uris.len());
-                return Err(Problem { code: "too-many-objects".into(), message, ..Problem::default() });
-            }
-            Ok(uris)
-        });
-        Ok((listed.map_err(wire_problem),))
     })
 }
 
@@ -180,8 +187,7 @@ impl OpenTable {
     }
 }
 
-fn tables(linker: &mut Linker<State>) -> Result<()> {
-    let mut tables = linker.instance("plinth:host/tables@0.1.0")?;
+fn tables(tables: &mut LinkerInstance<'_, State>) -> Result<()> {
     tables.resource("table", ResourceType::host::<OpenTable>(), |mut store, rep| {
         let state = store.data_mut();
         state.resources.delete(Resource::<OpenTable>::new_own(rep))?;

@@ -26,6 +26,7 @@ use crate::{
     objects::ObjectSource,
     services::Services,
     state::State,
+    version::WitVersion,
     wasi,
     wire::WireProblem,
 };
@@ -105,7 +106,13 @@ impl Prepared {
         })
     }
 
-    /// Where an extension point's functions are.
+    /// The newest version in which it exports an extension point.
+    pub(crate) fn version_of(&self, point: ExtensionPoint) -> Option<WitVersion> {
+        let has = |version: &WitVersion| self.component.get_export_index(None, &point.interface_in(*version)).is_some();
+        WitVersion::ALL.into_iter().rev().find(has)
+    }
+
+    /// Where an extension point's functions are, in the newest version in which it exports it.
     pub(crate) fn exports<const N: usize>(
         &self,
         point: ExtensionPoint,
@@ -113,10 +120,12 @@ impl Prepared {
     ) -> Result<[ComponentExportIndex; N], PluginError> {
         let missing = |name: &str| PluginError::WrongWorld {
             plugin: self.name.to_string(),
-            wanted: format!("{}.{name}", point.interface()),
+            wanted: format!("{}.{name}", point.interface_in(self.version_of(point).unwrap_or(WitVersion::LATEST))),
             exports: "an interface of that name without it".into(),
         };
-        let interface = self.component.get_export_index(None, point.interface()).ok_or_else(|| missing(""))?;
+        let version = self.version_of(point).ok_or_else(|| missing(""))?;
+        let interface = self.component.get_export_index(None, &point.interface_in(version));
+        let interface = interface.ok_or_else(|| missing(""))?;
         let mut found = Vec::with_capacity(N);
         for name in names {
             found.push(self.component.get_export_index(Some(&interface), name).ok_or_else(|| missing(name))?);

@@ -68,6 +68,28 @@ impl FileKeyValues {
         Ok(files)
     }
 
+    /// Sets a key, while nobody else changes anything.
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Problem> {
+        let (max, len) = (self.bounds.value, value.len() as u64);
+        if len > max {
+            return Err(too_large("kv-too-large", "a value", len, max, "kv-value-bytes-max"));
+        }
+        let path = self.path(key);
+        let others = self.files()?;
+        let others = || others.iter().filter(|(other, _)| *other != path);
+        if others().count() >= self.bounds.keys as usize {
+            return Err(keys_problem(self.bounds.keys));
+        }
+        let bytes = others().map(|(_, bytes)| bytes).sum::<u64>() + key.len() as u64 + len;
+        if bytes > self.bytes_max {
+            return Err(quota_problem(bytes, self.bytes_max, &self.plugin));
+        }
+        let mut file = (key.len() as u32).to_le_bytes().to_vec();
+        file.extend_from_slice(key.as_bytes());
+        file.extend_from_slice(value);
+        self.write(&path, &file).map_err(|error| failed(&error))
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
@@ -87,25 +109,16 @@ impl KeyValues for FileKeyValues {
     }
 
     fn set(&self, key: &str, value: &[u8]) -> Result<(), Problem> {
-        let (max, len) = (self.bounds.value, value.len() as u64);
-        if len > max {
-            return Err(too_large("kv-too-large", "a value", len, max, "kv-value-bytes-max"));
-        }
-        let path = self.path(key);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = self.files()?;
-        let others = || others.iter().filter(|(other, _)| *other != path);
-        if others().count() >= self.bounds.keys as usize {
-            return Err(keys_problem(self.bounds.keys));
+        self.put(key, value)
+    }
+
+    fn swap(&self, key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, Problem> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.get(key)?.as_deref() != expected {
+            return Ok(false);
         }
-        let bytes = others().map(|(_, bytes)| bytes).sum::<u64>() + key.len() as u64 + len;
-        if bytes > self.bytes_max {
-            return Err(quota_problem(bytes, self.bytes_max, &self.plugin));
-        }
-        let mut file = (key.len() as u32).to_le_bytes().to_vec();
-        file.extend_from_slice(key.as_bytes());
-        file.extend_from_slice(value);
-        self.write(&path, &file).map_err(|error| failed(&error))
+        self.put(key, value).map(|()| true)
     }
 
     fn delete(&self, key: &str) -> Result<(), Problem> {
@@ -167,6 +180,40 @@ mod tests {
         again.delete("b/1").unwrap();
         assert_eq!((again.get("b/1").unwrap(), again.list("", None, 9).unwrap().len()), (None, 2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no key is a path");
+    }
+
+    #[test]
+    fn a_swap_happens_only_where_the_value_is_the_one_expected() {
+        let (_dir, store) = store(1_000);
+        assert!(!store.swap("n", Some(b"0"), b"1").unwrap(), "there is none yet");
+        assert!(store.swap("n", None, b"1").unwrap());
+        assert!(!store.swap("n", None, b"2").unwrap() && !store.swap("n", Some(b"0"), b"2").unwrap());
+        assert!(store.swap("n", Some(b"1"), b"2").unwrap());
+        assert_eq!(store.get("n").unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(store.swap("n", Some(b"2"), &[0; 101]).unwrap_err().code, "kv-too-large");
+    }
+
+    #[test]
+    fn swaps_at_the_same_time_lose_no_count() {
+        let (_dir, store) = store(1_000);
+        let number = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().parse::<u32>().unwrap();
+        let count = || {
+            for _ in 0..25 {
+                loop {
+                    let seen = store.get("n").unwrap();
+                    let next = seen.as_deref().map_or(0, number) + 1;
+                    if store.swap("n", seen.as_deref(), next.to_string().as_bytes()).unwrap() {
+                        break;
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(count);
+            }
+        });
+        assert_eq!(number(&store.get("n").unwrap().unwrap()), 100);
     }
 
     #[test]

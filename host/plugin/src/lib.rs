@@ -35,15 +35,17 @@ mod outward;
 mod pool;
 mod predict;
 mod services;
+mod since_v0_1;
 mod state;
 mod transform;
+mod version;
 mod wasi;
 mod wire;
 
 pub use cache::{Compiling, Progress};
 pub use fault::PluginError;
 pub use grants::Grants;
-pub use host::{Host, HostConfig, Plugin};
+pub use host::{Host, HostConfig, Plugin, Usage};
 pub use keys::FileKeyValues;
 pub use manifest::{ExtensionPoint, MANIFEST_SECTION, Manifest};
 pub use objects::{FileObjects, ObjectRead, ObjectSource};
@@ -52,3 +54,4 @@ pub use services::{
     Graph, Graphs, HttpMethod, HttpRequest, HttpResponse, HttpRules, HttpSend, KeyValues, Services, Tensor, TensorInfo,
     TensorType,
 };
+pub use version::WitVersion;

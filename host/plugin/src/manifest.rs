@@ -5,7 +5,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 use crate::{
     fault::{PluginError, cut},
-    grants::is_ours,
+    version::{WitVersion, version_in},
 };
 
 /// The custom section of a component that holds its manifest.
@@ -58,14 +58,23 @@ impl ExtensionPoint {
     /// Every extension point.
     pub const ALL: [Self; 5] = [Self::Loader, Self::Transform, Self::Gate, Self::DriftTest, Self::Predict];
 
-    /// The interface that a component exports for it.
-    pub const fn interface(self) -> &'static str {
+    /// The interface that a component exports for it, in the newest version.
+    pub fn interface(self) -> String {
+        self.interface_in(WitVersion::LATEST)
+    }
+
+    /// The interface that a component exports for it in a version.
+    pub(crate) fn interface_in(self, version: WitVersion) -> String {
+        version.name(self.path())
+    }
+
+    const fn path(self) -> &'static str {
         match self {
-            Self::Loader => "plinth:loader/loader@0.1.0",
-            Self::Transform => "plinth:transform/transform@0.1.0",
-            Self::Gate => "plinth:gate/gate@0.1.0",
-            Self::DriftTest => "plinth:drift/drift@0.1.0",
-            Self::Predict => "plinth:predict/predict@0.1.0",
+            Self::Loader => "plinth:loader/loader",
+            Self::Transform => "plinth:transform/transform",
+            Self::Gate => "plinth:gate/gate",
+            Self::DriftTest => "plinth:drift/drift",
+            Self::Predict => "plinth:predict/predict",
         }
     }
 
@@ -81,11 +90,10 @@ impl ExtensionPoint {
     }
 
     /// The extension point that an exported name stands for, in a version that this host speaks.
-    fn of_export(name: &str) -> Option<Self> {
+    pub(crate) fn of_export(name: &str) -> Option<Self> {
         let (path, version) = name.split_once('@')?;
-        Self::ALL
-            .into_iter()
-            .find(|point| is_ours(version) && point.interface().split_once('@').is_some_and(|own| own.0 == path))
+        WitVersion::of(version)?;
+        Self::ALL.into_iter().find(|point| point.path() == path)
     }
 }
 
@@ -157,7 +165,12 @@ impl Anatomy {
                 _ => {}
             }
         }
-        anatomy.points = anatomy.exports.iter().filter_map(|name| ExtensionPoint::of_export(name)).collect();
+        for point in anatomy.exports.iter().filter_map(|name| ExtensionPoint::of_export(name)) {
+            // It may export one in several versions; the newest is used.
+            if !anatomy.points.contains(&point) {
+                anatomy.points.push(point);
+            }
+        }
         anatomy.manifest = match manifest {
             Some(mut manifest) => {
                 if manifest.name.is_empty() {
@@ -171,6 +184,17 @@ impl Anatomy {
         Ok(anatomy)
     }
 
+    /// Whether it imports anything of ours in a version.
+    pub(crate) fn imports_of(&self, version: WitVersion) -> bool {
+        self.imports.iter().any(|name| version_in(name).and_then(WitVersion::of) == Some(version))
+    }
+
+    /// The versions of the WIT packages that it was built against, the oldest first: one, unless it mixes them.
+    pub(crate) fn versions(&self) -> Vec<WitVersion> {
+        let names = || self.exports.iter().chain(&self.imports).filter_map(|name| version_in(name));
+        WitVersion::ALL.into_iter().filter(|own| names().any(|name| WitVersion::of(name) == Some(*own))).collect()
+    }
+
     /// The error for an extension point that it does not export.
     pub(crate) fn wrong_world(&self, wanted: ExtensionPoint) -> PluginError {
         let exports = if self.exports.is_empty() {
@@ -178,6 +202,6 @@ impl Anatomy {
         } else {
             self.exports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         };
-        PluginError::WrongWorld { plugin: self.manifest.name.clone(), wanted: wanted.interface().into(), exports }
+        PluginError::WrongWorld { plugin: self.manifest.name.clone(), wanted: wanted.interface(), exports }
     }
 }

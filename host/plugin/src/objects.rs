@@ -17,11 +17,11 @@ pub trait ObjectSource: Send + Sync {
     /// A problem with the code `file-not-found`, `file-unreadable`, `denied` or `io`.
     fn open(&self, uri: &str) -> Result<Arc<dyn ObjectRead>, Problem>;
 
-    /// The URIs below a prefix, sorted.
+    /// At most `max` of the URIs below a prefix, sorted, of those after `after`.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    fn list(&self, prefix: &str) -> Result<Vec<String>, Problem>;
+    fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<String>, Problem>;
 }
 
 /// An open source; it does not change while it is open.
@@ -80,11 +80,12 @@ impl ObjectSource for FileObjects {
         Ok(Arc::new(OpenFile { file, size: metadata.len(), uri: uri.to_owned() }))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, Problem> {
+    fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<String>, Problem> {
         let root = self.resolve(prefix)?;
         let base = prefix.trim_end_matches('/');
+        let wanted = |uri: &str| after.is_none_or(|after| uri > after);
         if root.is_file() {
-            return Ok(vec![base.to_owned()]);
+            return Ok(Some(base.to_owned()).filter(|uri| wanted(uri)).into_iter().take(max).collect());
         }
         let mut found = Vec::new();
         let mut folders = vec![(root, base.to_owned())];
@@ -96,12 +97,13 @@ impl ObjectSource for FileObjects {
                 // Links are left out: they may lead anywhere, or round in a circle.
                 if kind.is_dir() {
                     folders.push((entry.path(), child));
-                } else if kind.is_file() {
+                } else if kind.is_file() && wanted(&child) {
                     found.push(child);
                 }
             }
         }
         found.sort();
+        found.truncate(max);
         Ok(found)
     }
 }
@@ -199,10 +201,12 @@ mod tests {
         assert_eq!(code(objects.open(&at("secret"))), "denied");
         assert_eq!(code(objects.open("s3://bucket/key")), "denied");
         assert_eq!(code(objects.open(&at("in/sub"))), "file-unreadable");
-        assert_eq!(objects.list(&at("in")).unwrap(), [at("in/sub/a.csv")]);
-        assert_eq!(objects.list(root.to_str().unwrap()).unwrap_err().code, "denied");
+        assert_eq!(objects.list(&at("in"), None, 9).unwrap(), [at("in/sub/a.csv")]);
+        assert_eq!(objects.list(root.to_str().unwrap(), None, 9).unwrap_err().code, "denied");
         let exact = FileObjects::new([root.join("secret")]);
         assert_eq!(code(exact.open(&at("secret"))), "opened");
+        assert_eq!(exact.list(&at("secret"), None, 9).unwrap(), [at("secret")]);
+        assert_eq!(exact.list(&at("secret"), Some(&at("secret")), 9).unwrap(), [""; 0]);
         assert_eq!(code(exact.open(&at("in/sub/a.csv"))), "denied");
     }
 

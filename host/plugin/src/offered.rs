@@ -11,7 +11,7 @@ use plinth_core::PluginLimits;
 use plinth_ext::Problem;
 use wasmtime::{
     Error, Result, StoreContextMut,
-    component::{Linker, WasmList, WasmStr},
+    component::{LinkerInstance, WasmList, WasmStr},
 };
 
 use crate::{
@@ -22,8 +22,7 @@ use crate::{
     wasi::{STEP_NS, STILL_SECONDS, deterministic_bytes},
 };
 
-pub(crate) fn config(linker: &mut Linker<State>) -> Result<()> {
-    let mut config = linker.instance("plinth:host/config@0.1.0")?;
+pub(crate) fn config(config: &mut LinkerInstance<'_, State>) -> Result<()> {
     config.func_wrap("get", |mut store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
         let key = text(&store, &key)?;
         let state = store.data_mut();
@@ -38,8 +37,7 @@ pub(crate) fn config(linker: &mut Linker<State>) -> Result<()> {
     })
 }
 
-pub(crate) fn kv(linker: &mut Linker<State>) -> Result<()> {
-    let mut kv = linker.instance("plinth:host/kv@0.1.0")?;
+pub(crate) fn kv(kv: &mut LinkerInstance<'_, State>) -> Result<()> {
     kv.func_wrap("get", |mut store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
         let key = text(&store, &key)?;
         let state = store.data_mut();
@@ -48,17 +46,34 @@ pub(crate) fn kv(linker: &mut Linker<State>) -> Result<()> {
     })?;
     kv.func_wrap("set", |mut store: StoreContextMut<'_, State>, (key, value): (WasmStr, WasmList<u8>)| {
         let key = text(&store, &key)?;
-        // A value that is too long is not even copied.
-        let max = store.data().limits.kv_value_bytes_max;
-        let value = match value.len() as u64 > max {
-            true => Err(too_large("kv-too-large", "a value", value.len() as u64, max, "kv-value-bytes-max")),
-            false => Ok(value.as_le_slice(&store).to_vec()),
-        };
+        let value = new_value(&store, &value);
         let state = store.data_mut();
         state.meter.count()?;
         let set = value.and_then(|value| with_key(state, &key, |kv| kv.set(&key, &value)));
         Ok((set.map_err(wire_problem),))
     })?;
+    kv.func_wrap(
+        "swap",
+        |mut store: StoreContextMut<'_, State>,
+         (key, expected, value): (WasmStr, Option<WasmList<u8>>, WasmList<u8>)| {
+            let key = text(&store, &key)?;
+            let value = new_value(&store, &value);
+            // A value that is too long to be stored is none that is there, and is not copied either.
+            let max = store.data().limits.kv_value_bytes_max;
+            let possible = expected.as_ref().is_none_or(|expected| expected.len() as u64 <= max);
+            let expected = expected.filter(|_| possible).map(|bytes| bytes.as_le_slice(&store).to_vec());
+            let state = store.data_mut();
+            state.meter.count()?;
+            let swapped = value.and_then(|value| {
+                with_key(
+                    state,
+                    &key,
+                    |kv| if possible { kv.swap(&key, expected.as_deref(), &value) } else { Ok(false) },
+                )
+            });
+            Ok((swapped.map_err(wire_problem),))
+        },
+    )?;
     kv.func_wrap("delete", |mut store: StoreContextMut<'_, State>, (key,): (WasmStr,)| {
         let key = text(&store, &key)?;
         let state = store.data_mut();
@@ -80,6 +95,15 @@ pub(crate) fn kv(linker: &mut Linker<State>) -> Result<()> {
             Ok((listed.map_err(wire_problem),))
         },
     )
+}
+
+/// What a guest wants to store. A value that is too long is not even copied.
+fn new_value(store: &StoreContextMut<'_, State>, value: &WasmList<u8>) -> Result<Vec<u8>, Problem> {
+    let max = store.data().limits.kv_value_bytes_max;
+    match value.len() as u64 > max {
+        true => Err(too_large("kv-too-large", "a value", value.len() as u64, max, "kv-value-bytes-max")),
+        false => Ok(value.as_le_slice(store).to_vec()),
+    }
 }
 
 fn with_key<T>(
@@ -137,8 +161,7 @@ impl Time {
     }
 }
 
-pub(crate) fn clock(linker: &mut Linker<State>) -> Result<()> {
-    let mut clock = linker.instance("plinth:host/clock@0.1.0")?;
+pub(crate) fn clock(clock: &mut LinkerInstance<'_, State>) -> Result<()> {
     clock.func_wrap("now-us", |mut store: StoreContextMut<'_, State>, (): ()| {
         let state = store.data_mut();
         state.meter.count()?;
@@ -180,8 +203,7 @@ impl Random {
     }
 }
 
-pub(crate) fn random(linker: &mut Linker<State>) -> Result<()> {
-    let mut random = linker.instance("plinth:host/random@0.1.0")?;
+pub(crate) fn random(random: &mut LinkerInstance<'_, State>) -> Result<()> {
     random.func_wrap("get-bytes", |mut store: StoreContextMut<'_, State>, (len,): (u32,)| {
         let state = store.data_mut();
         state.meter.count()?;
@@ -207,8 +229,7 @@ pub(crate) fn random(linker: &mut Linker<State>) -> Result<()> {
     })
 }
 
-pub(crate) fn secrets(linker: &mut Linker<State>) -> Result<()> {
-    let mut secrets = linker.instance("plinth:host/secrets@0.1.0")?;
+pub(crate) fn secrets(secrets: &mut LinkerInstance<'_, State>) -> Result<()> {
     secrets.func_wrap("get", |mut store: StoreContextMut<'_, State>, (name,): (WasmStr,)| {
         let name = text(&store, &name)?;
         let state = store.data_mut();

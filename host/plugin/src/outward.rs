@@ -8,7 +8,7 @@ use std::{
 use plinth_ext::Problem;
 use wasmtime::{
     Result, StoreContextMut,
-    component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmStr},
+    component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType, WasmStr},
 };
 
 use crate::{
@@ -81,20 +81,17 @@ impl Rate {
     }
 }
 
-pub(crate) fn http(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance("plinth:host/http@0.1.0")?.func_wrap(
-        "send",
-        |mut store: StoreContextMut<'_, State>, (request,): (WireRequest,)| {
-            let state = store.data_mut();
-            state.meter.count()?;
-            let answer = send(state, request).map(|response| WireResponse {
-                status: response.status,
-                headers: response.headers,
-                body: response.body,
-            });
-            Ok((answer.map_err(wire_problem),))
-        },
-    )
+pub(crate) fn http(http: &mut LinkerInstance<'_, State>) -> Result<()> {
+    http.func_wrap("send", |mut store: StoreContextMut<'_, State>, (request,): (WireRequest,)| {
+        let state = store.data_mut();
+        state.meter.count()?;
+        let answer = send(state, request).map(|response| WireResponse {
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+        });
+        Ok((answer.map_err(wire_problem),))
+    })
 }
 
 fn send(state: &mut State, request: WireRequest) -> Result<crate::HttpResponse, Problem> {
@@ -338,8 +335,7 @@ fn infos(infos: Vec<TensorInfo>) -> Vec<WireTensorInfo> {
 /// A model that a guest has loaded.
 struct OpenGraph(Arc<dyn Graph>);
 
-pub(crate) fn nn(linker: &mut Linker<State>) -> Result<()> {
-    let mut nn = linker.instance("plinth:host/nn@0.1.0")?;
+pub(crate) fn nn(nn: &mut LinkerInstance<'_, State>) -> Result<()> {
     nn.resource("graph", ResourceType::host::<OpenGraph>(), |mut store, rep| {
         let state: &mut State = store.data_mut();
         state.resources.delete(Resource::<OpenGraph>::new_own(rep))?;

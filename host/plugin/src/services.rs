@@ -47,6 +47,13 @@ pub trait KeyValues: Send + Sync {
     /// A problem with the code `kv-quota` or `io`.
     fn set(&self, key: &str, value: &[u8]) -> Result<(), Problem>;
 
+    /// Sets a key if its value is `expected`, or if it is not there where nothing is expected; says whether it did.
+    /// No change of this process comes in between.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    fn swap(&self, key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, Problem>;
+
     /// Removes a key; one that is not there is no problem.
     ///
     /// # Errors

@@ -15,3 +15,5 @@ mod load;
 mod predict;
 #[path = "plugins/returns.rs"]
 mod returns;
+#[path = "plugins/since_v0_1.rs"]
+mod since_v0_1;

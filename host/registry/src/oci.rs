@@ -101,7 +101,7 @@ pub struct About {
     pub description: String,
     /// SPDX.
     pub license: String,
-    /// What it imports, such as `plinth:host/log@0.1.0`.
+    /// What it imports, such as `plinth:host/log@0.2.0`.
     pub imports: Vec<String>,
     /// What it exports.
     pub exports: Vec<String>,

@@ -8,12 +8,17 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use plinth_core::{Class, codes};
 
-use crate::{check::deny, repo::Repo, shell};
+use crate::{
+    check::{deny, frozen},
+    repo::Repo,
+    shell,
+};
 
 pub(crate) const HELP: &str = "docs
 
 Writes host/docs/errors.md from the table of error codes, host/docs/plugin-reference.md from wit/ and the limits, and
-.config/deny.toml from the tables of `cargo xtask check`, which fails where one of them is not what the code says.";
+.config/deny.toml from the tables of `cargo xtask check`, which fails where one of them is not what the code says; adds
+new files of a version that is being frozen to wit/frozen/frozen.lock.";
 
 /// A generated page: its path, and what it should hold.
 pub(crate) struct Page {
@@ -42,6 +47,7 @@ pub(crate) fn pages(repo: &Repo) -> Result<Vec<Page>> {
         Page { path: "host/docs/errors.md", content: errors() },
         Page { path: "host/docs/plugin-reference.md", content: reference::page(&repo.path("wit"), &limits)? },
         Page { path: deny::CONFIG, content: deny::config() },
+        Page { path: "wit/frozen/frozen.lock", content: frozen::lock(&repo.path("wit"))? },
     ])
 }
 

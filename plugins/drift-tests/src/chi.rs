@@ -17,8 +17,8 @@ pub struct ChiSquare;
 
 impl DriftTest for ChiSquare {
     const NAME: &'static str = "chi-square";
-    const SUMMARY: &'static str =
-        "Chi-square of two samples of categories; effect size: Cramér's V of the samples weighted alike, 0 to 1";
+    const SUMMARY: &'static str = "Chi-square of two samples of categories";
+    const EFFECT: Option<&'static str> = Some("Cramér's V of the samples weighted alike, 0 to 1");
     const OPTIONS: &'static str = significance::OPTIONS;
     const KINDS: &'static [Kind] = &Kind::ALL;
     type Options = Options;

@@ -16,7 +16,8 @@ pub struct JensenShannon;
 
 impl DriftTest for JensenShannon {
     const NAME: &'static str = "jensen-shannon";
-    const SUMMARY: &'static str = "Jensen-Shannon distance, base 2; effect size: the distance itself, 0 to 1";
+    const SUMMARY: &'static str = "Jensen-Shannon distance, base 2";
+    const EFFECT: Option<&'static str> = Some("the distance itself, 0 to 1");
     const OPTIONS: &'static str = binned::OPTIONS;
     const KINDS: &'static [Kind] = &Kind::ALL;
     type Options = Options;

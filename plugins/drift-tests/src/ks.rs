@@ -18,8 +18,8 @@ pub struct Ks;
 
 impl DriftTest for Ks {
     const NAME: &'static str = "ks";
-    const SUMMARY: &'static str =
-        "Kolmogorov-Smirnov, two samples, two-sided; effect size: the largest gap between the distributions, 0 to 1";
+    const SUMMARY: &'static str = "Kolmogorov-Smirnov, two samples, two-sided";
+    const EFFECT: Option<&'static str> = Some("the largest gap between the distributions, 0 to 1");
     const OPTIONS: &'static str = significance::OPTIONS;
     const KINDS: &'static [Kind] = &[Kind::Int64, Kind::TimestampUs, Kind::Float32, Kind::Float64];
     type Options = Options;

@@ -16,8 +16,8 @@ pub struct Psi;
 
 impl DriftTest for Psi {
     const NAME: &'static str = "psi";
-    const SUMMARY: &'static str =
-        "Population stability index; effect size: the index itself (0.1 moderate, 0.25 large)";
+    const SUMMARY: &'static str = "Population stability index";
+    const EFFECT: Option<&'static str> = Some("the index itself (0.1 moderate, 0.25 large)");
     const OPTIONS: &'static str = binned::OPTIONS;
     const KINDS: &'static [Kind] = &Kind::ALL;
     type Options = Options;

@@ -38,8 +38,8 @@ impl Default for Options {
 
 impl DriftTest for Wasserstein {
     const NAME: &'static str = "wasserstein";
-    const SUMMARY: &'static str =
-        "Wasserstein distance; effect size: the distance itself, in standard deviations of the reference";
+    const SUMMARY: &'static str = "Wasserstein distance";
+    const EFFECT: Option<&'static str> = Some("the distance itself, in standard deviations of the reference");
     const OPTIONS: &'static str = r#"{
   "type": "object",
   "properties": {

@@ -1,7 +1,7 @@
 //! Host calls as no compiler of an SDK would make them: handles that are gone, pointers that lead nowhere.
 #![expect(unsafe_code, reason = "the misdeed is to go round the types")]
 
-#[link(wasm_import_module = "plinth:host/nn@0.1.0")]
+#[link(wasm_import_module = "plinth:host/nn@0.2.0")]
 unsafe extern "C" {
     #[link_name = "[method]graph.inputs"]
     fn graph_inputs(graph: i32, answer: *mut u8);
@@ -9,19 +9,19 @@ unsafe extern "C" {
     fn graph_drop(graph: i32);
 }
 
-#[link(wasm_import_module = "plinth:host/tables@0.1.0")]
+#[link(wasm_import_module = "plinth:host/tables@0.2.0")]
 unsafe extern "C" {
     #[link_name = "[method]table.schema"]
     fn table_schema(table: i32, answer: *mut u8);
 }
 
-#[link(wasm_import_module = "plinth:host/objects@0.1.0")]
+#[link(wasm_import_module = "plinth:host/objects@0.2.0")]
 unsafe extern "C" {
     #[link_name = "[method]object.size"]
     fn object_size(object: i32) -> i64;
 }
 
-#[link(wasm_import_module = "plinth:host/log@0.1.0")]
+#[link(wasm_import_module = "plinth:host/log@0.2.0")]
 unsafe extern "C" {
     #[link_name = "log"]
     fn log(level: i32, text: *mut u8, len: usize);

@@ -47,9 +47,16 @@ pub fn commit(name: &str) -> Result<String, Problem> {
         }
         "kv-long-key" => {
             let key = "k".repeat(1 << 10);
-            [code(kv::set("", b"x")), code(kv::get(&key)), code(kv::set(&key, b"x")), code(kv::delete(&key))].join(" ")
+            let swapped = code(kv::swap(&key, None, b"x"));
+            let set = code(kv::set(&key, b"x"));
+            [code(kv::set("", b"x")), code(kv::get(&key)), set, swapped, code(kv::delete(&key))].join(" ")
         }
-        "kv-huge-value" => code(kv::set("huge", &vec![1; 10_000_000])),
+        "kv-huge-value" => {
+            let huge = vec![1; 10_000_000];
+            let swapped = code(kv::swap("huge", None, &huge));
+            // What is too large to be stored is not there.
+            format!("{} {swapped} {}", code(kv::set("huge", &huge)), kv::swap("huge", Some(&huge), b"x")?)
+        }
         "kv-fill" => until_no(&[1; 10 << 10])?,
         "kv-key-flood" => until_no(b"")?,
         "kv-list-all" => format!("{} listed", kv::list_keys("", None, u32::MAX)?.len()),

@@ -15,7 +15,7 @@ pub struct Evil;
 
 impl DriftTests for Evil {
     fn describe() -> Vec<TestItem> {
-        let test = |item| TestItem { item, kinds: Kind::ALL.to_vec(), multivariate: true };
+        let test = |item| TestItem { item, kinds: Kind::ALL.to_vec(), multivariate: true, effect: None };
         items().into_iter().map(test).collect()
     }
 

@@ -13,10 +13,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/wit/deps"
 cp -r "$wit"/*/ "$work/wit/deps/"
+rm -rf "$work/wit/deps/frozen"
 cp worlds.wit "$work/wit/"
 
 generate() { # world
-    "$bindgen" c --world "$1" --rename-world plinth --rename plinth:types/types@0.1.0=plinth \
+    "$bindgen" c --world "$1" --rename-world plinth --rename plinth:types/types@0.2.0=plinth \
         --no-object-file --out-dir "$work/$1" "$work/wit" >/dev/null
     # Every source has the helper functions of the types it names: weak, since several are linked together.
     sed -e 's/"plinth\.h"/"plinth_wit.h"/' -e '/^\/\/ Ensure that the \*_component_type/,$d' \

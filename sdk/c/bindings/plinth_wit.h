@@ -259,6 +259,14 @@ typedef struct {
 typedef struct {
   bool is_err;
   union {
+    bool ok;
+    plinth_host_kv_problem_t err;
+  } val;
+} plinth_host_kv_result_bool_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
     plinth_list_string_t ok;
     plinth_host_kv_problem_t err;
   } val;
@@ -675,6 +683,9 @@ typedef struct exports_plinth_drift_drift_test_item_t {
   exports_plinth_drift_drift_list_kind_t   kinds;
   // Whether it takes several columns at once.
   bool   multivariate;
+  // What its effect size measures, such as `largest gap between the distributions, 0 to 1`; none for a test
+  // without one.
+  plinth_option_string_t   effect;
 } exports_plinth_drift_drift_test_item_t;
 
 // What a test concluded.
@@ -698,7 +709,7 @@ typedef struct exports_plinth_drift_drift_outcome_t {
   double   statistic;
   // Probability of such a statistic without drift, for tests that have one.
   plinth_option_f64_t   p_value;
-  // Size of the difference on a scale that does not grow with n; the scale is named in the item's summary.
+  // Size of the difference on a scale that does not grow with n: the one that `describe` names.
   plinth_option_f64_t   effect_size;
   // What the statistic, or the p-value where there is one, was compared with.
   double   threshold;
@@ -725,21 +736,22 @@ typedef struct {
   } val;
 } exports_plinth_drift_drift_result_outcome_problem_t;
 
-// Imported Functions from `plinth:host/log@0.1.0`
+// Imported Functions from `plinth:host/log@0.2.0`
 // Writes one message. Bytes over the limit of the call are dropped and counted.
 extern void plinth_host_log_log(plinth_host_log_level_t level, plinth_string_t *message);
 
-// Imported Functions from `plinth:host/objects@0.1.0`
+// Imported Functions from `plinth:host/objects@0.2.0`
 // Size in bytes.
 extern uint64_t plinth_host_objects_method_object_size(plinth_host_objects_borrow_object_t self);
 // Reads `len` bytes from `offset`; fewer only at the end.
 extern bool plinth_host_objects_method_object_read(plinth_host_objects_borrow_object_t self, uint64_t offset, uint32_t len, plinth_list_u8_t *ret, plinth_host_objects_problem_t *err);
 // Opens a source by the URI that the plugin was given, or one below it.
 extern bool plinth_host_objects_open(plinth_string_t *uri, plinth_host_objects_own_object_t *ret, plinth_host_objects_problem_t *err);
-// The URIs below a prefix, sorted.
-extern bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_list_string_t *ret, plinth_host_objects_problem_t *err);
+// At most `max` of the URIs below a prefix, sorted, of those after `after`: the next page begins after the last URI
+// of this one, and an empty page is the end.
+extern bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_string_t *maybe_after, uint32_t max, plinth_list_string_t *ret, plinth_host_objects_problem_t *err);
 
-// Imported Functions from `plinth:host/tables@0.1.0`
+// Imported Functions from `plinth:host/tables@0.2.0`
 // Its columns.
 extern void plinth_host_tables_method_table_schema(plinth_host_tables_borrow_table_t self, plinth_host_tables_schema_t *ret);
 // At most `max-rows` rows; none at the end.
@@ -747,28 +759,32 @@ extern bool plinth_host_tables_method_table_next(plinth_host_tables_borrow_table
 // Opens a lent table by name, such as `data` or `predictions`.
 extern bool plinth_host_tables_open(plinth_string_t *name, plinth_host_tables_own_table_t *ret, plinth_host_tables_problem_t *err);
 
-// Imported Functions from `plinth:host/config@0.1.0`
+// Imported Functions from `plinth:host/config@0.2.0`
 // The value of one setting: a text as it was written, anything else as JSON.
 extern bool plinth_host_config_get(plinth_string_t *key, plinth_string_t *ret);
 // All settings, sorted by key.
 extern void plinth_host_config_get_all(plinth_list_tuple2_string_string_t *ret);
 
-// Imported Functions from `plinth:host/kv@0.1.0`
+// Imported Functions from `plinth:host/kv@0.2.0`
 // The value of a key; none where there is none.
 extern bool plinth_host_kv_get(plinth_string_t *key, plinth_option_list_u8_t *ret, plinth_host_kv_problem_t *err);
 // Sets a key. Whole or not at all; over the quota it is the problem `kv-quota`, and the old value stays.
 extern bool plinth_host_kv_set(plinth_string_t *key, plinth_list_u8_t *value, plinth_host_kv_problem_t *err);
+// Sets a key if its value is still `expected`, or if it is not there where nothing is expected, and says whether it
+// did. Instances run at the same time: to count, or to take something that only one of them may have, read a value,
+// swap it, and begin again where another was faster.
+extern bool plinth_host_kv_swap(plinth_string_t *key, plinth_list_u8_t *maybe_expected, plinth_list_u8_t *value, bool *ret, plinth_host_kv_problem_t *err);
 // Removes a key; one that is not there is no problem.
 extern bool plinth_host_kv_delete(plinth_string_t *key, plinth_host_kv_problem_t *err);
 // At most `max` keys that begin with `prefix`, sorted, of those after `after`: the next page begins after the
 // last key of this one, and an empty page is the end.
 extern bool plinth_host_kv_list_keys(plinth_string_t *prefix, plinth_string_t *maybe_after, uint32_t max, plinth_list_string_t *ret, plinth_host_kv_problem_t *err);
 
-// Imported Functions from `plinth:host/http@0.1.0`
+// Imported Functions from `plinth:host/http@0.2.0`
 // Sends a request and waits for the whole answer; the wait counts in the deadline of the call.
 extern bool plinth_host_http_send(plinth_host_http_request_t *request, plinth_host_http_response_t *ret, plinth_host_http_problem_t *err);
 
-// Imported Functions from `plinth:host/nn@0.1.0`
+// Imported Functions from `plinth:host/nn@0.2.0`
 // What it takes.
 extern void plinth_host_nn_method_graph_inputs(plinth_host_nn_borrow_graph_t self, plinth_host_nn_list_tensor_info_t *ret);
 // What it gives.
@@ -778,29 +794,29 @@ extern bool plinth_host_nn_method_graph_compute(plinth_host_nn_borrow_graph_t se
 // Loads a granted model by the name that the operator gave it.
 extern bool plinth_host_nn_load_by_name(plinth_string_t *name, plinth_host_nn_own_graph_t *ret, plinth_host_nn_problem_t *err);
 
-// Imported Functions from `plinth:host/clock@0.1.0`
+// Imported Functions from `plinth:host/clock@0.2.0`
 // Microseconds since 1970-01-01T00:00:00Z.
 extern int64_t plinth_host_clock_now_us(void);
 // Nanoseconds since some moment; never falls.
 extern uint64_t plinth_host_clock_monotonic_ns(void);
 
-// Imported Functions from `plinth:host/random@0.1.0`
+// Imported Functions from `plinth:host/random@0.2.0`
 // So many random bytes.
 extern void plinth_host_random_get_bytes(uint32_t len, plinth_list_u8_t *ret);
 // A random number.
 extern uint64_t plinth_host_random_get_u64(void);
 
-// Imported Functions from `plinth:host/secrets@0.1.0`
+// Imported Functions from `plinth:host/secrets@0.2.0`
 // The value of a granted secret.
 extern bool plinth_host_secrets_get(plinth_string_t *name, plinth_string_t *ret, plinth_host_secrets_problem_t *err);
 
-// Exported Functions from `plinth:loader/loader@0.1.0`
+// Exported Functions from `plinth:loader/loader@0.2.0`
 void exports_plinth_loader_loader_describe(exports_plinth_loader_loader_list_item_t *ret);
 bool exports_plinth_loader_loader_plan(plinth_string_t *name, plinth_string_t *source, plinth_string_t *options, exports_plinth_loader_loader_read_plan_t *ret, exports_plinth_loader_loader_problem_t *err);
 bool exports_plinth_loader_loader_static_reader_open(plinth_string_t *name, plinth_string_t *source, plinth_string_t *options, exports_plinth_loader_loader_schema_t *schema, plinth_list_u8_t *token, exports_plinth_loader_loader_own_reader_t *ret, exports_plinth_loader_loader_problem_t *err);
 bool exports_plinth_loader_loader_method_reader_next(exports_plinth_loader_loader_borrow_reader_t self, uint32_t max_rows, exports_plinth_loader_loader_option_block_t *ret, exports_plinth_loader_loader_problem_t *err);
 
-// Exported Functions from `plinth:transform/transform@0.1.0`
+// Exported Functions from `plinth:transform/transform@0.2.0`
 void exports_plinth_transform_transform_describe(exports_plinth_transform_transform_list_item_t *ret);
 bool exports_plinth_transform_transform_static_fitting_start(plinth_string_t *name, exports_plinth_transform_transform_schema_t *input, plinth_string_t *options, exports_plinth_transform_transform_own_fitting_t *ret, exports_plinth_transform_transform_problem_t *err);
 bool exports_plinth_transform_transform_method_fitting_update(exports_plinth_transform_transform_borrow_fitting_t self, exports_plinth_transform_transform_block_t *rows, exports_plinth_transform_transform_problem_t *err);
@@ -811,11 +827,11 @@ bool exports_plinth_transform_transform_static_fitted_load(plinth_string_t *name
 void exports_plinth_transform_transform_method_fitted_output(exports_plinth_transform_transform_borrow_fitted_t self, exports_plinth_transform_transform_schema_t *ret);
 bool exports_plinth_transform_transform_method_fitted_apply(exports_plinth_transform_transform_borrow_fitted_t self, exports_plinth_transform_transform_block_t *rows, exports_plinth_transform_transform_block_t *ret, exports_plinth_transform_transform_problem_t *err);
 
-// Exported Functions from `plinth:gate/gate@0.1.0`
+// Exported Functions from `plinth:gate/gate@0.2.0`
 void exports_plinth_gate_gate_describe(exports_plinth_gate_gate_list_item_t *ret);
 bool exports_plinth_gate_gate_evaluate(plinth_string_t *name, exports_plinth_gate_gate_evidence_t *evidence, plinth_string_t *options, exports_plinth_gate_gate_list_check_t *ret, exports_plinth_gate_gate_problem_t *err);
 
-// Exported Functions from `plinth:drift/drift@0.1.0`
+// Exported Functions from `plinth:drift/drift@0.2.0`
 void exports_plinth_drift_drift_describe(exports_plinth_drift_drift_list_test_item_t *ret);
 bool exports_plinth_drift_drift_test(plinth_string_t *name, exports_plinth_drift_drift_schema_t *schema, exports_plinth_drift_drift_block_t *reference, exports_plinth_drift_drift_block_t *current, plinth_string_t *options, exports_plinth_drift_drift_outcome_t *ret, exports_plinth_drift_drift_problem_t *err);
 
@@ -892,6 +908,8 @@ void plinth_option_list_u8_free(plinth_option_list_u8_t *ptr);
 void plinth_host_kv_result_option_list_u8_problem_free(plinth_host_kv_result_option_list_u8_problem_t *ptr);
 
 void plinth_host_kv_result_void_problem_free(plinth_host_kv_result_void_problem_t *ptr);
+
+void plinth_host_kv_result_bool_problem_free(plinth_host_kv_result_bool_problem_t *ptr);
 
 void plinth_host_kv_result_list_string_problem_free(plinth_host_kv_result_list_string_problem_t *ptr);
 

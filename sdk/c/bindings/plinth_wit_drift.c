@@ -3,15 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Exported Functions from `plinth:drift/drift@0.1.0`
+// Exported Functions from `plinth:drift/drift@0.2.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:drift/drift@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:drift/drift@0.2.0#describe")))
 void __wasm_export_exports_plinth_drift_drift_describe_post_return(uint8_t * arg0) {
   size_t len0 = *((size_t*) (arg0 + sizeof(void*)));
   if (len0 > 0) {
     uint8_t *ptr1 = *((uint8_t **) (arg0 + 0));
     for (size_t i2 = 0; i2 < len0; i2++) {
-      uint8_t *base = ptr1 + i2 * (9*sizeof(void*));
+      uint8_t *base = ptr1 + i2 * (12*sizeof(void*));
       (void) base;
       if ((*((size_t*) (base + sizeof(void*)))) > 0) {
         free(*((uint8_t **) (base + 0)));
@@ -31,12 +31,23 @@ void __wasm_export_exports_plinth_drift_drift_describe_post_return(uint8_t * arg
         }
         free(ptr);
       }
+      switch ((int32_t) (int32_t) *((uint8_t*) (base + (9*sizeof(void*))))) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          if ((*((size_t*) (base + (11*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (base + (10*sizeof(void*)))));
+          }
+          break;
+        }
+      }
     }
     free(ptr1);
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:drift/drift@0.1.0#test")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:drift/drift@0.2.0#test")))
 void __wasm_export_exports_plinth_drift_drift_test_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -282,7 +293,7 @@ __attribute__((__weak__)) void plinth_string_free(plinth_string_t *ret) {
 
 // Component Adapters
 
-__attribute__((__export_name__("plinth:drift/drift@0.1.0#describe")))
+__attribute__((__export_name__("plinth:drift/drift@0.2.0#describe")))
 uint8_t * __wasm_export_exports_plinth_drift_drift_describe(void) {
   exports_plinth_drift_drift_list_test_item_t ret;
   exports_plinth_drift_drift_describe(&ret);
@@ -292,7 +303,7 @@ uint8_t * __wasm_export_exports_plinth_drift_drift_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:drift/drift@0.1.0#test")))
+__attribute__((__export_name__("plinth:drift/drift@0.2.0#test")))
 uint8_t * __wasm_export_exports_plinth_drift_drift_test(uint8_t * arg) {
   plinth_string_t arg0 = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (arg + 0))), (*((size_t*) (arg + sizeof(void*)))) };
   exports_plinth_drift_drift_schema_t arg1 = (plinth_schema_t) {

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Exported Functions from `plinth:gate/gate@0.1.0`
+// Exported Functions from `plinth:gate/gate@0.2.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:gate/gate@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:gate/gate@0.2.0#describe")))
 void __wasm_export_exports_plinth_gate_gate_describe_post_return(uint8_t * arg0) {
   size_t len = *((size_t*) (arg0 + sizeof(void*)));
   if (len > 0) {
@@ -27,7 +27,7 @@ void __wasm_export_exports_plinth_gate_gate_describe_post_return(uint8_t * arg0)
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:gate/gate@0.1.0#evaluate")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:gate/gate@0.2.0#evaluate")))
 void __wasm_export_exports_plinth_gate_gate_evaluate_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -316,7 +316,7 @@ __attribute__((__weak__)) void plinth_string_free(plinth_string_t *ret) {
 
 // Component Adapters
 
-__attribute__((__export_name__("plinth:gate/gate@0.1.0#describe")))
+__attribute__((__export_name__("plinth:gate/gate@0.2.0#describe")))
 uint8_t * __wasm_export_exports_plinth_gate_gate_describe(void) {
   exports_plinth_gate_gate_list_item_t ret;
   exports_plinth_gate_gate_describe(&ret);
@@ -326,7 +326,7 @@ uint8_t * __wasm_export_exports_plinth_gate_gate_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:gate/gate@0.1.0#evaluate")))
+__attribute__((__export_name__("plinth:gate/gate@0.2.0#evaluate")))
 uint8_t * __wasm_export_exports_plinth_gate_gate_evaluate(uint8_t * arg) {
   exports_plinth_gate_gate_option_subject_t option3;
   switch ((int32_t) *((uint8_t*) (arg + (8*sizeof(void*))))) {

@@ -3,96 +3,99 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `plinth:host/log@0.1.0`
+// Imported Functions from `plinth:host/log@0.2.0`
 
-__attribute__((__import_module__("plinth:host/log@0.1.0"), __import_name__("log")))
+__attribute__((__import_module__("plinth:host/log@0.2.0"), __import_name__("log")))
 extern void __wasm_import_plinth_host_log_log(int32_t, uint8_t *, size_t);
 
-// Imported Functions from `plinth:host/objects@0.1.0`
+// Imported Functions from `plinth:host/objects@0.2.0`
 
-__attribute__((__import_module__("plinth:host/objects@0.1.0"), __import_name__("[method]object.size")))
+__attribute__((__import_module__("plinth:host/objects@0.2.0"), __import_name__("[method]object.size")))
 extern int64_t __wasm_import_plinth_host_objects_method_object_size(int32_t);
 
-__attribute__((__import_module__("plinth:host/objects@0.1.0"), __import_name__("[method]object.read")))
+__attribute__((__import_module__("plinth:host/objects@0.2.0"), __import_name__("[method]object.read")))
 extern void __wasm_import_plinth_host_objects_method_object_read(int32_t, int64_t, int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/objects@0.1.0"), __import_name__("open")))
+__attribute__((__import_module__("plinth:host/objects@0.2.0"), __import_name__("open")))
 extern void __wasm_import_plinth_host_objects_open(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/objects@0.1.0"), __import_name__("list-objects")))
-extern void __wasm_import_plinth_host_objects_list_objects(uint8_t *, size_t, uint8_t *);
+__attribute__((__import_module__("plinth:host/objects@0.2.0"), __import_name__("list-objects")))
+extern void __wasm_import_plinth_host_objects_list_objects(uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *);
 
-// Imported Functions from `plinth:host/tables@0.1.0`
+// Imported Functions from `plinth:host/tables@0.2.0`
 
-__attribute__((__import_module__("plinth:host/tables@0.1.0"), __import_name__("[method]table.schema")))
+__attribute__((__import_module__("plinth:host/tables@0.2.0"), __import_name__("[method]table.schema")))
 extern void __wasm_import_plinth_host_tables_method_table_schema(int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/tables@0.1.0"), __import_name__("[method]table.next")))
+__attribute__((__import_module__("plinth:host/tables@0.2.0"), __import_name__("[method]table.next")))
 extern void __wasm_import_plinth_host_tables_method_table_next(int32_t, int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/tables@0.1.0"), __import_name__("open")))
+__attribute__((__import_module__("plinth:host/tables@0.2.0"), __import_name__("open")))
 extern void __wasm_import_plinth_host_tables_open(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `plinth:host/config@0.1.0`
+// Imported Functions from `plinth:host/config@0.2.0`
 
-__attribute__((__import_module__("plinth:host/config@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("plinth:host/config@0.2.0"), __import_name__("get")))
 extern void __wasm_import_plinth_host_config_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/config@0.1.0"), __import_name__("get-all")))
+__attribute__((__import_module__("plinth:host/config@0.2.0"), __import_name__("get-all")))
 extern void __wasm_import_plinth_host_config_get_all(uint8_t *);
 
-// Imported Functions from `plinth:host/kv@0.1.0`
+// Imported Functions from `plinth:host/kv@0.2.0`
 
-__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("plinth:host/kv@0.2.0"), __import_name__("get")))
 extern void __wasm_import_plinth_host_kv_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("set")))
+__attribute__((__import_module__("plinth:host/kv@0.2.0"), __import_name__("set")))
 extern void __wasm_import_plinth_host_kv_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("delete")))
+__attribute__((__import_module__("plinth:host/kv@0.2.0"), __import_name__("swap")))
+extern void __wasm_import_plinth_host_kv_swap(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("plinth:host/kv@0.2.0"), __import_name__("delete")))
 extern void __wasm_import_plinth_host_kv_delete(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/kv@0.1.0"), __import_name__("list-keys")))
+__attribute__((__import_module__("plinth:host/kv@0.2.0"), __import_name__("list-keys")))
 extern void __wasm_import_plinth_host_kv_list_keys(uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *);
 
-// Imported Functions from `plinth:host/http@0.1.0`
+// Imported Functions from `plinth:host/http@0.2.0`
 
-__attribute__((__import_module__("plinth:host/http@0.1.0"), __import_name__("send")))
+__attribute__((__import_module__("plinth:host/http@0.2.0"), __import_name__("send")))
 extern void __wasm_import_plinth_host_http_send(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `plinth:host/nn@0.1.0`
+// Imported Functions from `plinth:host/nn@0.2.0`
 
-__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.inputs")))
+__attribute__((__import_module__("plinth:host/nn@0.2.0"), __import_name__("[method]graph.inputs")))
 extern void __wasm_import_plinth_host_nn_method_graph_inputs(int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.outputs")))
+__attribute__((__import_module__("plinth:host/nn@0.2.0"), __import_name__("[method]graph.outputs")))
 extern void __wasm_import_plinth_host_nn_method_graph_outputs(int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[method]graph.compute")))
+__attribute__((__import_module__("plinth:host/nn@0.2.0"), __import_name__("[method]graph.compute")))
 extern void __wasm_import_plinth_host_nn_method_graph_compute(int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("load-by-name")))
+__attribute__((__import_module__("plinth:host/nn@0.2.0"), __import_name__("load-by-name")))
 extern void __wasm_import_plinth_host_nn_load_by_name(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `plinth:host/clock@0.1.0`
+// Imported Functions from `plinth:host/clock@0.2.0`
 
-__attribute__((__import_module__("plinth:host/clock@0.1.0"), __import_name__("now-us")))
+__attribute__((__import_module__("plinth:host/clock@0.2.0"), __import_name__("now-us")))
 extern int64_t __wasm_import_plinth_host_clock_now_us(void);
 
-__attribute__((__import_module__("plinth:host/clock@0.1.0"), __import_name__("monotonic-ns")))
+__attribute__((__import_module__("plinth:host/clock@0.2.0"), __import_name__("monotonic-ns")))
 extern int64_t __wasm_import_plinth_host_clock_monotonic_ns(void);
 
-// Imported Functions from `plinth:host/random@0.1.0`
+// Imported Functions from `plinth:host/random@0.2.0`
 
-__attribute__((__import_module__("plinth:host/random@0.1.0"), __import_name__("get-bytes")))
+__attribute__((__import_module__("plinth:host/random@0.2.0"), __import_name__("get-bytes")))
 extern void __wasm_import_plinth_host_random_get_bytes(int32_t, uint8_t *);
 
-__attribute__((__import_module__("plinth:host/random@0.1.0"), __import_name__("get-u64")))
+__attribute__((__import_module__("plinth:host/random@0.2.0"), __import_name__("get-u64")))
 extern int64_t __wasm_import_plinth_host_random_get_u64(void);
 
-// Imported Functions from `plinth:host/secrets@0.1.0`
+// Imported Functions from `plinth:host/secrets@0.2.0`
 
-__attribute__((__import_module__("plinth:host/secrets@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("plinth:host/secrets@0.2.0"), __import_name__("get")))
 extern void __wasm_import_plinth_host_secrets_get(uint8_t *, size_t, uint8_t *);
 
 // Canonical ABI intrinsics
@@ -215,7 +218,7 @@ __attribute__((__weak__)) void plinth_host_objects_problem_free(plinth_host_obje
   plinth_problem_free(ptr);
 }
 
-__attribute__((__import_module__("plinth:host/objects@0.1.0"), __import_name__("[resource-drop]object")))
+__attribute__((__import_module__("plinth:host/objects@0.2.0"), __import_name__("[resource-drop]object")))
 extern void __wasm_import_plinth_host_objects_object_drop(int32_t handle);
 
 __attribute__((__weak__)) void plinth_host_objects_object_drop_own(plinth_host_objects_own_object_t handle) {
@@ -275,7 +278,7 @@ __attribute__((__weak__)) void plinth_host_tables_problem_free(plinth_host_table
   plinth_problem_free(ptr);
 }
 
-__attribute__((__import_module__("plinth:host/tables@0.1.0"), __import_name__("[resource-drop]table")))
+__attribute__((__import_module__("plinth:host/tables@0.2.0"), __import_name__("[resource-drop]table")))
 extern void __wasm_import_plinth_host_tables_table_drop(int32_t handle);
 
 __attribute__((__weak__)) void plinth_host_tables_table_drop_own(plinth_host_tables_own_table_t handle) {
@@ -351,6 +354,13 @@ __attribute__((__weak__)) void plinth_host_kv_result_void_problem_free(plinth_ho
   }
 }
 
+__attribute__((__weak__)) void plinth_host_kv_result_bool_problem_free(plinth_host_kv_result_bool_problem_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    plinth_host_kv_problem_free(&ptr->val.err);
+  }
+}
+
 __attribute__((__weak__)) void plinth_host_kv_result_list_string_problem_free(plinth_host_kv_result_list_string_problem_t *ptr) {
   if (!ptr->is_err) {
     plinth_list_string_free(&ptr->val.ok);
@@ -392,7 +402,7 @@ __attribute__((__weak__)) void plinth_host_nn_tensor_free(plinth_host_nn_tensor_
   plinth_string_free(&ptr->name);
 }
 
-__attribute__((__import_module__("plinth:host/nn@0.1.0"), __import_name__("[resource-drop]graph")))
+__attribute__((__import_module__("plinth:host/nn@0.2.0"), __import_name__("[resource-drop]graph")))
 extern void __wasm_import_plinth_host_nn_graph_drop(int32_t handle);
 
 __attribute__((__weak__)) void plinth_host_nn_graph_drop_own(plinth_host_nn_own_graph_t handle) {
@@ -608,11 +618,28 @@ bool plinth_host_objects_open(plinth_string_t *uri, plinth_host_objects_own_obje
   }
 }
 
-bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_list_string_t *ret, plinth_host_objects_problem_t *err) {
+bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_string_t *maybe_after, uint32_t max, plinth_list_string_t *ret, plinth_host_objects_problem_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(40+6*sizeof(void*))];
+  plinth_option_string_t after;
+  after.is_some = maybe_after != NULL;if (maybe_after) {
+    after.val = *maybe_after;
+  }
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((after).is_some) {
+    const plinth_string_t *payload0 = &(after).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_plinth_host_objects_list_objects((uint8_t *) (*prefix).ptr, (*prefix).len, ptr);
+  __wasm_import_plinth_host_objects_list_objects((uint8_t *) (*prefix).ptr, (*prefix).len, option, option1, option2, (int32_t) (max), ptr);
   plinth_host_objects_result_list_string_problem_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
@@ -622,27 +649,27 @@ bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_list_strin
     }
     case 1: {
       result.is_err = true;
-      plinth_option_u64_t option;
+      plinth_option_u64_t option3;
       switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
         case 0: {
-          option.is_some = false;
+          option3.is_some = false;
           break;
         }
         case 1: {
-          option.is_some = true;
-          option.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          option3.is_some = true;
+          option3.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
           break;
         }
       }
-      plinth_option_string_t option0;
+      plinth_option_string_t option4;
       switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
         case 0: {
-          option0.is_some = false;
+          option4.is_some = false;
           break;
         }
         case 1: {
-          option0.is_some = true;
-          option0.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          option4.is_some = true;
+          option4.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
           break;
         }
       }
@@ -651,8 +678,8 @@ bool plinth_host_objects_list_objects(plinth_string_t *prefix, plinth_list_strin
         (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
         (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
         (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
-        (plinth_option_u64_t) option,
-        (plinth_option_string_t) option0,
+        (plinth_option_u64_t) option3,
+        (plinth_option_string_t) option4,
       };
       break;
     }
@@ -963,6 +990,81 @@ bool plinth_host_kv_set(plinth_string_t *key, plinth_list_u8_t *value, plinth_ho
     }
   }
   if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool plinth_host_kv_swap(plinth_string_t *key, plinth_list_u8_t *maybe_expected, plinth_list_u8_t *value, bool *ret, plinth_host_kv_problem_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(40+6*sizeof(void*))];
+  plinth_option_list_u8_t expected;
+  expected.is_some = maybe_expected != NULL;if (maybe_expected) {
+    expected.val = *maybe_expected;
+  }
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((expected).is_some) {
+    const plinth_list_u8_t *payload0 = &(expected).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_plinth_host_kv_swap((uint8_t *) (*key).ptr, (*key).len, option, option1, option2, (uint8_t *) (*value).ptr, (*value).len, ptr);
+  plinth_host_kv_result_bool_problem_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (int32_t) *((uint8_t*) (ptr + 8));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      plinth_option_u64_t option3;
+      switch ((int32_t) *((uint8_t*) (ptr + (16+4*sizeof(void*))))) {
+        case 0: {
+          option3.is_some = false;
+          break;
+        }
+        case 1: {
+          option3.is_some = true;
+          option3.val = (uint64_t) (*((int64_t*) (ptr + (24+4*sizeof(void*)))));
+          break;
+        }
+      }
+      plinth_option_string_t option4;
+      switch ((int32_t) *((uint8_t*) (ptr + (32+4*sizeof(void*))))) {
+        case 0: {
+          option4.is_some = false;
+          break;
+        }
+        case 1: {
+          option4.is_some = true;
+          option4.val = (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (32+5*sizeof(void*))))), (*((size_t*) (ptr + (32+6*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (plinth_problem_t) {
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (plinth_string_t) (plinth_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+2*sizeof(void*))))), (*((size_t*) (ptr + (8+3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (8+4*sizeof(void*)))),
+        (plinth_option_u64_t) option3,
+        (plinth_option_string_t) option4,
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
     return 1;
   } else {
     *err = result.val.err;

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Exported Functions from `plinth:loader/loader@0.1.0`
+// Exported Functions from `plinth:loader/loader@0.2.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.2.0#describe")))
 void __wasm_export_exports_plinth_loader_loader_describe_post_return(uint8_t * arg0) {
   size_t len = *((size_t*) (arg0 + sizeof(void*)));
   if (len > 0) {
@@ -27,7 +27,7 @@ void __wasm_export_exports_plinth_loader_loader_describe_post_return(uint8_t * a
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.1.0#plan")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.2.0#plan")))
 void __wasm_export_exports_plinth_loader_loader_plan_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -86,7 +86,7 @@ void __wasm_export_exports_plinth_loader_loader_plan_post_return(uint8_t * arg0)
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.1.0#[static]reader.open")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.2.0#[static]reader.open")))
 void __wasm_export_exports_plinth_loader_loader_static_reader_open_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -115,7 +115,7 @@ void __wasm_export_exports_plinth_loader_loader_static_reader_open_post_return(u
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.1.0#[method]reader.next")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:loader/loader@0.2.0#[method]reader.next")))
 void __wasm_export_exports_plinth_loader_loader_method_reader_next_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -365,17 +365,17 @@ __attribute__((__weak__)) void exports_plinth_loader_loader_read_plan_free(expor
   exports_plinth_loader_loader_list_partition_free(&ptr->partitions);
 }
 
-__attribute__((__import_module__("[export]plinth:loader/loader@0.1.0"), __import_name__("[resource-drop]reader")))
+__attribute__((__import_module__("[export]plinth:loader/loader@0.2.0"), __import_name__("[resource-drop]reader")))
 extern void __wasm_import_exports_plinth_loader_loader_reader_drop(int32_t handle);
 
 __attribute__((__weak__)) void exports_plinth_loader_loader_reader_drop_own(exports_plinth_loader_loader_own_reader_t handle) {
   __wasm_import_exports_plinth_loader_loader_reader_drop(handle.__handle);
 }
 
-__attribute__(( __import_module__("[export]plinth:loader/loader@0.1.0"), __import_name__("[resource-new]reader")))
+__attribute__(( __import_module__("[export]plinth:loader/loader@0.2.0"), __import_name__("[resource-new]reader")))
 extern int32_t __wasm_import_exports_plinth_loader_loader_reader_new(int32_t);
 
-__attribute__((__import_module__("[export]plinth:loader/loader@0.1.0"), __import_name__("[resource-rep]reader")))
+__attribute__((__import_module__("[export]plinth:loader/loader@0.2.0"), __import_name__("[resource-rep]reader")))
 extern int32_t __wasm_import_exports_plinth_loader_loader_reader_rep(int32_t);
 
 exports_plinth_loader_loader_own_reader_t exports_plinth_loader_loader_reader_new(exports_plinth_loader_loader_reader_t *rep) {
@@ -386,7 +386,7 @@ exports_plinth_loader_loader_reader_t* exports_plinth_loader_loader_reader_rep(e
   return (exports_plinth_loader_loader_reader_t*) __wasm_import_exports_plinth_loader_loader_reader_rep(handle.__handle);
 }
 
-__attribute__((__export_name__("plinth:loader/loader@0.1.0#[dtor]reader")))
+__attribute__((__export_name__("plinth:loader/loader@0.2.0#[dtor]reader")))
 void __wasm_export_exports_plinth_loader_loader_reader_dtor(exports_plinth_loader_loader_reader_t* arg) {
   exports_plinth_loader_loader_reader_destructor(arg);
 }
@@ -458,7 +458,7 @@ __attribute__((__weak__)) void plinth_string_free(plinth_string_t *ret) {
 
 // Component Adapters
 
-__attribute__((__export_name__("plinth:loader/loader@0.1.0#describe")))
+__attribute__((__export_name__("plinth:loader/loader@0.2.0#describe")))
 uint8_t * __wasm_export_exports_plinth_loader_loader_describe(void) {
   exports_plinth_loader_loader_list_item_t ret;
   exports_plinth_loader_loader_describe(&ret);
@@ -468,7 +468,7 @@ uint8_t * __wasm_export_exports_plinth_loader_loader_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:loader/loader@0.1.0#plan")))
+__attribute__((__export_name__("plinth:loader/loader@0.2.0#plan")))
 uint8_t * __wasm_export_exports_plinth_loader_loader_plan(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4) {
   plinth_string_t arg5 = (plinth_string_t) { (uint8_t*)(arg), (arg0) };
   plinth_string_t arg6 = (plinth_string_t) { (uint8_t*)(arg1), (arg2) };
@@ -516,7 +516,7 @@ uint8_t * __wasm_export_exports_plinth_loader_loader_plan(uint8_t * arg, size_t 
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:loader/loader@0.1.0#[static]reader.open")))
+__attribute__((__export_name__("plinth:loader/loader@0.2.0#[static]reader.open")))
 uint8_t * __wasm_export_exports_plinth_loader_loader_static_reader_open(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4, uint8_t * arg5, size_t arg6, uint8_t * arg7, size_t arg8) {
   plinth_string_t arg9 = (plinth_string_t) { (uint8_t*)(arg), (arg0) };
   plinth_string_t arg10 = (plinth_string_t) { (uint8_t*)(arg1), (arg2) };
@@ -565,7 +565,7 @@ uint8_t * __wasm_export_exports_plinth_loader_loader_static_reader_open(uint8_t 
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:loader/loader@0.1.0#[method]reader.next")))
+__attribute__((__export_name__("plinth:loader/loader@0.2.0#[method]reader.next")))
 uint8_t * __wasm_export_exports_plinth_loader_loader_method_reader_next(uint8_t * arg, int32_t arg0) {
   exports_plinth_loader_loader_result_option_block_problem_t ret;
   exports_plinth_loader_loader_option_block_t ok;

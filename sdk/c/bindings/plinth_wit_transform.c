@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Exported Functions from `plinth:transform/transform@0.1.0`
+// Exported Functions from `plinth:transform/transform@0.2.0`
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#describe")))
 void __wasm_export_exports_plinth_transform_transform_describe_post_return(uint8_t * arg0) {
   size_t len = *((size_t*) (arg0 + sizeof(void*)));
   if (len > 0) {
@@ -27,7 +27,7 @@ void __wasm_export_exports_plinth_transform_transform_describe_post_return(uint8
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[static]fitting.start")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[static]fitting.start")))
 void __wasm_export_exports_plinth_transform_transform_static_fitting_start_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -56,7 +56,7 @@ void __wasm_export_exports_plinth_transform_transform_static_fitting_start_post_
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitting.update")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitting.update")))
 void __wasm_export_exports_plinth_transform_transform_method_fitting_update_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -85,7 +85,7 @@ void __wasm_export_exports_plinth_transform_transform_method_fitting_update_post
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitting.partial")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitting.partial")))
 void __wasm_export_exports_plinth_transform_transform_method_fitting_partial_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -123,7 +123,7 @@ void __wasm_export_exports_plinth_transform_transform_method_fitting_partial_pos
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitting.merge")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitting.merge")))
 void __wasm_export_exports_plinth_transform_transform_method_fitting_merge_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -152,7 +152,7 @@ void __wasm_export_exports_plinth_transform_transform_method_fitting_merge_post_
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitting.end-pass")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitting.end-pass")))
 void __wasm_export_exports_plinth_transform_transform_method_fitting_end_pass_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -198,7 +198,7 @@ void __wasm_export_exports_plinth_transform_transform_method_fitting_end_pass_po
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[static]fitted.load")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[static]fitted.load")))
 void __wasm_export_exports_plinth_transform_transform_static_fitted_load_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -227,7 +227,7 @@ void __wasm_export_exports_plinth_transform_transform_static_fitted_load_post_re
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitted.output")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitted.output")))
 void __wasm_export_exports_plinth_transform_transform_method_fitted_output_post_return(uint8_t * arg0) {
   size_t len = *((size_t*) (arg0 + sizeof(void*)));
   if (len > 0) {
@@ -243,7 +243,7 @@ void __wasm_export_exports_plinth_transform_transform_method_fitted_output_post_
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.1.0#[method]fitted.apply")))
+__attribute__((__weak__, __export_name__("cabi_post_plinth:transform/transform@0.2.0#[method]fitted.apply")))
 void __wasm_export_exports_plinth_transform_transform_method_fitted_apply_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -478,17 +478,17 @@ __attribute__((__weak__)) void exports_plinth_transform_transform_step_free(expo
   }
 }
 
-__attribute__((__import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-drop]fitting")))
+__attribute__((__import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-drop]fitting")))
 extern void __wasm_import_exports_plinth_transform_transform_fitting_drop(int32_t handle);
 
 __attribute__((__weak__)) void exports_plinth_transform_transform_fitting_drop_own(exports_plinth_transform_transform_own_fitting_t handle) {
   __wasm_import_exports_plinth_transform_transform_fitting_drop(handle.__handle);
 }
 
-__attribute__(( __import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-new]fitting")))
+__attribute__(( __import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-new]fitting")))
 extern int32_t __wasm_import_exports_plinth_transform_transform_fitting_new(int32_t);
 
-__attribute__((__import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-rep]fitting")))
+__attribute__((__import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-rep]fitting")))
 extern int32_t __wasm_import_exports_plinth_transform_transform_fitting_rep(int32_t);
 
 exports_plinth_transform_transform_own_fitting_t exports_plinth_transform_transform_fitting_new(exports_plinth_transform_transform_fitting_t *rep) {
@@ -499,22 +499,22 @@ exports_plinth_transform_transform_fitting_t* exports_plinth_transform_transform
   return (exports_plinth_transform_transform_fitting_t*) __wasm_import_exports_plinth_transform_transform_fitting_rep(handle.__handle);
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[dtor]fitting")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[dtor]fitting")))
 void __wasm_export_exports_plinth_transform_transform_fitting_dtor(exports_plinth_transform_transform_fitting_t* arg) {
   exports_plinth_transform_transform_fitting_destructor(arg);
 }
 
-__attribute__((__import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-drop]fitted")))
+__attribute__((__import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-drop]fitted")))
 extern void __wasm_import_exports_plinth_transform_transform_fitted_drop(int32_t handle);
 
 __attribute__((__weak__)) void exports_plinth_transform_transform_fitted_drop_own(exports_plinth_transform_transform_own_fitted_t handle) {
   __wasm_import_exports_plinth_transform_transform_fitted_drop(handle.__handle);
 }
 
-__attribute__(( __import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-new]fitted")))
+__attribute__(( __import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-new]fitted")))
 extern int32_t __wasm_import_exports_plinth_transform_transform_fitted_new(int32_t);
 
-__attribute__((__import_module__("[export]plinth:transform/transform@0.1.0"), __import_name__("[resource-rep]fitted")))
+__attribute__((__import_module__("[export]plinth:transform/transform@0.2.0"), __import_name__("[resource-rep]fitted")))
 extern int32_t __wasm_import_exports_plinth_transform_transform_fitted_rep(int32_t);
 
 exports_plinth_transform_transform_own_fitted_t exports_plinth_transform_transform_fitted_new(exports_plinth_transform_transform_fitted_t *rep) {
@@ -525,7 +525,7 @@ exports_plinth_transform_transform_fitted_t* exports_plinth_transform_transform_
   return (exports_plinth_transform_transform_fitted_t*) __wasm_import_exports_plinth_transform_transform_fitted_rep(handle.__handle);
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[dtor]fitted")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[dtor]fitted")))
 void __wasm_export_exports_plinth_transform_transform_fitted_dtor(exports_plinth_transform_transform_fitted_t* arg) {
   exports_plinth_transform_transform_fitted_destructor(arg);
 }
@@ -612,7 +612,7 @@ __attribute__((__weak__)) void plinth_string_free(plinth_string_t *ret) {
 
 // Component Adapters
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#describe")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#describe")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_describe(void) {
   exports_plinth_transform_transform_list_item_t ret;
   exports_plinth_transform_transform_describe(&ret);
@@ -622,7 +622,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[static]fitting.start")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[static]fitting.start")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_static_fitting_start(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4) {
   plinth_string_t arg5 = (plinth_string_t) { (uint8_t*)(arg), (arg0) };
   exports_plinth_transform_transform_schema_t arg6 = (plinth_schema_t) {
@@ -669,7 +669,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_static_fitting_start(
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitting.update")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitting.update")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_update(uint8_t * arg, int32_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4, uint8_t * arg5, size_t arg6, uint8_t * arg7, size_t arg8, uint8_t * arg9, size_t arg10, uint8_t * arg11, size_t arg12, uint8_t * arg13, size_t arg14) {
   exports_plinth_transform_transform_block_t arg15 = (plinth_block_t) {
     (uint32_t) (uint32_t) (arg0),
@@ -716,7 +716,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_update
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitting.partial")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitting.partial")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_partial(uint8_t * arg) {
   exports_plinth_transform_transform_result_list_u8_problem_t ret;
   plinth_list_u8_t ok;
@@ -759,7 +759,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_partia
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitting.merge")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitting.merge")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_merge(uint8_t * arg, uint8_t * arg0, size_t arg1) {
   plinth_list_u8_t arg2 = (plinth_list_u8_t) { (uint8_t*)(arg0), (arg1) };
   exports_plinth_transform_transform_result_void_problem_t ret;
@@ -797,7 +797,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_merge(
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitting.end-pass")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitting.end-pass")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_end_pass(uint8_t * arg) {
   exports_plinth_transform_transform_result_step_problem_t ret;
   exports_plinth_transform_transform_step_t ok;
@@ -851,7 +851,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitting_end_pa
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[static]fitted.load")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[static]fitted.load")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_static_fitted_load(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4) {
   plinth_string_t arg5 = (plinth_string_t) { (uint8_t*)(arg), (arg0) };
   plinth_list_u8_t arg6 = (plinth_list_u8_t) { (uint8_t*)(arg1), (arg2) };
@@ -898,7 +898,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_static_fitted_load(ui
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitted.output")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitted.output")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitted_output(uint8_t * arg) {
   exports_plinth_transform_transform_schema_t ret;
   exports_plinth_transform_transform_method_fitted_output(((exports_plinth_transform_transform_fitted_t*) arg), &ret);
@@ -908,7 +908,7 @@ uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitted_output(
   return ptr;
 }
 
-__attribute__((__export_name__("plinth:transform/transform@0.1.0#[method]fitted.apply")))
+__attribute__((__export_name__("plinth:transform/transform@0.2.0#[method]fitted.apply")))
 uint8_t * __wasm_export_exports_plinth_transform_transform_method_fitted_apply(uint8_t * arg, int32_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4, uint8_t * arg5, size_t arg6, uint8_t * arg7, size_t arg8, uint8_t * arg9, size_t arg10, uint8_t * arg11, size_t arg12, uint8_t * arg13, size_t arg14) {
   exports_plinth_transform_transform_block_t arg15 = (plinth_block_t) {
     (uint32_t) (uint32_t) (arg0),

@@ -481,6 +481,8 @@ void exports_plinth_drift_drift_describe(exports_plinth_drift_drift_list_test_it
             if (item->kinds >> kind & 1) shown->kinds.ptr[shown->kinds.len++] = kind;
         }
         shown->multivariate = item->multivariate;
+        shown->effect = (plinth_option_string_t){item->effect != NULL, {0}};
+        if (item->effect) shown->effect.val = plinth_string(item->effect);
     }
 }
 

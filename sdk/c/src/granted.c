@@ -31,6 +31,11 @@ bool plinth_kv_set(plinth_string_t key, plinth_bytes_t value, plinth_problem_t *
     return plinth_host_kv_set(&key, &value, problem);
 }
 
+bool plinth_kv_swap(plinth_string_t key, const plinth_bytes_t *expected, plinth_bytes_t value, bool *swapped,
+                    plinth_problem_t *problem) {
+    return plinth_host_kv_swap(&key, BORROWED(plinth_bytes_t, expected), &value, swapped, problem);
+}
+
 bool plinth_kv_delete(plinth_string_t key, plinth_problem_t *problem) { return plinth_host_kv_delete(&key, problem); }
 
 bool plinth_kv_keys(plinth_string_t prefix, const plinth_string_t *after, uint32_t max, plinth_strings_t *keys,
@@ -195,6 +200,15 @@ bool plinth_host_kv_get(plinth_string_t *key, plinth_option_list_u8_t *value, pl
     *value = (plinth_option_list_u8_t){found != NULL, {0}};
     if (found) value->val = plinth_bytes(found->value.ptr, found->value.len);
     return true;
+}
+
+bool plinth_host_kv_swap(plinth_string_t *key, plinth_list_u8_t *expected, plinth_list_u8_t *value, bool *swapped,
+                         plinth_problem_t *problem) {
+    lent *found = find(&store, *key);
+    *swapped = !found == !expected &&
+               (!found || (found->value.len == expected->len &&
+                           (!expected->len || memcmp(found->value.ptr, expected->ptr, expected->len) == 0)));
+    return !*swapped || plinth_host_kv_set(key, value, problem);
 }
 
 bool plinth_host_kv_set(plinth_string_t *key, plinth_list_u8_t *value, plinth_problem_t *problem) {

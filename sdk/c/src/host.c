@@ -58,7 +58,23 @@ void plinth_object_close(plinth_object_t *object) {
 }
 
 bool plinth_objects_list(plinth_string_t prefix, plinth_strings_t *uris, plinth_problem_t *problem) {
-    return plinth_host_objects_list_objects(&prefix, uris, problem);
+    *uris = (plinth_strings_t){0};
+    for (;;) {
+        /* So many at a time; the host gives fewer where its limit is lower. */
+        plinth_strings_t page;
+        plinth_string_t *after = uris->len ? &uris->ptr[uris->len - 1] : NULL;
+        if (!plinth_host_objects_list_objects(&prefix, after, 1000, &page, problem)) {
+            plinth_list_string_free(uris);
+            *uris = (plinth_strings_t){0};
+            return false;
+        }
+        if (!page.len) return true;
+        for (size_t i = 0; i < page.len; i++) {
+            uris->ptr = plinth_grow(uris->ptr, uris->len, sizeof *uris->ptr);
+            uris->ptr[uris->len++] = page.ptr[i];
+        }
+        free(page.ptr);
+    }
 }
 
 struct plinth_table_t {

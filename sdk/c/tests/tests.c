@@ -524,6 +524,12 @@ static void what_a_test_lends_is_what_the_code_sees(void) {
     plinth_string_t after = plinth_view("a/1");
     CHECK(plinth_kv_keys(plinth_view("a/"), &after, 1, &keys, &problem) && keys.len == 1 && plinth_is(keys.ptr[0], "a/2"));
     plinth_list_string_free(&keys);
+    bool swapped;
+    plinth_string_t n = plinth_view("n");
+    CHECK(plinth_kv_swap(n, &value, value, &swapped, &problem) && !swapped);
+    CHECK(plinth_kv_swap(n, NULL, value, &swapped, &problem) && swapped);
+    CHECK(plinth_kv_swap(n, NULL, value, &swapped, &problem) && !swapped);
+    CHECK(plinth_kv_swap(n, &value, value, &swapped, &problem) && swapped);
     plinth_list_u8_free(&value);
 
     plinth_lend_response("https://a/", 200, "{}", 2);

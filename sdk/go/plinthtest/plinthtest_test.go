@@ -2,6 +2,7 @@ package plinthtest_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -101,6 +102,33 @@ func TestModelsCompute(t *testing.T) {
 	}
 	_, err = plinth.LoadGraph("other")
 	denied(t, err)
+}
+
+func TestASwapHappensOnlyWhereTheValueIsTheOneExpected(t *testing.T) {
+	plinthtest.EmptyStore(t)
+	swap := func(expected []byte, value string, wanted bool) {
+		t.Helper()
+		if swapped, err := plinth.StoreSwap("n", expected, []byte(value)); err != nil || swapped != wanted {
+			t.Error(swapped, err)
+		}
+	}
+	swap([]byte("0"), "1", false)
+	swap(nil, "1", true)
+	swap(nil, "2", false)
+	swap([]byte("1"), "2", true)
+	if value, _, err := plinth.StoreGet("n"); err != nil || string(value) != "2" {
+		t.Error(string(value), err)
+	}
+}
+
+func TestMoreObjectsThanAPageAreListed(t *testing.T) {
+	for number := range 2001 {
+		plinthtest.LendObject(t, fmt.Sprintf("many:///%04d", number), nil)
+	}
+	uris, err := plinth.ListObjects("many:///")
+	if err != nil || len(uris) != 2001 || !slices.IsSorted(uris) {
+		t.Error(len(uris), err)
+	}
 }
 
 func TestObjectsAndTablesAreRead(t *testing.T) {

@@ -308,6 +308,7 @@ function describeTests() {
     item: described(entry),
     kinds: entry.item.kinds,
     multivariate: Boolean(entry.item.multivariate),
+    effect: entry.item.effect ?? null,
   }));
 }
 

@@ -125,7 +125,13 @@ export const objects = Object.freeze({
   /** Opens a source by the URI that the plugin was given, or one below it. */
   open: (uri) => new SourceObject(asked(() => host("objects").open(uri))),
   /** The URIs below a prefix, sorted. */
-  list: (prefix) => asked(() => host("objects").listObjects(prefix)),
+  list(prefix) {
+    const uris = [];
+    // So many at a time; the host gives fewer where its limit is lower.
+    const page = () => asked(() => host("objects").listObjects(prefix, uris.at(-1) ?? null, 1000));
+    for (let more = page(); more.length > 0; more = page()) uris.push(...more);
+    return uris;
+  },
 });
 
 /** An open table, read once from its start. */
@@ -174,6 +180,12 @@ export const kv = Object.freeze({
   set(key, value) {
     asked(() => host("kv").set(key, bytesOf(value)));
   },
+  /**
+   * Sets a key if its value is still `expected`, or if it is not there for null, and says whether it did. Instances run
+   * at the same time: to count, read a value, swap it, and begin again where another was faster.
+   */
+  swap: (key, expected, value) =>
+    asked(() => host("kv").swap(key, expected === null ? null : bytesOf(expected), bytesOf(value))),
   /** Removes a key; one that is not there is no problem. */
   delete(key) {
     asked(() => host("kv").delete(key));

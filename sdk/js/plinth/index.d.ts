@@ -255,6 +255,8 @@ export interface DriftTest<O = Options> extends Item {
   kinds: readonly Kind[];
   /** Whether it takes several columns at once; else it gets exactly one. */
   multivariate?: boolean;
+  /** What its effect size measures, such as `largest gap between the distributions, 0 to 1`. */
+  effect?: string;
   test(reference: Rows, current: Rows, options: O): Outcome;
 }
 
@@ -308,6 +310,7 @@ export const kv: Readonly<{
   get(key: string): Uint8Array | null;
   getText(key: string): string | null;
   set(key: string, value: Uint8Array | string): void;
+  swap(key: string, expected: Uint8Array | string | null, value: Uint8Array | string): boolean;
   delete(key: string): void;
   keys(page?: { prefix?: string; after?: string | null; max?: number }): string[];
 }>;

@@ -221,6 +221,11 @@ function found(map, key, code, what) {
 
 const sorted = (names) => [...names].sort((a, b) => (a < b ? -1 : 1));
 
+const pageOf = (map, prefix, after, max) =>
+  sorted(map.keys())
+    .filter((key) => key.startsWith(prefix) && (after === null || key > after))
+    .slice(0, max);
+
 connect({
   log: { log: (level, message) => logged.push({ level, message }) },
   config: {
@@ -232,7 +237,7 @@ connect({
       const bytes = found(lent.objects, uri, "not-found", "source");
       return { size: () => bytes.length, read: (offset, length) => bytes.slice(offset, offset + length) };
     },
-    listObjects: (prefix) => sorted(lent.objects.keys()).filter((uri) => uri.startsWith(prefix)),
+    listObjects: (prefix, after, max) => pageOf(lent.objects, prefix, after, max),
   },
   tables: {
     open(name) {
@@ -245,10 +250,13 @@ connect({
     get: (key) => lent.kv.get(key)?.slice() ?? null,
     set: (key, value) => void lent.kv.set(key, value.slice()),
     delete: (key) => void lent.kv.delete(key),
-    listKeys: (prefix, after, max) =>
-      sorted(lent.kv.keys())
-        .filter((key) => key.startsWith(prefix) && (after === null || key > after))
-        .slice(0, max),
+    swap(key, expected, value) {
+      const kept = lent.kv.get(key) ?? null;
+      const same = kept === null || expected === null ? kept === expected : String(kept) === String(expected);
+      if (same) lent.kv.set(key, value.slice());
+      return same;
+    },
+    listKeys: (prefix, after, max) => pageOf(lent.kv, prefix, after, max),
   },
   http: {
     send(request) {

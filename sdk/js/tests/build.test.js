@@ -37,14 +37,14 @@ test("a manifest says name, version, kinds and capabilities", () => {
 test("a world imports what was asked for and no more", () => {
   const world = worldOf({ kind: ["gate", "drift"], capabilities: ["kv"] });
   assert.deepEqual(world.match(/(import|export) [^;]*/g), [
-    "import plinth:host/log@0.1.0",
-    "import plinth:host/config@0.1.0",
-    "import plinth:host/kv@0.1.0",
-    "export plinth:gate/gate@0.1.0",
-    "export plinth:drift/drift@0.1.0",
+    "import plinth:host/log@0.2.0",
+    "import plinth:host/config@0.2.0",
+    "import plinth:host/kv@0.2.0",
+    "export plinth:gate/gate@0.2.0",
+    "export plinth:drift/drift@0.2.0",
   ]);
   const entry = entryOf({ kind: ["gate"], capabilities: ["kv"] });
-  assert.match(entry, /import kv from "plinth:host\/kv@0\.1\.0"/);
+  assert.match(entry, /import kv from "plinth:host\/kv@0\.2\.0"/);
   assert.doesNotMatch(entry, /http/);
   assert.ok(entry.indexOf("environment") < entry.indexOf("plugin.js"));
 });

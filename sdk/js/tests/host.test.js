@@ -77,6 +77,15 @@ test("the store keeps copies, in pages", () => {
   assert.deepEqual(kv.keys({ after: "a", max: 1 }), ["c"]);
   assert.deepEqual(kv.keys({ prefix: "t" }), ["text"]);
   assert.throws(() => kv.set("a", 5), TypeError);
+  const swaps = [["n", "0", "1"], ["n", null, "1"], ["n", null, "2"], ["n", "1", "2"], ["n", "", "3"]];
+  assert.deepEqual(swaps.map((each) => kv.swap(...each)), [false, true, false, true, false]);
+  assert.equal(kv.getText("n"), "2");
+});
+
+test("more objects than a page are listed", () => {
+  const names = Array.from({ length: 2001 }, (_, number) => `many://${String(number).padStart(4, "0")}`);
+  for (const name of names) lend.object(name, "");
+  assert.deepEqual(objects.list("many://"), names);
 });
 
 test("a request has a method, pairs of headers and a body of bytes", () => {

@@ -375,7 +375,7 @@ class DriftPoint:
     def describe(self) -> Any:
         point = _EXPORTED["drift"]
         return [
-            point.TestItem(told, [wit.Kind(kind.value) for kind in cls.kinds], bool(cls.multivariate))
+            point.TestItem(told, [wit.Kind(kind.value) for kind in cls.kinds], bool(cls.multivariate), _text(cls.effect))
             for told, cls in zip(_items("drift"), items.ITEMS["drift"].values())
             if issubclass(cls, drift.DriftTest)
         ]

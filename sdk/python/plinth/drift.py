@@ -36,7 +36,7 @@ class Outcome:
     p_value: float | None = None
     """Probability of such a statistic without drift, for tests that have one."""
     effect_size: float | None = None
-    """Size of the difference on a scale that does not grow with the rows; the summary names the scale."""
+    """Size of the difference on a scale that does not grow with the rows; the test's `effect` names it."""
     note: str | None = None
     """Anything a person should know, such as why it is inconclusive."""
 
@@ -49,6 +49,8 @@ class DriftTest(Item):
     """Kinds of columns that it can compare."""
     multivariate: bool = False
     """Whether it takes several columns at once; else it gets exactly one."""
+    effect: str | None = None
+    """What its effect size measures, such as `largest gap between the distributions, 0 to 1`."""
 
     def test(self, reference: Rows, current: Rows) -> Outcome:
         """Compares two samples of one schema. Too few rows are an inconclusive outcome, not a problem."""

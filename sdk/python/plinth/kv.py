@@ -21,6 +21,16 @@ def set(key: str, value: bytes) -> None:
     _host.call(_host.interface("kv").set, key, bytes(value))
 
 
+def swap(key: str, expected: bytes | None, value: bytes) -> bool:
+    """Sets a key if its value is still `expected`, or if it is not there for `None`, and says whether it did.
+
+    Instances run at the same time: to count, read a value, swap it, and begin again where another was faster.
+    """
+    given = None if expected is None else bytes(expected)
+    swapped: bool = _host.call(_host.interface("kv").swap, key, given, bytes(value))
+    return swapped
+
+
 def delete(key: str) -> None:
     """Removes a key; one that is not there is no problem."""
     _host.call(_host.interface("kv").delete, key)

@@ -6,6 +6,9 @@ from typing import Any
 
 from . import _host
 
+_PAGE = 1000
+"""So many URIs are asked for at a time; the host gives fewer where its limit is lower."""
+
 
 class Object:
     """An open source; it does not change while it is open. It closes itself when it is no longer used."""
@@ -33,4 +36,7 @@ def open(uri: str) -> Object:
 
 def list_objects(prefix: str) -> list[str]:
     """The URIs below a prefix, sorted."""
-    return _host.call(_host.interface("objects").list_objects, prefix)
+    uris: list[str] = []
+    while page := _host.call(_host.interface("objects").list_objects, prefix, uris[-1] if uris else None, _PAGE):
+        uris += page
+    return uris

@@ -241,8 +241,15 @@ def _block(given: Rows) -> SimpleNamespace:
     return SimpleNamespace(rows=len(given), **{name: getattr(given, name) for name in lists})
 
 
-def _list_keys(prefix: str, after: str | None, most: int) -> list[str]:
-    return sorted(key for key in _kept if key.startswith(prefix) and (after is None or key > after))[:most]
+def _page(names: Iterable[str], prefix: str, after: str | None, most: int) -> list[str]:
+    return sorted(name for name in names if name.startswith(prefix) and (after is None or name > after))[:most]
+
+
+def _swap(key: str, expected: bytes | None, value: bytes) -> bool:
+    same = _kept.get(key) == expected
+    if same:
+        _kept[key] = value
+    return same
 
 
 def _send(request: SimpleNamespace) -> Response:
@@ -293,11 +300,15 @@ _host.LENT.update(
     log=SimpleNamespace(Level=_Level, log=_log),
     config=SimpleNamespace(get=_config.get, get_all=lambda: sorted(_config.items())),
     objects=SimpleNamespace(
-        open=_open, list_objects=lambda prefix: sorted(uri for uri in _objects if uri.startswith(prefix))
+        open=_open, list_objects=lambda prefix, after, most: _page(_objects, prefix, after, most)
     ),
     tables=SimpleNamespace(open=_open_table),
     kv=SimpleNamespace(
-        get=_kept.get, set=_kept.__setitem__, delete=lambda key: _kept.pop(key, None), list_keys=_list_keys
+        get=_kept.get,
+        set=_kept.__setitem__,
+        swap=_swap,
+        delete=lambda key: _kept.pop(key, None),
+        list_keys=lambda prefix, after, most: _page(_kept, prefix, after, most),
     ),
     http=SimpleNamespace(
         Method=lambda index: ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")[index], Request=_request, send=_send

@@ -78,7 +78,7 @@ class FolderTest(unittest.TestCase):
         paths = [command[index + 1] for index, word in enumerate(command) if word == "-p"]
         folder = self.folder.resolve()
         self.assertEqual(paths[1:], [str(folder), str(SDK), str(folder / "vendor")])
-        self.assertIn("plinth:gate/gate@0.1.0=plinth_gate", command)
+        self.assertIn("plinth:gate/gate@0.2.0=plinth_gate", command)
 
     def test_a_missing_wit(self) -> None:
         with mock.patch.dict(os.environ, {"PLINTH_WIT": str(self.folder)}):
@@ -89,9 +89,9 @@ class FolderTest(unittest.TestCase):
         build.write_world(self.folder, build.wit_packages(), kinds, capabilities)
         world = (self.folder / "wit" / "plugin.wit").read_text().split("\n")
         lines = [line.strip().split(" ") for line in world if "plinth:" in line][1:]
-        self.assertEqual(lines, [["import", "plinth:host/log@0.1.0;"], ["import", "plinth:host/config@0.1.0;"],
-                                 ["import", "plinth:host/kv@0.1.0;"],
-                                 ["export", "plinth:gate/gate@0.1.0;"]])  # fmt: skip
+        self.assertEqual(lines, [["import", "plinth:host/log@0.2.0;"], ["import", "plinth:host/config@0.2.0;"],
+                                 ["import", "plinth:host/kv@0.2.0;"],
+                                 ["export", "plinth:gate/gate@0.2.0;"]])  # fmt: skip
 
     def written(self, manifest: dict) -> Path:
         path = self.folder / "plugin.json"

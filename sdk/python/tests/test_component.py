@@ -68,7 +68,7 @@ def bindings() -> dict[str, types.ModuleType]:
     )
     module(
         "wit_world.exports.plinth_drift",
-        TestItem=record("TestItem", "item", "kinds", "multivariate"),
+        TestItem=record("TestItem", "item", "kinds", "multivariate", "effect"),
         Outcome=record("Outcome", "statistic", "p_value", "effect_size", "threshold", "verdict", "n_reference",
                        "n_current", "note"),
         Verdict=enum.Enum("Verdict", {"NO_DRIFT": 0, "DRIFT": 1, "INCONCLUSIVE": 2}),

@@ -49,6 +49,15 @@ class HostTest(unittest.TestCase):
         self.assertEqual((plinth.kv.get("a"), plinth.kv.get("b/3")), (b"a", None))
         self.assertEqual(list(plinth.kv.keys("b/")), ["b/1", "b/2"])
         self.assertEqual(plinth.kv.list_keys("", "a", 1), ["b/1"])
+        swaps = [("n", b"0", b"1"), ("n", None, b"1"), ("n", None, b"2"), ("n", b"1", b"2")]
+        self.assertEqual([plinth.kv.swap(*each) for each in swaps], [False, True, False, True])
+        self.assertEqual(plinth.kv.get("n"), b"2")
+
+    def test_more_objects_than_a_page_are_listed(self) -> None:
+        names = [f"a/{number:04}" for number in range(2001)]
+        for name in names:
+            testing.lend_object(name, b"")
+        self.assertEqual(plinth.objects.list_objects("a/"), names)
 
     def test_random_numbers_are_the_same_each_time(self) -> None:
         first = (plinth.random.get_u64(), plinth.random.get_bytes(3))

@@ -11,31 +11,31 @@ pub mod host {
         inline: "
             package plinth:rust-sdk;
             world offered {
-                import plinth:host/log@0.1.0;
-                import plinth:host/config@0.1.0;
-                import plinth:host/kv@0.1.0;
-                import plinth:host/http@0.1.0;
-                import plinth:host/nn@0.1.0;
-                import plinth:host/clock@0.1.0;
-                import plinth:host/random@0.1.0;
-                import plinth:host/secrets@0.1.0;
-                import plinth:host/objects@0.1.0;
-                import plinth:host/tables@0.1.0;
+                import plinth:host/log@0.2.0;
+                import plinth:host/config@0.2.0;
+                import plinth:host/kv@0.2.0;
+                import plinth:host/http@0.2.0;
+                import plinth:host/nn@0.2.0;
+                import plinth:host/clock@0.2.0;
+                import plinth:host/random@0.2.0;
+                import plinth:host/secrets@0.2.0;
+                import plinth:host/objects@0.2.0;
+                import plinth:host/tables@0.2.0;
             }
         ",
         world: "plinth:rust-sdk/offered",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": generate,
-            "plinth:host/config@0.1.0": generate,
-            "plinth:host/kv@0.1.0": generate,
-            "plinth:host/http@0.1.0": generate,
-            "plinth:host/nn@0.1.0": generate,
-            "plinth:host/clock@0.1.0": generate,
-            "plinth:host/random@0.1.0": generate,
-            "plinth:host/secrets@0.1.0": generate,
-            "plinth:host/objects@0.1.0": generate,
-            "plinth:host/tables@0.1.0": generate,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": generate,
+            "plinth:host/config@0.2.0": generate,
+            "plinth:host/kv@0.2.0": generate,
+            "plinth:host/http@0.2.0": generate,
+            "plinth:host/nn@0.2.0": generate,
+            "plinth:host/clock@0.2.0": generate,
+            "plinth:host/random@0.2.0": generate,
+            "plinth:host/secrets@0.2.0": generate,
+            "plinth:host/objects@0.2.0": generate,
+            "plinth:host/tables@0.2.0": generate,
         },
     });
 }
@@ -46,10 +46,10 @@ pub mod loader {
         path: ["../../wit/types", "../../wit/host", "../../wit/loader"],
         world: "plinth:loader/loader-plugin",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
-            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
-            "plinth:host/objects@0.1.0": crate::bindings::host::plinth::host::objects,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.2.0": crate::bindings::host::plinth::host::config,
+            "plinth:host/objects@0.2.0": crate::bindings::host::plinth::host::objects,
         },
         pub_export_macro: true,
     });
@@ -61,9 +61,9 @@ pub mod transform {
         path: ["../../wit/types", "../../wit/host", "../../wit/transform"],
         world: "plinth:transform/transform-plugin",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
-            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.2.0": crate::bindings::host::plinth::host::config,
         },
         pub_export_macro: true,
     });
@@ -75,10 +75,10 @@ pub mod gate {
         path: ["../../wit/types", "../../wit/host", "../../wit/gate"],
         world: "plinth:gate/gate-plugin",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
-            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
-            "plinth:host/tables@0.1.0": crate::bindings::host::plinth::host::tables,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.2.0": crate::bindings::host::plinth::host::config,
+            "plinth:host/tables@0.2.0": crate::bindings::host::plinth::host::tables,
         },
         pub_export_macro: true,
     });
@@ -90,9 +90,9 @@ pub mod drift {
         path: ["../../wit/types", "../../wit/host", "../../wit/drift"],
         world: "plinth:drift/drift-plugin",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
-            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.2.0": crate::bindings::host::plinth::host::config,
         },
         pub_export_macro: true,
     });
@@ -104,9 +104,9 @@ pub mod predict {
         path: ["../../wit/types", "../../wit/host", "../../wit/predict"],
         world: "plinth:predict/model-plugin",
         with: {
-            "plinth:types/types@0.1.0": crate::types,
-            "plinth:host/log@0.1.0": crate::bindings::host::plinth::host::log,
-            "plinth:host/config@0.1.0": crate::bindings::host::plinth::host::config,
+            "plinth:types/types@0.2.0": crate::types,
+            "plinth:host/log@0.2.0": crate::bindings::host::plinth::host::log,
+            "plinth:host/config@0.2.0": crate::bindings::host::plinth::host::config,
         },
         pub_export_macro: true,
     });

@@ -8,7 +8,7 @@ use crate::{Block, Item, Kind, Problem, Schema};
 pub trait DriftTest: 'static {
     /// Kebab-case, unique within the component.
     const NAME: &'static str;
-    /// One line for a list; names the scale of the effect size.
+    /// One line for a list.
     const SUMMARY: &'static str;
     /// JSON Schema of its options.
     const OPTIONS: &'static str = crate::NO_OPTIONS;
@@ -16,6 +16,8 @@ pub trait DriftTest: 'static {
     const KINDS: &'static [Kind];
     /// Whether it takes several columns at once.
     const MULTIVARIATE: bool = false;
+    /// What its effect size measures, such as `largest gap between the distributions, 0 to 1`.
+    const EFFECT: Option<&'static str> = None;
     /// Its options; give the type `#[serde(deny_unknown_fields)]`.
     type Options: DeserializeOwned;
 
@@ -33,7 +35,7 @@ pub struct Outcome {
     pub statistic: f64,
     /// Probability of such a statistic without drift, for tests that have one.
     pub p_value: Option<f64>,
-    /// Size of the difference on a scale that does not grow with n; the scale is named in the item's summary.
+    /// Size of the difference on a scale that does not grow with n; [`DriftTest::EFFECT`] names it.
     pub effect_size: Option<f64>,
     /// What the statistic, or the p-value where there is one, was compared with.
     pub threshold: f64,
@@ -67,6 +69,8 @@ pub struct TestItem {
     pub kinds: Vec<Kind>,
     /// Whether it takes several columns at once.
     pub multivariate: bool,
+    /// What its effect size measures; none for a test without one.
+    pub effect: Option<String>,
 }
 
 /// A whole component of drift tests, for those that choose what to do by name; see [`crate::transform::Transforms`].
@@ -88,6 +92,7 @@ pub fn item<D: DriftTest>() -> TestItem {
         item: Item::new(D::NAME, D::SUMMARY, D::OPTIONS),
         kinds: D::KINDS.to_vec(),
         multivariate: D::MULTIVARIATE,
+        effect: D::EFFECT.map(str::to_owned),
     }
 }
 
@@ -162,7 +167,7 @@ macro_rules! export_drift_component {
 pub mod glue {
     use std::marker::PhantomData;
 
-    use super::{DriftTests, Verdict};
+    use super::{DriftTests, TestItem, Verdict};
     use crate::{Block, Problem, Schema, bindings::drift::exports::plinth::drift::drift as wit, host::report_panics};
 
     pub struct Component<T>(PhantomData<T>);
@@ -172,7 +177,10 @@ pub mod glue {
             report_panics();
             let tests = T::describe().into_iter();
             tests
-                .map(|test| wit::TestItem { item: test.item, kinds: test.kinds, multivariate: test.multivariate })
+                .map(|test| {
+                    let TestItem { item, kinds, multivariate, effect } = test;
+                    wit::TestItem { item, kinds, multivariate, effect }
+                })
                 .collect()
         }
 

@@ -62,6 +62,15 @@ pub mod kv {
         imp::set(key, value)
     }
 
+    /// Sets a key if its value is still `expected`, or if it is not there where nothing is expected, and says whether
+    /// it did. Instances run at the same time: to count, read, swap, and begin again where another was faster.
+    ///
+    /// # Errors
+    /// As for [`set`].
+    pub fn swap(key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, Problem> {
+        imp::swap(key, expected, value)
+    }
+
     /// Removes a key; one that is not there is no problem.
     ///
     /// # Errors
@@ -98,6 +107,13 @@ pub mod kv {
         pub(super) fn set(key: &str, value: &[u8]) -> Result<(), Problem> {
             KEPT.with_borrow_mut(|kept| kept.insert(key.to_owned(), value.to_vec()));
             Ok(())
+        }
+
+        pub(super) fn swap(key: &str, expected: Option<&[u8]>, value: &[u8]) -> Result<bool, Problem> {
+            if get(key)?.as_deref() != expected {
+                return Ok(false);
+            }
+            set(key, value).map(|()| true)
         }
 
         pub(super) fn delete(key: &str) -> Result<(), Problem> {
@@ -579,6 +595,21 @@ mod tests {
             };
             Ok(inputs.into_iter().map(doubled).collect())
         }
+    }
+
+    #[test]
+    fn a_swap_happens_only_where_the_value_is_the_one_expected() {
+        let swaps = [(Some("0"), "1"), (None, "1"), (None, "2"), (Some("1"), "2")];
+        let swapped =
+            swaps.map(|(expected, value)| kv::swap("n", expected.map(str::as_bytes), value.as_bytes()).unwrap());
+        assert_eq!((swapped, kv::get("n").unwrap()), ([false, true, false, true], Some(b"2".to_vec())));
+    }
+
+    #[test]
+    fn more_objects_than_a_page_are_listed() {
+        let names: Vec<String> = (0..2_001).map(|number| format!("many/{number:04}")).collect();
+        names.iter().for_each(|name| crate::host::objects::lend(name, *b""));
+        assert_eq!(crate::host::objects::list("many/").unwrap(), names);
     }
 
     #[test]

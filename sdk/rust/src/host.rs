@@ -80,12 +80,22 @@ pub mod objects {
         imp::open(uri).map(Object)
     }
 
+    /// So many URIs are asked for at a time; the host gives fewer where its limit is lower.
+    const PAGE: u32 = 1_000;
+
     /// The URIs below a prefix, sorted.
     ///
     /// # Errors
     /// The host's problem: not granted, not found.
     pub fn list(prefix: &str) -> Result<Vec<String>, Problem> {
-        imp::list_objects(prefix)
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let page = imp::list_objects(prefix, all.last().map(String::as_str), PAGE)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
     }
 
     /// Lends bytes to code under test on this thread, under a URI.
@@ -128,8 +138,9 @@ pub mod objects {
                 .ok_or_else(|| Problem::bad_input("not-found", format!("no source `{uri}`")))
         }
 
-        pub(super) fn list_objects(prefix: &str) -> Result<Vec<String>, Problem> {
-            Ok(LENT.with_borrow(|lent| lent.keys().filter(|uri| uri.starts_with(prefix)).cloned().collect()))
+        pub(super) fn list_objects(prefix: &str, after: Option<&str>, max: u32) -> Result<Vec<String>, Problem> {
+            let wanted = |uri: &&String| uri.starts_with(prefix) && after.is_none_or(|after| uri.as_str() > after);
+            Ok(LENT.with_borrow(|lent| lent.keys().filter(wanted).take(max as usize).cloned().collect()))
         }
     }
 }

@@ -60,7 +60,7 @@ fn hash_tree(path: &Path, hasher: &mut DefaultHasher) {
     entries.sort();
     let made = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        ["node_modules", "target", "__pycache__", "tests"].contains(&&*name)
+        ["node_modules", "target", "__pycache__", "tests", "frozen"].contains(&&*name)
     };
     entries.iter().filter(|path| !made(path)).for_each(|path| hash_tree(path, hasher));
 }

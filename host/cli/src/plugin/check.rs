@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use plinth_core::codes;
-use plinth_plugin::{ExtensionPoint, Grants, Plugin};
+use plinth_plugin::{ExtensionPoint, Grants, Plugin, WitVersion};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -57,6 +57,7 @@ pub(super) fn check(
             let size = format!("{} of at most {most} bytes, blake3 {}", plugin.bytes().len(), plugin.hash());
             findings.push(Finding { level: Level::Ok, what: "component", found: size });
             exports(plugin, &mut findings);
+            versions(plugin, &mut findings);
             manifest(plugin, &mut findings);
             capabilities(plugin, &mut findings);
             match components.inspect(&found) {
@@ -86,15 +87,27 @@ pub(super) fn check(
 }
 
 fn exports(plugin: &Plugin, findings: &mut Vec<Finding>) {
-    let points: Vec<&str> = plugin.exports().iter().map(|point| point.interface()).collect();
+    let points: Vec<&str> = plugin.interfaces().collect();
     findings.push(match points.is_empty() {
         false => Finding { level: Level::Ok, what: "extension points", found: points.join(", ") },
         true => {
-            let known: Vec<&str> = ExtensionPoint::ALL.iter().map(|point| point.interface()).collect();
+            let known = ExtensionPoint::ALL.map(ExtensionPoint::interface);
             let found = format!("it exports none of {}", known.join(", "));
             Finding { level: Level::Fail, what: "extension points", found }
         }
     });
+}
+
+/// Which version of the WIT packages it was built against. An older one is no worse: it lacks what is new.
+fn versions(plugin: &Plugin, findings: &mut Vec<Finding>) {
+    let (found, newest) = (plugin.wit_versions(), WitVersion::LATEST);
+    let list = found.iter().map(|version| version.full()).collect::<Vec<_>>().join(" and ");
+    let found = match found.as_slice() {
+        [] => "it names no interface of Plinth's".to_owned(),
+        [only] if *only == newest => format!("built against {list}, the newest that this host speaks"),
+        _ => format!("built against {list}; this host speaks that and newer, up to {}", newest.full()),
+    };
+    findings.push(Finding { level: Level::Ok, what: "WIT packages", found });
 }
 
 fn manifest(plugin: &Plugin, findings: &mut Vec<Finding>) {
@@ -149,7 +162,7 @@ fn capabilities(plugin: &Plugin, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `objects` of `plinth:host/objects@0.1.0`.
+/// `objects` of `plinth:host/objects@0.2.0`.
 fn capability(import: &str) -> Option<&str> {
     let name = import.strip_prefix("plinth:host/")?;
     Some(name.split_once('@').map_or(name, |(name, _)| name))

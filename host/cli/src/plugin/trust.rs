@@ -126,7 +126,7 @@ fn about(plugin: &Plugin, signature: Option<Signature>) -> About {
         description: manifest.description.clone().unwrap_or_default(),
         license: manifest.license.clone().unwrap_or_default(),
         imports: plugin.imports().to_vec(),
-        exports: plugin.exports().iter().map(|point| point.interface().to_owned()).collect(),
+        exports: plugin.interfaces().map(str::to_owned).collect(),
         signature,
     }
 }

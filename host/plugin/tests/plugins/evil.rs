@@ -335,8 +335,11 @@ fn instances_are_bounded_in_number() {
         "plugin-unavailable: evil/good: all 2 instances are busy\n\
          hint: try again, or raise [limits.plugin] instances-max in plinth.toml"
     );
+    assert_eq!(host.host.usage().instances, 2);
     drop(kept);
     assert!(transform.load("good", b"", rows.schema()).is_ok());
+    let usage = host.host.usage();
+    assert_eq!((usage.instances, usage.memory_bytes), (0, 0), "what was let go of is free again");
 }
 
 #[test]

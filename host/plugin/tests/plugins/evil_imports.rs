@@ -129,8 +129,10 @@ impl ObjectSource for Shelf {
         }
     }
 
-    fn list(&self, _prefix: &str) -> Result<Vec<String>, Problem> {
-        Ok((0..200_000).map(|number| format!("/{number}")).collect())
+    fn list(&self, _prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<String>, Problem> {
+        assert!(max <= 10_000, "the guest gets {max} at once");
+        let start = after.map_or(0, |after| after[1..].parse::<usize>().unwrap() + 1);
+        Ok((start..200_000.min(start + max)).map(|number| format!("/{number:06}")).collect())
     }
 }
 
@@ -255,8 +257,8 @@ fn keys_are_no_paths_and_bounded_in_length() {
     let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["keys"], "no key is a path");
     assert_eq!(abuse.of("kv-bad-keys"), broke("kv-bad-keys", "evaluate", "a name of 65536 bytes, more than 4096"));
-    assert_eq!(abuse.of("kv-long-key"), "kv-bad-key kv-bad-key kv-bad-key kv-bad-key");
-    assert_eq!(abuse.of("kv-huge-value"), "kv-too-large");
+    assert_eq!(abuse.of("kv-long-key"), "kv-bad-key kv-bad-key kv-bad-key kv-bad-key kv-bad-key");
+    assert_eq!(abuse.of("kv-huge-value"), "kv-too-large kv-too-large false");
     assert_eq!(
         abuse.of("kv-long-prefix"),
         broke("kv-long-prefix", "evaluate", "a name of 1048576 bytes, more than 4096")
@@ -418,11 +420,11 @@ fn tables_are_read_to_their_end_and_no_further() {
 
 #[test]
 fn sources_are_read_to_their_end_and_no_further() {
-    let abuse = abuse(PluginLimits { host_calls_per_second_max: 10_000, ..limits() });
+    let abuse = abuse(PluginLimits { host_calls_per_second_max: 10_000, list_items_max: 10_000, ..limits() });
     assert_eq!(abuse.plan("object-far-reads"), "10 0 0 0 0 0");
     assert_eq!(abuse.plan("object-others"), ["denied"; 9].join(" "));
     assert_eq!(abuse.plan("object-after-drop"), broke("object-after-drop", "plan", "unknown handle index 1"));
-    assert_eq!(abuse.plan("objects-listed"), "too-many-objects");
+    assert_eq!(abuse.plan("objects-listed"), "200000 listed");
     assert!(abuse.plan("objects-reopened").starts_with("limit-exceeded: "));
 }
 

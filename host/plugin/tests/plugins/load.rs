@@ -66,7 +66,10 @@ fn imports_beyond_what_was_granted_are_denied_with_the_line_that_allows_them() {
         assert!(load(&wants(fine), &Grants::none()).is_ok(), "{fine}");
     }
     for (import, hint) in [
-        ("plinth:host/log@0.2.0", "build the plugin against the WIT packages of this version, 0.1.0"),
+        (
+            "plinth:host/sockets@0.2.0",
+            "the host has log, config, objects, tables, kv, http, nn, clock, random, secrets",
+        ),
         (
             "wasi:http/types@0.2.3",
             "plugins get WASI 0.2 without files, network and environment, and nothing else of it",
@@ -119,8 +122,8 @@ fn a_plugin_without_the_extension_point_says_what_it_has() {
     assert_eq!(tabular.exports(), [ExtensionPoint::Transform]);
     assert_eq!(
         told(&tabular.gate().err().unwrap()),
-        "plugin-wrong-world: plugin `tabular` does not export `plinth:gate/gate@0.1.0`; it exports \
-         `plinth:transform/transform@0.1.0`\nhint: name a plugin that offers what the stage needs"
+        "plugin-wrong-world: plugin `tabular` does not export `plinth:gate/gate@0.2.0`; it exports \
+         `plinth:transform/transform@0.2.0`\nhint: name a plugin that offers what the stage needs"
     );
     let nothing = load("(component)", &Grants::none()).unwrap();
     assert!(nothing.transform().err().unwrap().to_string().ends_with("it exports nothing"));

@@ -26,7 +26,7 @@ pub(crate) struct Heavy {
 }
 
 /// Tests and measurements are not shipped: they may use every library of ours, and heavy crates as peers.
-const UNSHIPPED: &[&str] = &["bench", "e2e", "test-objects"];
+const UNSHIPPED: &[&str] = &["bench", "e2e", "soak", "test-objects"];
 
 const EDGES: &[Edge] = &[
     Edge { name: "core", may_use: &[], reason: "everything stands on it, so it stands on nothing" },

@@ -6,6 +6,7 @@
 
 pub(crate) mod deny;
 mod edges;
+pub(crate) mod frozen;
 mod licences;
 mod tree;
 pub(crate) mod wit;
@@ -31,6 +32,7 @@ Runs every rule and lists those that are broken:
   deny         cargo-deny: licences, bans, sources, and published vulnerabilities where their database can be reached
   docs         rustdoc without a warning
   wit          every package parses and every item is documented
+  frozen       frozen versions of the WIT packages are what they were
   tree         file lengths, module comments, words and paths that do not belong
   generated    generated files are what the code says";
 
@@ -42,10 +44,11 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     anyhow::ensure!(others.is_empty(), "check takes no argument `{}`", others[0]);
     let toolchain = Toolchain::install(repo)?;
     toolchain::ensure_checkers(repo)?;
-    let rules: [(&str, &dyn Fn() -> Result<Findings>); 9] = [
+    let rules: [(&str, &dyn Fn() -> Result<Findings>); 10] = [
         ("format", &|| format(repo)),
         ("tree", &|| tree::check(repo)),
         ("wit", &|| wit::check(&repo.path("wit"))),
+        ("frozen", &|| frozen::check(&repo.path("wit"))),
         ("edges", &|| edges::check(repo)),
         ("licences", &|| licences::check(repo)),
         ("generated", &|| generated(repo)),

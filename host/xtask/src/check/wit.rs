@@ -7,9 +7,12 @@ use wit_parser::{Docs, Resolve, TypeDefKind, UnresolvedPackageGroup};
 
 use super::Findings;
 
+/// The folder of the versions that never change again, below that of the packages.
+pub(crate) const FROZEN: &str = "frozen";
+
 /// Checks the packages in the folders below `folder`.
 pub(super) fn check(folder: &Path) -> Result<Findings> {
-    let (mut resolve, main, groups) = parse(folder)?;
+    let (mut resolve, main, groups) = parse(folder, &[FROZEN])?;
     if let Err(error) = resolve.push_groups(main, groups) {
         return Ok(vec![error.render(&resolve.source_map)]);
     }
@@ -18,19 +21,25 @@ pub(super) fn check(folder: &Path) -> Result<Findings> {
 
 /// The packages in the folders below `folder`, resolved against each other.
 pub(crate) fn resolve(folder: &Path) -> Result<Resolve> {
-    let (mut resolve, main, groups) = parse(folder)?;
+    resolve_without(folder, &[FROZEN])
+}
+
+/// The same, but for folders of other things.
+pub(super) fn resolve_without(folder: &Path, others: &[&str]) -> Result<Resolve> {
+    let (mut resolve, main, groups) = parse(folder, others)?;
     if let Err(error) = resolve.push_groups(main, groups) {
         anyhow::bail!(error.render(&resolve.source_map));
     }
     Ok(resolve)
 }
 
-fn parse(folder: &Path) -> Result<(Resolve, UnresolvedPackageGroup, Vec<UnresolvedPackageGroup>)> {
+fn parse(folder: &Path, others: &[&str]) -> Result<(Resolve, UnresolvedPackageGroup, Vec<UnresolvedPackageGroup>)> {
     let mut folders: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
-    folders.retain(|path| path.is_dir());
+    let other = |path: &Path| path.file_name().is_some_and(|name| others.iter().any(|other| name == *other));
+    folders.retain(|path| path.is_dir() && !other(path));
     folders.sort();
     let mut groups = folders.iter().map(UnresolvedPackageGroup::parse_dir).collect::<Result<Vec<_>>>()?;
     let main = groups.pop().context("there is no WIT package")?;

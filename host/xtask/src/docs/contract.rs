@@ -230,7 +230,10 @@ pub(super) const CAPABILITIES: &[Capability] = &[
             ("denied", "The URI is not among the sources that were granted, or its scheme is not one of files."),
             ("file-not-found", "There is no such file."),
             ("file-unreadable", "It may not be read, or is no file."),
-            ("too-many-objects", "`list-objects` found more than `list-items-max`."),
+            (
+                "too-many-objects",
+                "`list-objects` of version 0.1 found more than `list-items-max`; since 0.2 it gives pages.",
+            ),
             ("io", "The system failed to read; the same may work later."),
         ],
         faults: &[READERS],
@@ -351,6 +354,11 @@ pub(super) const ENDINGS: &[(Code, &[&str], &str)] = &[
         codes::PLUGIN_WRONG_WORLD,
         &[],
         "Export the extension point that the stage needs, and import nothing but `plinth:host` and WASI 0.2.",
+    ),
+    (
+        codes::PLUGIN_VERSION,
+        &[],
+        "Build it with an SDK of a version that the host speaks; the message names them. A newer host speaks older versions too.",
     ),
     (
         codes::PLUGIN_TOO_LARGE,

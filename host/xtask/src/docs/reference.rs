@@ -17,7 +17,7 @@ const HEAD: &str = "# Plugin reference
 
 <!-- Written by `cargo xtask docs` from wit/, host/core/src/limits.rs and host/xtask/src/docs/contract.rs. -->
 
-What a plugin exports, what it may import, and what bounds it: version 0.1 of the contract. How to write a plugin is
+What a plugin exports, what it may import, and what bounds it: version 0.2 of the contract. How to write a plugin is
 in the [author's guide](plugin-guide.md); what an operator grants, with the reasons, in
 [plugin-capabilities.md](plugin-capabilities.md); versions and compatibility in [wit/README.md](../../wit/README.md).
 Each SDK spells these names its own way; its README has the table.

@@ -122,7 +122,7 @@ static bool test(const plinth_schema_t *schema, const plinth_block_t *reference_
 
 static const plinth_drift_test_t psi = {
     .name = "psi",
-    .summary = "Population stability index over quantile bins of the reference; effect size: the index itself",
+    .summary = "Population stability index over quantile bins of the reference",
     .options_schema =
         "{\"type\":\"object\",\"properties\":{"
         "\"bins\":{\"type\":\"integer\",\"minimum\":2,\"maximum\":1000,\"default\":10},"
@@ -130,6 +130,7 @@ static const plinth_drift_test_t psi = {
         "\"rows-min\":{\"type\":\"integer\",\"minimum\":1,\"default\":30}},\"additionalProperties\":false}",
     .kinds = PLINTH_KINDS_NUMERIC,
     .test = test,
+    .effect = "the index itself",
 };
 
 PLINTH_DRIFT_TESTS(&psi);

@@ -12,9 +12,9 @@ import (
 )
 
 func init() {
-	drift.Export(plinth.NewDriftTest("psi",
-		"Population stability index over quantile bins of the reference; effect size: the index itself",
-		plinth.Numeric, PSI{}))
+	test := plinth.NewDriftTest("psi", "Population stability index over quantile bins of the reference", plinth.Numeric, PSI{})
+	test.Effect = "the index itself"
+	drift.Export(test)
 }
 
 func main() {}

@@ -14,6 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/wit/deps"
 cp -r "$wit"/*/ "$work/wit/deps/"
+rm -rf "$work/wit/deps/frozen"
 cp worlds.wit "$work/wit/"
 
 for world in host loader transform gate drift; do

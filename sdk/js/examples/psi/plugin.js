@@ -79,8 +79,9 @@ function indexOf(reference, current, edges) {
 
 export default driftTest({
   name: "psi",
-  summary: "Population stability index over quantile bins of the reference; effect size: the index itself",
+  summary: "Population stability index over quantile bins of the reference",
   kinds: NUMERIC,
+  effect: "the index itself",
   options: {
     bins: { type: "integer", minimum: 2, maximum: 1000, default: 10 },
     threshold: { type: "number", exclusiveMinimum: 0, default: 0.1 },

@@ -1,7 +1,7 @@
 /** What a manifest means for the component: its world, and the module that ties the plugin to it. */
 import { CAPABILITIES } from "./manifest.mjs";
 
-const VERSION = "0.1.0";
+const VERSION = "0.2.0";
 const ALWAYS = ["log", "config"];
 
 /** The world of a plugin: what it asks for, and no more, since all that a world imports has to be granted. */

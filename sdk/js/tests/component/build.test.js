@@ -69,7 +69,7 @@ test("each example builds, with its manifest at the end and no WASI", () => {
       [0, "plinth-manifest", true],
     );
     const { capabilities } = JSON.parse(files["plugin.json"]);
-    const wanted = ["log", "config", ...capabilities].map((name) => `plinth:host/${name}@0.1.0`);
+    const wanted = ["log", "config", ...capabilities].map((name) => `plinth:host/${name}@0.2.0`);
     assert.deepEqual(
       imports(component)
         .filter((name) => !name.startsWith("plinth:types/"))

@@ -14,9 +14,10 @@ class Options:
     rows_min: int = plinth.option(30, "Rows that a verdict needs on each side", minimum=1, name="rows-min")
 
 
-@plinth.item("psi", "Population stability index over quantile bins of the reference; effect size: the index itself")
+@plinth.item("psi", "Population stability index over quantile bins of the reference")
 class Psi(plinth.DriftTest):
     options: Options
+    effect = "the index itself"
 
     def test(self, reference: plinth.Rows, current: plinth.Rows) -> plinth.Outcome:
         ours, theirs = usable(reference), usable(current)

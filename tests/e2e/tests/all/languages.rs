@@ -51,6 +51,52 @@ fn plugins_in_python_answer_as_all_do() {
     conforms("python");
 }
 
+#[test]
+fn components_of_version_0_1_answer_as_all_do() {
+    let project = Project::with_environment(vec![("PLINTH_DETERMINISTIC", "true".into())]);
+    for (component, item, least) in [
+        ("standard-scale", "standard-scale", 17),
+        ("psi", "psi", 15),
+        ("threshold-gate", "threshold", 10),
+        ("fixed-width", "fixed-width", 45),
+        ("linear-model", "linear-model", 3),
+    ] {
+        let path = root().join(format!("wit/frozen/0.1.0/components/{component}.wasm")).display().to_string();
+        let cases = root().join("sdk/conformance/cases").join(item).display().to_string();
+        let done = project.run(&["plugin", "test", &path, "--cases", &cases, "--json"]);
+        let told: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{}", done.stderr));
+        assert!(done.code == Some(0) && told["failed"] == 0, "{component}: {told:#}");
+        assert!(told["passed"].as_u64().expect("a number") > least, "{component}: {told}");
+        let checked = project.run(&["plugin", "check", &path]);
+        let version = "built against 0.1.0; this host speaks that and newer, up to 0.2.0";
+        assert!(checked.code == Some(0) && checked.stdout.contains(version), "{component}: {}", checked.stdout);
+    }
+    let newest = guests::example("rust", "psi").display().to_string();
+    let checked = project.run(&["plugin", "check", &newest]);
+    assert!(checked.stdout.contains("built against 0.2.0, the newest that this host speaks"), "{}", checked.stdout);
+}
+
+#[test]
+fn a_component_of_a_later_version_is_refused_by_name() {
+    let project = Project::empty();
+    let component = std::fs::read(root().join("wit/frozen/0.1.0/components/psi.wasm")).expect("the component");
+    // The names of interfaces, which stand in it several times, all of one length.
+    let mut later = component;
+    for start in 0..later.len() - 6 {
+        if &later[start..start + 6] == b"@0.1.0" {
+            later[start + 3] = b'3';
+        }
+    }
+    project.write("later.wasm", later);
+    project.run(&["plugin", "inspect", "later.wasm"]).fails(
+        9,
+        "plugin-version",
+        &["0.3.0", "0.1 and 0.2", "update Plinth"],
+    );
+    let checked = project.run(&["plugin", "check", "later.wasm"]);
+    assert!(checked.code == Some(9) && checked.stdout.contains("0.3.0"), "{}", checked.stdout);
+}
+
 /// Begins a plugin, builds it and tests it, as its author would.
 fn begins(language: &str, kind: &str) {
     // The Rust example finds the standard library built where the first-party plugins have it.

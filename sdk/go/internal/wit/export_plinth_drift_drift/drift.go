@@ -25,6 +25,10 @@ func Describe() []wit.TestItem {
 			Item:         plinth_types_types.Item(item.Item),
 			Kinds:        kinds,
 			Multivariate: item.Multivariate,
+			Effect:       witTypes.None[string](),
+		}
+		if item.Effect != "" {
+			items[index].Effect = witTypes.Some(item.Effect)
 		}
 	}
 	return items

@@ -50,8 +50,8 @@ impl Options {
 
 impl DriftTest for Psi {
     const NAME: &'static str = "psi";
-    const SUMMARY: &'static str =
-        "Population stability index over quantile bins of the reference; effect size: the index itself";
+    const SUMMARY: &'static str = "Population stability index over quantile bins of the reference";
+    const EFFECT: Option<&'static str> = Some("the index itself");
     const OPTIONS: &'static str = r#"{
         "type": "object",
         "properties": {
