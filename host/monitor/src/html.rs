@@ -58,6 +58,7 @@ mod tests {
                     note: Some("a & b".into()),
                 }),
                 error: None,
+                effect: Some("largest <gap>".into()),
             }],
             summary: ColumnSummary { histogram: Histogram { bars }, ..Default::default() },
             nulls_rose: false,
@@ -89,6 +90,6 @@ mod tests {
     fn what_came_from_data_is_escaped() {
         let page = html(&report(1)).unwrap();
         assert!(page.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"), "{page}");
-        assert!(page.contains("a &amp; b"));
+        assert!(page.contains("a &amp; b") && page.contains("0.5 (largest &lt;gap&gt;)"), "{page}");
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     setup, shell, webui,
 };
 
-pub(crate) const HELP: &str = "test [--nextest] [--clients] [-- ARGUMENT…]
+pub(crate) const HELP: &str =
+    "test [--nextest] [--clients] [--soak [--minutes N] [--seed N] [--json FILE]] [-- ARGUMENT…]
 
 Installs what is missing, builds the components and the `plinth` binary, then runs the tests of the product, of the
 plugins and of the SDK, and drives the binary with the stock MLflow client. The tracking server's are run twice: with
@@ -19,9 +20,15 @@ the catalog on SQLite and on PostgreSQL. Arguments after `--` go to `cargo test`
 example).
 
   --nextest   run the product's tests with cargo-nextest, which must be installed
-  --clients   only the stock clients against the binary; arguments after `--` go to pytest";
+  --clients   only the stock clients against the binary; arguments after `--` go to pytest
+  --soak      only random abuse from all guests at once against a host that serves, for 10 minutes or N; the ordinary
+              run has 20 seconds of it";
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
+    if let Some(at) = arguments.iter().position(|argument| argument == "--soak") {
+        prepare(repo)?;
+        return soak(repo, &[&arguments[..at], &arguments[at + 1..]].concat());
+    }
     let ([nextest, only_clients], others) = flags(arguments, ["--nextest", "--clients"])?;
     prepare(repo)?;
     if only_clients {
@@ -71,6 +78,16 @@ fn sdks(repo: &Repo) -> Result<()> {
     )?;
     let mut node = Command::new(tool("node")?);
     shell::stream(node.arg("--test").current_dir(repo.path("sdk/js")))
+}
+
+/// Abuses a host that serves, from all guests at once.
+fn soak(repo: &Repo, arguments: &[String]) -> Result<()> {
+    shell::stream(repo.cargo(Workspace::Host).args(["build", "--workspace", "--bin", "plinth-soak"]).args(locked()))?;
+    let built = |name: &str| repo.target().join("debug").join(name);
+    let mut soak = Command::new(built("plinth-soak"));
+    soak.arg("--plinth").arg(built("plinth")).arg("--plugins").arg(plugins::folder(repo));
+    soak.arg("--example").arg(repo.path("examples/churn")).args(arguments);
+    shell::stream(&mut soak)
 }
 
 /// Drives the built binary with other people's clients.

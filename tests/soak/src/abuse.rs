@@ -17,7 +17,7 @@ use plinth_plugin::{ExtensionPoint, FileObjects, Grants, Host, Plugin};
 use serde_json::{Value, json};
 
 use crate::{
-    deeds::{Deed, Way, anywhere, ends},
+    deeds::{BY_OPTION, Deed, Way, anywhere, ends},
     lent::{GRANTED_URL, OneTable, rows, services},
     seed::Random,
 };
@@ -188,9 +188,10 @@ impl Abuse {
                 Ok(())
             }
             Way::Judge => {
-                let options = match item.starts_with("http-flood") || item.starts_with("http-endless") {
-                    true => format!("{{\"url\": \"{GRANTED_URL}\"}}"),
-                    false => "{}".to_owned(),
+                let options = match item {
+                    "http-flood" | "http-endless" => format!("{{\"url\": \"{GRANTED_URL}\"}}"),
+                    _ if item == BY_OPTION.0 => format!("{{\"deed\": \"{}\"}}", deed.at),
+                    _ => "{}".to_owned(),
                 };
                 let tables = Arc::new(OneTable(self.rows.clone()));
                 asked(guest.gate())?.evaluate(item, &Evidence::default(), &options, tables).map(drop)
@@ -225,6 +226,10 @@ fn offered(plugin: &Plugin, guest: usize, point: ExtensionPoint, deeds: &mut Vec
         }
     };
     for (item, way) in items.iter().flat_map(|item| ways.iter().map(move |way| (item, *way))) {
+        if item == BY_OPTION.0 {
+            deeds.extend(BY_OPTION.1.map(|(at, ends)| Deed { guest, way, at, item: item.clone(), ends }));
+            continue;
+        }
         let places = if anywhere(item) { way.places() } else { &way.places()[..1] };
         for at in places {
             let ends = ends(plugin.name(), way, at, item).with_context(|| {

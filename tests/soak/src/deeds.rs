@@ -66,6 +66,8 @@ const PROBLEM: &[&str] = &["plugin-problem"];
 const LIMIT: &[&str] = &["limit-exceeded"];
 /// A loop of host calls ends by its rate or by the clock, whichever is first on this machine.
 const LOOP: &[&str] = &["limit-exceeded", "plugin-deadline"];
+/// Many calls that are each allowed: on a busy machine they do not all fit into the time of one call.
+const FLOOD: &[&str] = &["ok", "plugin-deadline"];
 /// Keys are shared: what is stored depends on who came before.
 const SHARED: &[&str] = &["ok", "plugin-problem"];
 
@@ -75,7 +77,7 @@ const EVERYWHERE: [(&str, &[&str]); 8] = [
     ("memory-bomb", MEMORY),
     ("panic", TRAP),
     ("stack-overflow", STACK),
-    ("log-flood", OK),
+    ("log-flood", FLOOD),
     ("log-huge", OK),
     ("problem", PROBLEM),
     ("huge-problem", OUTPUT),
@@ -102,6 +104,12 @@ pub(crate) fn ends(guest: &str, way: Way, at: &str, item: &str) -> Option<&'stat
         (_, Way::Predict) => known(&OF_MODELS),
     }
 }
+
+/// The misdeeds of a gate that takes them by its option `deed`: one for each language, as its own toolchain makes it.
+pub(crate) const BY_OPTION: (&str, [(&str, &[&str]); 6]) = (
+    "misdeeds",
+    [("good", OK), ("loop", DEADLINE), ("bomb", MEMORY), ("flood", FLOOD), ("lie", OUTPUT), ("crash", TRAP)],
+);
 
 /// Whether an item can be committed at every place of its way.
 pub(crate) fn anywhere(item: &str) -> bool {
@@ -177,7 +185,9 @@ const OF_SOURCES: [(&str, &[&str]); 5] = [
     ("objects-listed", OK),
 ];
 /// Those that the host does not simply answer.
-const OF_IMPORTS: [(&str, &[&str]); 26] = [
+const OF_IMPORTS: [(&str, &[&str]); 28] = [
+    ("config-flood", FLOOD),
+    ("clock-flood", FLOOD),
     ("config-huge-key", OUTPUT),
     ("config-endless", LOOP),
     ("kv-odd-keys", SHARED),

@@ -25,7 +25,8 @@ use crate::abuse::Abuse;
 /// its rest: it would fail less.
 fn limits() -> PluginLimits {
     PluginLimits {
-        call_ms_max: 1_000,
+        call_ms_max: 2_000,
+        online_call_ms_max: 2_000,
         memory_bytes_max: 192 << 20,
         state_bytes_max: 32 << 20,
         kv_keys_max: 100,

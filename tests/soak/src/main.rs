@@ -30,7 +30,7 @@ const HELP: &str = "plinth-soak --plinth FILE --plugins FOLDER --example FOLDER 
   --minutes   how long [default: 10]
   --seed      of all that is random; printed, so that a run can be repeated
   --json      also writes the figures to a file
-  --guest     one more component that misbehaves, by the names of its items";
+  --guest     one more component that misbehaves: by the names of its items, or a gate `misdeeds` by its option `deed`";
 
 /// What a run is asked for.
 pub(crate) struct Plan {
