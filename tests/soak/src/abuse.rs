@@ -134,10 +134,10 @@ impl Abuse {
             let deed = &self.deeds[chosen];
             let end = match self.commit(deed) {
                 Ok(()) => "ok".to_owned(),
-                // An end that is not the known one is told in full.
+                // An end that is not the known one is told in words.
                 Err(error) => match error.code().to_string() {
                     code if deed.ends.contains(&code.as_str()) => code,
-                    code => format!("{code}: {error}"),
+                    code => format!("{code}: {}", error.to_string().chars().take(200).collect::<String>()),
                 },
             };
             *self.counts[chosen].lock().unwrap_or_else(PoisonError::into_inner).entry(end).or_default() += 1;

@@ -87,9 +87,11 @@ const EVERYWHERE: [(&str, &[&str]); 8] = [
 pub(crate) fn ends(guest: &str, way: Way, at: &str, item: &str) -> Option<&'static [&'static str]> {
     let known = |list: &[(&str, &'static [&'static str])]| list.iter().find(|(name, _)| *name == item).map(|(_, e)| *e);
     if let Some(ends) = known(&EVERYWHERE) {
-        // `output` answers no problem: it gives a schema without columns, which then does not fit the rows.
-        return Some(match (at, ends) {
-            ("output", PROBLEM) => OUTPUT,
+        return Some(match (at, item) {
+            // `output` answers no problem: it gives a schema without columns, which then does not fit the rows.
+            ("output", "problem") => OUTPUT,
+            // Calls that return rows may return more than 64 MiB; the message is cut for whoever reads it.
+            ("apply" | "predict" | "next", "huge-problem") => PROBLEM,
             _ => ends,
         });
     }
@@ -226,5 +228,6 @@ mod tests {
         assert_eq!(ends("evil", Way::Judge, "", "no-checks"), Some(OUTPUT));
         assert_eq!(ends("evil", Way::Fit, "start", "bad-utf8"), Some(OK), "it is a misdeed of `apply`");
         assert_eq!(ends("evil", Way::Apply, "output", "problem"), Some(OUTPUT));
+        assert_eq!(ends("evil", Way::Apply, "load", "huge-problem"), Some(OUTPUT));
     }
 }

@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use crate::abuse::Abuse;
 
-/// Limits under which every misdeed meets its own one soon; the others are the product's. A plugin that keeps failing is not given
-/// its rest: it would fail less.
+/// Limits under which every misdeed meets its own one soon; the others are the product's. A plugin that keeps failing is
+/// not given its rest: it would fail less.
 fn limits() -> PluginLimits {
     PluginLimits {
         call_ms_max: 2_000,
@@ -118,12 +118,12 @@ fn serving(host: &Host, version: &Value, blobs: &Path, captured: Arc<Counted>) -
     let name = version["model"].as_str().context("the model's name")?;
     let number = version["version"].as_u64().context("the version's number")?;
     let deployment = Deployment::new(name, number, scorer, vec![]);
-    let source = Arc::new(Once(std::sync::Mutex::new(Some(deployment)), number));
+    let source = Arc::new(Once(Mutex::new(Some(deployment)), number));
     Ok(Server::start(source, Options { capture: Some(captured), ..Options::default() })?)
 }
 
 /// One version, served for ever.
-struct Once(std::sync::Mutex<Option<Deployment>>, u64);
+struct Once(Mutex<Option<Deployment>>, u64);
 
 impl Source for Once {
     fn current(&self) -> Result<Generation, ServeError> {
@@ -131,7 +131,7 @@ impl Source for Once {
     }
 
     fn load(&self, _generation: Generation) -> Result<Deployment, ServeError> {
-        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.take().ok_or_else(|| ServeError::Outside {
             code: plinth_core::codes::INTERNAL,
             message: "the version is served already".into(),

@@ -4,8 +4,9 @@
 //! real model version and its transform; beside it, on the same plugin engine and under the same limits, threads run
 //! components that misbehave ([`abuse`], [`deeds`]). No command of the product runs other people's components in the
 //! process that serves, so this is harder on the server than any of them. The **driver** ([`driver`]) trains the
-//! model with the real `plinth`, asks the real `plinth serve` for the answers that are expected, sends good requests to the host all
-//! the time and compares every answer byte for byte, watches the host from outside, and judges ([`report`]).
+//! model with the real `plinth`, asks the real `plinth serve` for the answers that are expected, sends good requests to
+//! the host all the time ([`load`]) and compares every answer byte for byte, watches the host from outside, and judges
+//! ([`report`]).
 #![expect(clippy::print_stdout, reason = "a program that talks to a person")]
 
 mod abuse;
