@@ -9,7 +9,7 @@ Python it needs componentize-py, of the version below.
 1. Writes a world that exports `plinth:KIND/KIND` for each kind of the manifest and imports log, config and what its
    capabilities name.
 2. Runs componentize-py, which imports plugin.py, keeps the memory of the interpreter, and leaves out WASI.
-3. Mends `free` (see `mended`) and appends a custom section `plinth-manifest` that holds the bytes of plugin.json.
+3. Mends `free` (see `mended`), lets lists of numbers pass as bytes (raw_lists.py), and appends a custom section `plinth-manifest` that holds the bytes of plugin.json.
 
 COMPONENTIZE_PY   the program [default: the one of this Python, then the one on the PATH]
 PLINTH_WIT        the WIT packages [default: wit/ beside this file, then that of the repository]
@@ -26,8 +26,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+
+from raw_lists import Unexpected, raw_lists
+from wasm import custom_section, joined, leb128, sections, with_wrapper
 
 VERSION = "0.25.1"
 WIT = "0.2.0"
@@ -57,7 +59,10 @@ def build(folder: Path, out: Path | None = None) -> Path:
         write_world(Path(work), wit, kinds, capabilities)
         write_app(Path(work), kinds, capabilities)
         run(program, folder, Path(work), kinds, made)
-        component = mended(made.read_bytes())
+        try:
+            component = raw_lists(mended(made.read_bytes()))
+        except Unexpected as error:
+            raise Failed(f"what componentize-py {VERSION} made is not as expected: {error}") from None
     out.write_bytes(component + custom_section("plinth-manifest", manifest.read_bytes()))
     return out
 
@@ -188,46 +193,7 @@ def told_by(text: str, paths: list[str]) -> str:
     return "\n".join(["plugin.py could not be loaded:", *(shown or lines)])
 
 
-# ---- The binary format ----------------------------------------------------------------------------------------------
-
-
-def leb128(number: int) -> bytes:
-    """An unsigned number."""
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """The unsigned number at a place, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def sections(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each section of a module or a component."""
-    at = 8
-    while at < len(data):
-        size, start = unsigned(data, at + 1)
-        yield data[at], data[start : start + size]
-        at = start + size
-
-
-def joined(head: bytes, parts: list[tuple[int, bytes]]) -> bytes:
-    """A module or a component of its sections."""
-    return head + b"".join(bytes([number]) + leb128(len(content)) + content for number, content in parts)
-
-
-def custom_section(name: str, content: bytes) -> bytes:
-    """A custom section, to be appended."""
-    content = leb128(len(name)) + name.encode() + content
-    return b"\x00" + leb128(len(content)) + content
+# ---- What is mended -------------------------------------------------------------------------------------------------
 
 
 def mended(component: bytes) -> bytes:
@@ -252,66 +218,10 @@ def mended(component: bytes) -> bytes:
 
 def mended_module(module: bytes) -> bytes | None:
     """A core module with another `free`; `None` where it exports none."""
-    parts = list(sections(module))
-    found = dict(part for part in parts if part[0])
-    export = exported(found.get(7, b"\x00"), b"free")
-    if export is None:
-        return None
-    start, end, function = export
-    imported = imported_functions(found.get(2, b"\x00"))
-    count, at = unsigned(found[3], 0)
-    types = []
-    rest = at
-    while rest < len(found[3]):
-        kind, rest = unsigned(found[3], rest)
-        types.append(kind)
-    if function < imported:
-        return None
     # if local.get 0 > 16 (unsigned) then call free
-    body = b"\x00\x20\x00\x41\x10\x4b\x04\x40\x20\x00\x10" + leb128(function) + b"\x0b\x0b"
-    changed = {
-        3: leb128(count + 1) + found[3][at:] + leb128(types[function - imported]),
-        7: found[7][:start] + leb128(imported + count) + found[7][end:],
-        10: leb128(count + 1) + found[10][unsigned(found[10], 0)[1] :] + leb128(len(body)) + body,
-    }
-    return joined(module[:8], [(number, changed.get(number, content)) for number, content in parts])
-
-
-def exported(section: bytes, wanted: bytes) -> tuple[int, int, int] | None:
-    """Where an export section has the index of a function, from and to, and the index."""
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        length, at = unsigned(section, at)
-        name, at = section[at : at + length], at + length
-        function, end = unsigned(section, at + 1)
-        if name == wanted and section[at] == 0:
-            return at + 1, end, function
-        at = end
-    return None
-
-
-def imported_functions(section: bytes) -> int:
-    """How many functions an import section brings."""
-    count, at = unsigned(section, 0)
-    functions = 0
-    for _ in range(count):
-        for _ in range(2):
-            length, at = unsigned(section, at)
-            at += length
-        kind, at = section[at], at + 1
-        if kind == 0:  # a function: its type
-            functions += 1
-            _, at = unsigned(section, at)
-        elif kind in (1, 2):  # a table (its type first) or a memory: flags, least, most
-            at += kind == 1
-            flags, at = section[at], at + 1
-            for _ in range(1 + (flags & 1)):
-                _, at = unsigned(section, at)
-        elif kind == 3:  # a global: type, whether it changes
-            at += 2
-        else:  # a tag: attribute, type
-            _, at = unsigned(section, at + 1)
-    return functions
+    return with_wrapper(
+        module, b"free", lambda free: b"\x00\x20\x00\x41\x10\x4b\x04\x40\x20\x00\x10" + leb128(free) + b"\x0b\x0b"
+    )
 
 
 def main() -> int:

@@ -34,13 +34,13 @@ FIND(plinth_transform_t, plinth_transforms, wanted)
 
 struct exports_plinth_transform_transform_fitting_t {
     const plinth_transform_t *item;
-    plinth_schema_t input;
+    plinth_bound_t input;
     void *own;
 };
 
 struct exports_plinth_transform_transform_fitted_t {
     const plinth_transform_t *item;
-    plinth_schema_t input;
+    plinth_bound_t input;
     void *own;
 };
 
@@ -54,8 +54,9 @@ static plinth_fitting_t *start(plinth_string_t name, plinth_schema_t *input, pli
         return NULL;
     }
     plinth_fitting_t *fitting = plinth_alloc(1, sizeof *fitting);
-    *fitting = (plinth_fitting_t){item, *input, NULL};
-    bool good = checked(item->start(&fitting->input, options, &fitting->own, problem), problem) &&
+    fitting->item = item;
+    plinth_bind(&fitting->input, input);
+    bool good = checked(item->start(&fitting->input.schema, options, &fitting->own, problem), problem) &&
                 plinth_options_end(options, problem);
     plinth_options_free(options);
     if (good) return fitting;
@@ -91,7 +92,7 @@ bool plinth_end_pass(plinth_fitting_t *fitting, bool *another_pass, plinth_bytes
 void plinth_fitting_free(plinth_fitting_t *fitting) {
     if (!fitting) return;
     if (fitting->own) end(fitting->item->end_fitting, fitting->own);
-    plinth_schema_free(&fitting->input);
+    plinth_unbind(&fitting->input);
     free(fitting);
 }
 
@@ -104,8 +105,9 @@ static plinth_fitted_t *load(plinth_string_t name, plinth_bytes_t state, plinth_
         return NULL;
     }
     plinth_fitted_t *fitted = plinth_alloc(1, sizeof *fitted);
-    *fitted = (plinth_fitted_t){item, *input, NULL};
-    if (checked(item->load(state, &fitted->input, &fitted->own, problem), problem)) return fitted;
+    fitted->item = item;
+    plinth_bind(&fitted->input, input);
+    if (checked(item->load(state, &fitted->input.schema, &fitted->own, problem), problem)) return fitted;
     plinth_fitted_free(fitted);
     return NULL;
 }
@@ -113,7 +115,7 @@ static plinth_fitted_t *load(plinth_string_t name, plinth_bytes_t state, plinth_
 void plinth_output(const plinth_fitted_t *fitted, plinth_schema_t *output) {
     *output = (plinth_schema_t){0};
     if (fitted->item->output) fitted->item->output(fitted->own, output);
-    else *output = plinth_schema_copy(&fitted->input);
+    else *output = plinth_schema_copy(&fitted->input.schema);
 }
 
 bool plinth_apply(const plinth_fitted_t *fitted, plinth_block_t *rows, plinth_problem_t *problem) {
@@ -124,7 +126,7 @@ bool plinth_apply(const plinth_fitted_t *fitted, plinth_block_t *rows, plinth_pr
 void plinth_fitted_free(plinth_fitted_t *fitted) {
     if (!fitted) return;
     if (fitted->own) end(fitted->item->end_fitted, fitted->own);
-    plinth_schema_free(&fitted->input);
+    plinth_unbind(&fitted->input);
     free(fitted);
 }
 

@@ -22,6 +22,20 @@ void plinth_nearest_add(plinth_nearest_t *nearest, plinth_string_t name);
 /* Fails with "WHAT `wanted`, did you mean `name`?". */
 bool plinth_fail_near(plinth_problem_t *problem, const char *code, const char *what, const plinth_nearest_t *nearest);
 
+/* A schema that lasts as long as what was made for it, with where each column lies, so that a view of a column need not
+ * count the columns before it. Views know it by the place of `schema`, which is all that authors see of it. */
+typedef struct plinth_bound_t {
+    plinth_schema_t schema;
+    /* Of each column: the columns before it in the list of its physical type, and the nullable ones before it. */
+    struct plinth_place_t {
+        uint32_t before, nullable_before;
+    } *places;
+    struct plinth_bound_t *next;
+} plinth_bound_t;
+/* Takes the schema over. What is bound must stay where it is until it is unbound, which frees the schema. */
+void plinth_bind(plinth_bound_t *bound, const plinth_schema_t *schema);
+void plinth_unbind(plinth_bound_t *bound);
+
 /* The part of plinth_lend_nothing that is in granted.c. */
 void plinth_take_back_granted(void);
 

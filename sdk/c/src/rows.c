@@ -19,6 +19,44 @@ static unsigned place(plinth_kind_t kind) {
     }
 }
 
+/* The last bound first. */
+static plinth_bound_t *all_bound;
+
+void plinth_bind(plinth_bound_t *bound, const plinth_schema_t *schema) {
+    size_t len = schema->fields.len;
+    *bound = (plinth_bound_t){*schema, plinth_alloc(len, sizeof *bound->places), all_bound};
+    uint32_t counts[7] = {0}, nullable = 0;
+    for (size_t i = 0; i < len; i++) {
+        const plinth_field_t *field = &schema->fields.ptr[i];
+        uint32_t *count = &counts[__builtin_ctz(place(field->kind))];
+        bound->places[i] = (struct plinth_place_t){(*count)++, nullable};
+        nullable += field->nullable;
+    }
+    all_bound = bound;
+}
+
+void plinth_unbind(plinth_bound_t *bound) {
+    plinth_bound_t **at = &all_bound;
+    while (*at != bound) at = &(*at)->next;
+    *at = bound->next;
+    free(bound->places);
+    plinth_schema_free(&bound->schema);
+}
+
+/* Where a column lies. */
+static struct plinth_place_t place_of(const plinth_schema_t *schema, size_t column) {
+    for (const plinth_bound_t *bound = all_bound; bound; bound = bound->next) {
+        if (&bound->schema == schema) return bound->places[column];
+    }
+    struct plinth_place_t found = {0, 0};
+    unsigned kinds = place(schema->fields.ptr[column].kind);
+    for (size_t i = 0; i < column; i++) {
+        found.before += kinds >> schema->fields.ptr[i].kind & 1;
+        found.nullable_before += schema->fields.ptr[i].nullable;
+    }
+    return found;
+}
+
 static const plinth_field_t *field_of(const plinth_schema_t *schema, size_t column, plinth_problem_t *problem) {
     if (column < schema->fields.len) return &schema->fields.ptr[column];
     plinth_fail(problem, "unknown-column", "column %zu of %zu", column, schema->fields.len);
@@ -46,10 +84,9 @@ static void *slots(const plinth_schema_t *schema, size_t column, plinth_kind_t k
         wrong_kind(field, plinth_kind_name(kind), problem);
         return NULL;
     }
-    size_t before = 0;
-    for (size_t i = 0; i < column; i++) before += kinds >> schema->fields.ptr[i].kind & 1;
     if (width == 0) return &nothing;
-    if (len / width < before + 1) {
+    size_t before = place_of(schema, column).before;
+    if ((before + 1) * (uint64_t)width > len) {
         too_short(field, problem);
         return NULL;
     }
@@ -96,17 +133,18 @@ bool plinth_valid(const plinth_schema_t *schema, const plinth_block_t *block, si
     if (!field) return false;
     valid->bits = NULL;
     if (block->validity.len == 0 || !field->nullable) return true;
-    size_t before = 0, width = plinth_bitmap_len(block->rows);
-    for (size_t i = 0; i < column; i++) before += schema->fields.ptr[i].nullable;
-    if (width == 0 || block->validity.len / width < before + 1) return too_short(field, problem);
+    size_t before = place_of(schema, column).nullable_before, width = plinth_bitmap_len(block->rows);
+    if (width == 0 || (before + 1) * (uint64_t)width > block->validity.len) return too_short(field, problem);
     valid->bits = block->validity.ptr + before * width;
     return true;
 }
 
 bool plinth_zero_nulls(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
                        plinth_problem_t *problem) {
+    const plinth_field_t *field = field_of(schema, column, problem);
+    if (field && field->kind == PLINTH_KIND_FLOAT64 && block->validity.len == 0) return true;
     plinth_valid_t valid;
-    double *values = plinth_f64s(schema, block, column, problem);
+    double *values = field ? plinth_f64s(schema, block, column, problem) : NULL;
     if (!values || !plinth_valid(schema, block, column, &valid, problem)) return false;
     if (!valid.bits) return true;
     for (size_t row = 0; row < block->rows; row++) {

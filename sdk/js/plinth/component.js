@@ -187,11 +187,16 @@ class Fitting {
 }
 
 class Fitted {
+  #owner;
+  #what;
+
   static load(name, state, input) {
     return guarded(() => {
       const entry = find("transform", name);
       const fitted = new Fitted();
       fitted.name = name;
+      fitted.#owner = `Fitted of \`${name}\``;
+      fitted.#what = `apply of \`${name}\``;
       fitted.input = new Schema(input.fields);
       fitted.made = new (classesOf(entry).Fitted)(state, fitted.input);
       const output = fitted.made.output?.() ?? fitted.input;
@@ -208,7 +213,7 @@ class Fitted {
   apply(block) {
     return guarded(() => {
       const rows = new Rows(this.input, block);
-      const made = rowsOf(call(`Fitted of \`${this.name}\``, this.made, "apply", rows), `apply of \`${this.name}\``);
+      const made = rowsOf(call(this.#owner, this.made, "apply", rows), this.#what);
       checkOutput(made, this.schema, rows.length, this.name);
       return made.toBlock();
     });

@@ -77,6 +77,8 @@ export class Rows {
   static of(schema: Schema, columns: Record<string, ColumnSource> | ColumnSource[], length?: number): Rows;
   /** A column by its name or its place. */
   column(which: string | number): Column;
+  /** The `data` of a column, without the rest of it: the fast way where a call has few rows. */
+  data(which: string | number): Column["data"];
   columns(): Column[];
   /** Each row as an object, for looking at and for tests: slow. */
   toObjects(): Record<string, Value>[];

@@ -34,6 +34,21 @@ test("what was built is what the columns show", () => {
   assert.equal(made.toObjects()[2].t, "öz");
 });
 
+test("the data of a column alone is that of the column, over the same memory", () => {
+  const made = Rows.of(schema, columns);
+  schema.fields.forEach(({ name }, index) => {
+    assert.deepEqual(made.data(name), made.column(index).data, name);
+    assert.equal(made.data(index).buffer, made.column(index).data.buffer);
+  });
+  made.data("b")[1] = 7;
+  assert.deepEqual(made.column("b").values(), [4, 7, null]);
+  assert.throws(() => made.data("c"), { code: "unknown-column", column: "c" });
+  assert.throws(() => made.data(8), { name: "RangeError", message: "there is no column 8: there are 8" });
+  const short = new Rows(schema, { ...made.toBlock(), f64s: new Float64Array(5) });
+  assert.throws(() => short.data("b"), { code: "bad-block", column: "b" });
+  assert.throws(() => short.column("b"), { code: "bad-block", column: "b" });
+});
+
 test("the block is column-major, with bitmaps of the nullable columns and zero in slots of nulls", () => {
   const block = Rows.of(schema, columns).toBlock();
   assert.deepEqual([...block.f64s], [1, 2, 3, 4, 5, 0]);

@@ -12,6 +12,7 @@ import io
 import operator
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -206,9 +207,16 @@ def _to_schema(schema: Schema) -> Any:
 def _to_block(rows: Any, where: str) -> Any:
     _of(rows, Rows, where, "Rows")
     return wit.Block(
-        len(rows), rows.f64s, rows.f32s, rows.s64s, bytes(rows.bits), rows.offsets, bytes(rows.bytes),
-        bytes(rows.validity),
+        len(rows), _packed("d", rows.f64s), _packed("f", rows.f32s), _packed("q", rows.s64s), bytes(rows.bits),
+        _packed("I", rows.offsets), bytes(rows.bytes), bytes(rows.validity),
     )  # fmt: skip
+
+
+def _packed(code: str, numbers: Any) -> bytes:
+    """A list of numbers as it crosses: its bytes."""
+    if type(numbers) is not array or numbers.typecode != code:
+        numbers = array(code, numbers)
+    return numbers.tobytes()
 
 
 def _bytes(made: Any, where: str) -> bytes:

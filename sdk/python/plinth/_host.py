@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .problem import Problem
@@ -26,6 +27,11 @@ def interface(name: str) -> Any:
     if name not in LENT:
         from . import testing  # noqa: F401  It fills LENT.
     return LENT[name]
+
+
+def numbers(code: str, values: Iterable[Any]) -> Any:
+    """A list of numbers for the host: in a component its bytes (see raw_lists.py)."""
+    return array(code, values).tobytes() if inside else list(values)
 
 
 def call(function: Callable[..., T], *arguments: Any) -> T:

@@ -93,11 +93,13 @@ class Graph:
         """Runs it once: every input by name, every output back."""
         host = _host.interface("nn")
         given = [
-            host.Tensor(name, list(each.shape), host.TensorType(each.type.value), each.data)
+            host.Tensor(name, _host.numbers("I", each.shape), host.TensorType(each.type.value), each.data)
             for name, each in inputs.items()
         ]
         made = _host.call(self._handle.compute, given)
-        return {each.name: Tensor(tuple(each.dimensions), TensorType(each.ty.value), each.data) for each in made}
+        return {
+            each.name: Tensor(tuple(array("I", each.dimensions)), TensorType(each.ty.value), each.data) for each in made
+        }
 
 
 def load(name: str) -> Graph:
@@ -106,4 +108,4 @@ def load(name: str) -> Graph:
 
 
 def _info(told: Any) -> TensorInfo:
-    return TensorInfo(told.name, TensorType(told.ty.value), tuple(told.dimensions))
+    return TensorInfo(told.name, TensorType(told.ty.value), tuple(array("q", told.dimensions)))

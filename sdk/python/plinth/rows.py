@@ -18,8 +18,7 @@ Value = bool | int | float | str | bytes | None
 
 # The eight bits of each byte, least significant first.
 _BITS = [[bool(byte >> bit & 1) for bit in range(8)] for byte in range(256)]
-# For kinds whose values are numbers: the array that checks and rounds them, and the value in the slot of a null.
-_ARRAYS = {Kind.INT64: "q", Kind.TIMESTAMP_US: "q", Kind.FLOAT32: "f", Kind.FLOAT64: "d"}
+# The value in the slot of a null.
 _ZEROS: dict[Kind, Value] = {
     Kind.BOOLEAN: False, Kind.INT64: 0, Kind.TIMESTAMP_US: 0, Kind.FLOAT32: 0.0, Kind.FLOAT64: 0.0,
     Kind.UTF8: "", Kind.BINARY: b"",
@@ -44,12 +43,12 @@ def _packed(flags: Sequence[object]) -> bytes:
 class Column:
     """One column of some rows: a view, so that what is written shows in the rows."""
 
-    __slots__ = ("_rows", "field", "_place", "_before", "_nullables")
+    __slots__ = ("_rows", "field", "_place", "_before", "_nullables", "_code")
 
     def __init__(self, rows: Rows, index: int) -> None:
         self._rows = rows
-        self.field: Field = rows.schema.fields[index]
-        self._place, self._before, self._nullables = rows.schema.places[index]
+        self.field: Field
+        self.field, self._place, self._before, self._nullables, self._code = rows.schema.places[index]
 
     @property
     def name(self) -> str:
@@ -72,8 +71,10 @@ class Column:
 
     def _slots(self) -> slice:
         """Where it lies in its list."""
-        rows = len(self._rows)
-        width = rows + 1 if self._place == "offsets" else (rows + 7) // 8 if self._place == "bits" else rows
+        rows = self._rows._len
+        if self._code:
+            return slice(self._before * rows, (self._before + 1) * rows)
+        width = rows + 1 if self._place == "offsets" else (rows + 7) // 8
         return slice(self._before * width, (self._before + 1) * width)
 
     def values(self) -> list[Any]:
@@ -96,11 +97,14 @@ class Column:
     def raw(self) -> list[Any]:
         """Its values without a look at nulls, whose slots hold zero or an empty text: quicker than `values`."""
         part = getattr(self._rows, self._place)[self._slots()]
-        if self._place == "offsets":
-            data = self._rows.bytes
-            cells = [data[start:end] for start, end in zip(part, part[1:])]
-            return [cell.decode() for cell in cells] if self.kind is Kind.UTF8 else cells
-        return _unpacked(part, len(self._rows)) if self._place == "bits" else part
+        if self._code:
+            numbers: list[Any] = part.tolist()
+            return numbers
+        if self._place == "bits":
+            return _unpacked(part, len(self._rows))
+        data, ends = self._rows.bytes, part.tolist()
+        cells = [data[start:end] for start, end in zip(ends, ends[1:])]
+        return [cell.decode() for cell in cells] if self.kind is Kind.UTF8 else cells
 
     def present(self) -> list[bool] | None:
         """Which rows hold a value; `None` where all do."""
@@ -118,29 +122,30 @@ class Column:
         columns[self.name] = list(values)
         rows._take(Rows.of(rows.schema, columns))
 
-    def write_raw(self, values: list[Any]) -> None:
+    def write_raw(self, values: Sequence[Any]) -> None:
         """Replaces the values of a column of numbers, quicker than `write`: nulls stay nulls, whatever is in their
         slots. Raises `Problem` `bad-output` for what the column cannot hold.
         """
-        if self.kind not in _ARRAYS:
+        rows, code = self._rows, self._code
+        if not code:
             raise TypeError(f"column `{self.name}` is {self.kind}: use write()")
-        if len(values) != len(self):
+        if len(values) != rows._len:
             raise Problem("bad-output", f"{len(values)} values for {len(self)} rows", column=self.name)
-        code = _ARRAYS[self.kind]
-        if not set(map(type, values)) <= ({int} if code == "q" else {int, float}) or code == "q":
-            values = _checked(self.field, code, values)
-        present = self.present()
+        numbers = _checked(self.field, code, values)
+        present = self.present() if rows.validity else None
         if present is not None:
-            zero = _ZEROS[self.kind]
-            values = [value if there else zero for value, there in zip(values, present)]
-        getattr(self._rows, self._place)[self._slots()] = values
+            for row, there in enumerate(present):
+                if not there:
+                    numbers[row] = 0
+        getattr(rows, self._place)[self._slots()] = numbers
 
 
 class Rows:
     """Some rows of a schema. `rows["x"]` and `rows[0]` are columns.
 
-    The lists of the block are there for those who want no detour: `f64s`, `f32s`, `s64s` (lists of numbers), `bits`,
-    `validity` (bitmaps, as bytes), `offsets` (a list) and `bytes`. A call moves them as they are.
+    The lists of the block are there for those who want no detour: `f64s`, `f32s`, `s64s` and `offsets` (arrays of the
+    module `array`, of the codes d, f, q and I), `bits`, `validity` (bitmaps, as bytes) and `bytes`. A call moves them
+    as they are.
     """
 
     __slots__ = ("schema", "_len", "f64s", "f32s", "s64s", "bits", "offsets", "bytes", "validity")
@@ -149,11 +154,11 @@ class Rows:
         self,
         schema: Schema,
         rows: int,
-        f64s: list[float],
-        f32s: list[float],
-        s64s: list[int],
+        f64s: array[float],
+        f32s: array[float],
+        s64s: array[int],
         bits: bytes,
-        offsets: list[int],
+        offsets: array[int],
         bytes: bytes,
         validity: bytes,
     ) -> None:
@@ -185,14 +190,15 @@ class Rows:
         if missing:
             raise Problem("bad-output", f"column `{missing[0]}` was not written", column=missing[0])
         taken = [column.values() if isinstance(column, Column) else list(column) for column in columns]
-        made = cls(schema, len(taken[0]) if taken else 0, [], [], [], b"", [], b"", b"")
+        rows = len(taken[0]) if taken else 0
+        made = cls(schema, rows, array("d"), array("f"), array("q"), b"", array("I"), b"", b"")
         made._append(taken)
         return made
 
     def _append(self, columns: list[list[Any]]) -> None:
         """Puts the columns where they belong."""
         bits, data, validity, nulls = bytearray(), bytearray(), bytearray(), False
-        for field, values in zip(self.schema.fields, columns):
+        for (field, place, _, _, code), values in zip(self.schema.places, columns):
             if len(values) != self._len:
                 why = f"column `{field.name}` has {len(values)} values, and others {self._len}"
                 raise Problem("bad-output", why, column=field.name)
@@ -205,16 +211,15 @@ class Rows:
                 values = [zero if value is None else value for value in values]
             elif field.nullable:
                 validity += _packed([True] * self._len)
-            self._append_column(field, values, bits, data)
+            if code:
+                getattr(self, place).extend(_checked(field, code, values))
+            else:
+                self._append_other(field, values, bits, data)
         self.bits, self.bytes = bytes(bits), bytes(data)
         self.validity = bytes(validity) if nulls else b""
 
-    def _append_column(self, field: Field, values: list[Any], bits: bytearray, data: bytearray) -> None:
-        code = _ARRAYS.get(field.kind)
-        if code is not None:
-            lists: dict[str, list[Any]] = {"d": self.f64s, "f": self.f32s, "q": self.s64s}
-            lists[code].extend(_checked(field, code, values))
-        elif field.kind is Kind.BOOLEAN:
+    def _append_other(self, field: Field, values: list[Any], bits: bytearray, data: bytearray) -> None:
+        if field.kind is Kind.BOOLEAN:
             if not all([value is True or value is False for value in values]):
                 raise _wrong(field, values, _boolean)
             bits += _packed(values)
@@ -267,10 +272,10 @@ class Rows:
         return Rows.of(self.schema, [column.values()[start:end] for column in self])
 
 
-def _checked(field: Field, code: str, values: list[Any]) -> list[Any]:
+def _checked(field: Field, code: str, values: Sequence[Any]) -> array[Any]:
     """Numbers as the column holds them."""
     try:
-        return array(code, values).tolist()
+        return array(code, values)
     except (TypeError, OverflowError):
         raise _wrong(field, values, lambda value: array(code, [value])) from None
 
@@ -280,7 +285,7 @@ def _boolean(value: Any) -> None:
         raise TypeError
 
 
-def _wrong(field: Field, values: list[Any], check: Any) -> Problem:
+def _wrong(field: Field, values: Sequence[Any], check: Any) -> Problem:
     """The problem of the first value that a column cannot hold."""
     for row, value in enumerate(values):
         try:

@@ -21,6 +21,9 @@ class Kind(Enum):
     UTF8 = 5
     BINARY = 6
 
+    # That of an Enum is computed from the name, by code in Python, at each look into a dict.
+    __hash__ = object.__hash__
+
     def __str__(self) -> str:
         return self.name.lower().replace("_", "-")
 
@@ -58,18 +61,23 @@ _LISTS = {
 }
 
 
+# For kinds that are numbers in the block: the code of their arrays.
+_CODES = {Kind.INT64: "q", Kind.TIMESTAMP_US: "q", Kind.FLOAT32: "f", Kind.FLOAT64: "d"}
+
+
 class Schema:
     """The columns of a table, in order: `Schema([Field("x", Kind.FLOAT64)])`."""
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields: tuple[Field, ...] = tuple(fields)
-        # Where each column lies: its list, the columns before it in that list, the nullable columns before it.
-        self.places: list[tuple[str, int, int]] = []
+        # Each column and where it lies: its list, the columns before it in that list, the nullable columns before it,
+        # and the code of its array where it is one of numbers.
+        self.places: list[tuple[Field, str, int, int, str]] = []
         counts = dict.fromkeys(_LISTS.values(), 0)
         self.nullables = 0
         for field in self.fields:
             place = _LISTS[field.kind]
-            self.places.append((place, counts[place], self.nullables))
+            self.places.append((field, place, counts[place], self.nullables, _CODES.get(field.kind, "")))
             counts[place] += 1
             self.nullables += field.nullable
         self.counts = counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,8 @@ def open(name: str) -> Table:
 
 
 def rows_of(schema: Schema, block: Any) -> Rows:
-    """The rows of a block as the host sends it."""
+    """The rows of a block as the host sends it, with the bytes of lists of numbers."""
     return Rows(
-        schema, block.rows, block.f64s, block.f32s, block.s64s, block.bits, block.offsets, block.bytes, block.validity
-    )
+        schema, block.rows, array("d", block.f64s), array("f", block.f32s), array("q", block.s64s), block.bits,
+        array("I", block.offsets), block.bytes, block.validity,
+    )  # fmt: skip

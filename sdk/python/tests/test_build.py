@@ -10,6 +10,9 @@ from unittest import mock
 
 from . import SDK, module
 
+import raw_lists
+import wasm
+
 build = module("plinth_build", SDK / "build.py")
 GOOD = {"name": "x", "version": "0.1.0", "kind": ["gate"], "capabilities": ["kv", "log"]}
 
@@ -129,7 +132,7 @@ def section(number: int, *content: bytes) -> tuple[int, bytes]:
 
 
 def name(text: str) -> bytes:
-    return build.leb128(len(text)) + text.encode()
+    return wasm.leb128(len(text)) + text.encode()
 
 
 HEAD = b"\0asm\x01\0\0\0"
@@ -142,7 +145,7 @@ IMPORTS = b"\x04" + b"".join(
         name("m") + name("g") + b"\x03\x7f\x00",
     ]
 )
-MODULE = build.joined(
+MODULE = wasm.joined(
     HEAD,
     [
         section(1, b"\x02", b"\x60\x00\x00", b"\x60\x01\x7f\x00"),
@@ -158,30 +161,104 @@ MODULE = build.joined(
 class BytesTest(unittest.TestCase):
     def test_numbers(self) -> None:
         for number in (0, 1, 127, 128, 300, 2**32 - 1):
-            self.assertEqual(build.unsigned(build.leb128(number) + b"x", 0), (number, len(build.leb128(number))))
+            self.assertEqual(wasm.unsigned(wasm.leb128(number) + b"x", 0), (number, len(wasm.leb128(number))))
 
     def test_the_manifest_is_the_last_section(self) -> None:
         content = b"x" * 200
-        parts = list(build.sections(HEAD + build.custom_section("plinth-manifest", content)))
+        parts = list(wasm.sections(HEAD + wasm.custom_section("plinth-manifest", content)))
         self.assertEqual(parts, [(0, name("plinth-manifest") + content)])
 
     def test_free_is_replaced(self) -> None:
         mended = build.mended_module(MODULE)
-        parts = dict(build.sections(mended))
+        parts = dict(wasm.sections(mended))
         self.assertEqual(parts[3], b"\x03\x00\x01\x01")
         self.assertEqual(parts[7], b"\x02" + name("start") + b"\x00\x01" + name("free") + b"\x00\x03")
         body = b"\x00\x20\x00\x41\x10\x4b\x04\x40\x20\x00\x10\x02\x0b\x0b"
         self.assertEqual(parts[10], b"\x03\x02\x00\x0b\x02\x00\x0b" + bytes([len(body)]) + body)
-        self.assertEqual((parts[1], parts[2], parts[0]), tuple(dict(build.sections(MODULE))[n] for n in (1, 2, 0)))
+        self.assertEqual((parts[1], parts[2], parts[0]), tuple(dict(wasm.sections(MODULE))[n] for n in (1, 2, 0)))
 
     def test_other_modules_stay(self) -> None:
-        other = build.joined(HEAD, [section(7, b"\x01", name("freed"), b"\x00\x00")])
+        other = wasm.joined(HEAD, [section(7, b"\x01", name("freed"), b"\x00\x00")])
         self.assertIsNone(build.mended_module(other))
-        component = build.joined(b"\0asm\x0d\0\1\0", [(1, other), (1, MODULE), (4, b"abc")])
-        parts = list(build.sections(build.mended(component)))
+        component = wasm.joined(b"\0asm\x0d\0\1\0", [(1, other), (1, MODULE), (4, b"abc")])
+        parts = list(wasm.sections(build.mended(component)))
         self.assertEqual(parts, [(1, other), (1, build.mended_module(MODULE)), (4, b"abc")])
         with self.assertRaisesRegex(build.Failed, "no `free`"):
-            build.mended(build.joined(b"\0asm\x0d\0\1\0", [(1, other)]))
+            build.mended(wasm.joined(b"\0asm\x0d\0\1\0", [(1, other)]))
+
+    def glue(self, *functions: bytes) -> bytes:
+        """A module that imports what glue does, with functions of these bodies."""
+        imports = [name("env") + name("wit_dylib_" + each) + b"\x00\x00" for each in GLUE]
+        bodies = [wasm.leb128(len(each) + 2) + b"\x00" + each + b"\x0b" for each in functions]
+        return wasm.joined(
+            HEAD,
+            [section(2, wasm.leb128(len(imports)), *imports), section(10, wasm.leb128(len(bodies)), *bodies)],
+        )
+
+    def test_types_of_lists_are_told_from_what_the_glue_does_with_their_elements(self) -> None:
+        given = pushed(3, "u8") + pushed(4, "s64") + pushed(200, "string") + pushed(201, "f32")
+        returned = popped(5, "u8") + popped(6, "f64") + popped(7, "string")
+        module = self.glue(given, returned)
+        self.assertEqual(raw_lists.lists_of(module), (5, {4: 8, 201: 4, 6: 8}))
+        with self.assertRaisesRegex(raw_lists.Unexpected, "an instruction that is not known: 208"):
+            raw_lists.lists_of(self.glue(b"\xd0\x70"))
+
+    def test_lists_of_numbers_pass_as_bytes(self) -> None:
+        runtime = wasm.joined(
+            HEAD,
+            [
+                section(1, b"\x01", b"\x60\x00\x00"),
+                section(3, b"\x02\x00\x00"),
+                section(7, b"\x02", name(raw_lists.PUSH), b"\x00\x00", name(raw_lists.POP), b"\x00\x01"),
+                section(10, b"\x02", b"\x02\x00\x0b", b"\x02\x00\x0b"),
+            ],
+        )
+        glue = self.glue(pushed(3, "u8") + pushed(4, "f64"))
+        component = wasm.joined(b"\0asm\x0d\0\1\0", [(1, glue), (1, runtime)])
+        (_, same), (_, made) = wasm.sections(raw_lists.raw_lists(component))
+        self.assertEqual(same, glue)
+        parts = dict(wasm.sections(made))
+        self.assertEqual(parts[3], b"\x04\x00\x00\x00\x00")
+        self.assertEqual(wasm.exported(parts[7], raw_lists.PUSH.encode())[2], 2)
+        self.assertEqual(wasm.exported(parts[7], raw_lists.POP.encode())[2], 3)
+        *_, push, pop = wasm.bodies(parts[10])
+        # Of type 4: as many bytes of type 3 as eight times the length, and an eighth of what comes back.
+        self.assertEqual(
+            push.hex(" "),
+            "00 20 01 41 04 46 04 40 20 00 41 03 20 02 20 03 41 08 6c 10 00 0f 0b 20 00 20 01 20 02 20 03 10 00 0b",
+        )
+        self.assertEqual(
+            pop.hex(" "), "00 20 01 41 04 46 04 40 20 00 41 03 20 02 10 01 41 08 6e 0f 0b 20 00 20 01 20 02 10 01 0b"
+        )
+        without = wasm.joined(b"\0asm\x0d\0\1\0", [(1, self.glue(pushed(4, "string"))), (1, runtime)])
+        self.assertEqual(raw_lists.raw_lists(without), without)
+        for parts, message in (
+            ([(1, runtime)], "0 of its modules call wit_dylib_push_list"),
+            ([(1, glue)], "0 of its modules export wit_dylib_push_list"),
+            ([(1, self.glue(pushed(4, "f64"))), (1, runtime)], "none of bytes"),
+        ):
+            with self.assertRaisesRegex(raw_lists.Unexpected, message):
+                raw_lists.raw_lists(wasm.joined(b"\0asm\x0d\0\1\0", parts))
+
+
+GLUE = [
+    "push_list", "list_append", "pop_list", "pop_iter_next",
+    *(way + each for way in ("push_", "pop_") for each in ("u8", "s64", "f32", "f64", "string")),
+]  # fmt: skip
+
+
+def called(function: str, number: int | None = None) -> bytes:
+    """A call, after the number of a type."""
+    constant = b"" if number is None else b"\x41" + wasm.signed(number)
+    return constant + b"\x10" + wasm.leb128(GLUE.index(function))
+
+
+def pushed(number: int, element: str) -> bytes:
+    return called("push_list", number) + called("push_" + element) + called("list_append", number)
+
+
+def popped(number: int, element: str) -> bytes:
+    return called("pop_list", number) + called("pop_iter_next", number) + called("pop_" + element)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import struct
 import sys
 import types
 import unittest
+from array import array
 from dataclasses import make_dataclass
 from unittest import mock
 
@@ -26,6 +27,11 @@ class Err(Exception):
 
 def record(name: str, *fields: str) -> type:
     return make_dataclass(name, fields)
+
+
+def packed(code: str, *numbers: float) -> bytes:
+    """A list of numbers as it crosses."""
+    return array(code, numbers).tobytes()
 
 
 def bindings() -> dict[str, types.ModuleType]:
@@ -126,7 +132,7 @@ class ComponentTest(unittest.TestCase):
         fitted = self.glue.Fitted.load("standard-scale", state, input)
         self.assertEqual(fitted.output(), input)
         made = fitted.apply(block)
-        self.assertEqual((made.rows, made.f64s, made.validity), (3, [-1.0, 0.0, 1.0], b"\x05"))
+        self.assertEqual((made.rows, made.f64s, made.validity), (3, packed("d", -1.0, 0.0, 1.0), b"\x05"))
         told = self.problem(self.glue.Fitting.start, "standard-scale", input, '{"columns": ["y"]}')
         self.assertEqual((told.code, told.column, told.row, told.retryable), ("unknown-column", "y", None, False))
         self.assertEqual(self.problem(self.glue.Fitted.load, "scale", b"", input).code, "unknown-item")
@@ -164,7 +170,9 @@ class ComponentTest(unittest.TestCase):
         first, second = (
             self.glue.Reader.open("fixed-width", "f", options, plan.schema, part.token) for part in plan.partitions
         )
-        self.assertEqual([first.next(1).s64s, first.next(9).s64s, first.next(9)], [[1], [2], None])
+        self.assertEqual(
+            [first.next(1).s64s, first.next(9).s64s, first.next(9)], [packed("q", 1), packed("q", 2), None]
+        )
         told = self.problem(second.next, 9)
         self.assertEqual((told.code, told.row, told.column), ("bad-value", 2, "i"))
         told = self.problem(self.glue.Reader.open, "fixed-width", "f", options, plan.schema, b"?")
@@ -209,7 +217,7 @@ class ComponentTest(unittest.TestCase):
         self.assertEqual(self.glue.PredictPoint().describe()[0].name, "add")
         model = self.glue.Model.load("add", b"2", self.glue._to_schema(rows.schema), "{}")
         self.assertEqual(model.output().fields[0].name, "prediction")
-        self.assertEqual(model.predict(self.glue._to_block(rows, "test")).f64s, [3.0, 4.5])
+        self.assertEqual(model.predict(self.glue._to_block(rows, "test")).f64s, packed("d", 3.0, 4.5))
 
     def test_other_exceptions_are_told_with_their_lines(self) -> None:
         class Fails(plinth.Gate):

@@ -81,7 +81,7 @@ class Fitted {
   // Changes the rows that it was given, which copies nothing. Slots of nulls become zero again by themselves.
   apply(rows) {
     for (const { index, mean, deviation } of this.columns) {
-      const { data } = rows.column(index);
+      const data = rows.data(index);
       for (let row = 0; row < data.length; row++) data[row] = (data[row] - mean) / deviation;
     }
     return rows;
