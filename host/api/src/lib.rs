@@ -15,6 +15,7 @@ mod cells;
 mod connections;
 mod encode;
 mod error;
+mod key;
 mod metrics;
 mod mlflow;
 mod oip;
@@ -101,6 +102,7 @@ pub fn router(server: Arc<Server>) -> Router {
     let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
     Router::new()
         .route("/invocations", post(scoring::invocations))
+        .route("/endpoints/{endpoint}/invocations", post(scoring::endpoint_invocations))
         .route("/ping", get(scoring::ping))
         .route("/health", get(scoring::ping))
         .route("/version", get(scoring::version))

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use plinth_serve::{Deployment, Server};
+use plinth_serve::{Deployment, Server, Stages, Target};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
@@ -26,16 +26,6 @@ use crate::error::Surface;
 const SECONDS: [f64; 19] = [
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-
-/// How long the parts of one answered request took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stages {
-    pub(crate) decode: Duration,
-    pub(crate) transform: Duration,
-    pub(crate) model: Duration,
-    pub(crate) encode: Duration,
-    pub(crate) rows: u64,
-}
 
 /// Counters and histograms of the HTTP side; the server's own numbers are read when asked for.
 pub(crate) struct Metrics {
@@ -81,7 +71,7 @@ impl Metrics {
         registry.register("requests", "Scoring requests by status code", metrics.requests.clone());
         let help = "Time from a request's head to its answer";
         registry.register_with_unit("request", help, Unit::Seconds, metrics.seconds.clone());
-        let help = "Time in one part of a request: decode, transform, model, encode";
+        let help = "Time in one part of a request: queue, decode, transform, model, encode";
         registry.register_with_unit("stage", help, Unit::Seconds, metrics.stages.clone());
         registry.register("rows", "Rows scored", metrics.rows.clone());
         registry.register_collector(Box::new(ServerNumbers(server)));
@@ -111,6 +101,7 @@ impl Metrics {
         }
         self.rows.get_or_create(&model).inc_by(stages.rows);
         for (stage, time) in [
+            ("queue", stages.queue),
             ("decode", stages.decode),
             ("transform", stages.transform),
             ("model", stages.model),
@@ -160,16 +151,38 @@ impl Collector for ServerNumbers {
             let waiting = i64::try_from(capture.waiting).unwrap_or(i64::MAX);
             gauge(&mut encoder, "capture_waiting_rows", "Rows waiting to be kept", waiting)?;
         }
-        let deployment = server.deployment();
-        let mut labels = vec![
-            ("model_name".to_owned(), deployment.model().to_string()),
-            ("model_version".to_owned(), deployment.version().to_string()),
-        ];
-        labels.extend(deployment.hashes().iter().map(|(part, hash)| (label_name(part), hash.to_hex())));
-        let info = ConstGauge::new(1_i64);
-        let mut family =
-            encoder.encode_descriptor("model_info", "What is in service, by content hash", None, MetricType::Gauge)?;
-        info.encode(family.encode_family(&labels)?)
+        let routes = server.routes();
+        let deployed = || {
+            routes
+                .endpoints()
+                .iter()
+                .flat_map(|endpoint| endpoint.targets().iter().map(move |target| (endpoint.name(), target)))
+        };
+        let names = |endpoint: &Arc<str>, target: &Target| {
+            let deployment = target.deployment();
+            [
+                ("endpoint", endpoint.to_string()),
+                ("deployment", target.name().to_string()),
+                ("model_name", deployment.model().to_string()),
+                ("model_version", deployment.version().to_string()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+        };
+        let help = "Part of the requests that a deployment answers, relative to the others of its endpoint";
+        let mut family = encoder.encode_descriptor("deployment_weight", help, None, MetricType::Gauge)?;
+        for (endpoint, target) in deployed() {
+            let labels = names(endpoint, target);
+            ConstGauge::new(i64::from(target.plan().weight)).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "What is in service, by content hash";
+        let mut family = encoder.encode_descriptor("model_info", help, None, MetricType::Gauge)?;
+        for (endpoint, target) in deployed() {
+            let mut labels = names(endpoint, target).to_vec();
+            let hashes = target.deployment().hashes().iter();
+            labels.extend(hashes.map(|(part, hash)| (label_name(part), hash.to_hex())));
+            ConstGauge::new(1_i64).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every scoring request goes through, whatever it speaks: admission, body, work, answer, measurements.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -16,16 +17,19 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use plinth_core::codes;
 use plinth_ext::Batch;
-use plinth_serve::{Deployment, Server};
+use plinth_score::{ScoreError, Scored};
+use plinth_serve::{Admission, Deployment, Endpoint, KeySource, ServeError, Server, Stages, Target, Work};
+use tokio::sync::oneshot;
 
 use crate::{
     App,
     error::{ApiError, Surface},
-    metrics::Stages,
+    key,
 };
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
+static DEPLOYMENT: HeaderName = HeaderName::from_static("x-deployment");
 static MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Longest request id that is taken over from a caller.
@@ -36,8 +40,6 @@ pub(crate) struct Call {
     server: Arc<Server>,
     deployment: Arc<Deployment>,
     request_id: Arc<str>,
-    began: Instant,
-    stages: Stages,
 }
 
 impl Call {
@@ -59,71 +61,203 @@ impl Call {
     pub(crate) fn rows_max(&self) -> usize {
         self.server.limits().request_rows_max as usize
     }
+}
 
-    /// Scores the rows that were read, and keeps them for monitoring.
-    pub(crate) fn score(&mut self, rows: &Batch) -> Result<Batch, ApiError> {
-        self.stages.decode = self.began.elapsed();
-        if rows.num_rows() == 0 {
-            return Ok(Batch::empty(self.deployment.scorer().output().clone()));
-        }
-        let scored = self.deployment.scorer().score_timed(rows)?;
-        self.stages.transform = scored.transform;
-        self.stages.model = scored.model;
-        self.stages.rows = rows.num_rows() as u64;
-        self.server.capture(&self.deployment, &self.request_id, rows, &scored.predictions);
-        self.began = Instant::now();
-        Ok(scored.predictions)
+/// An answer as it goes to the caller.
+pub(crate) struct Written {
+    pub(crate) body: Vec<u8>,
+    /// None for JSON.
+    pub(crate) content_type: Option<&'static str>,
+    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl From<Vec<u8>> for Written {
+    fn from(body: Vec<u8>) -> Self {
+        Self { body, content_type: None, header: None }
     }
 }
 
-/// Answers one scoring request: `check` looks at the head before anything is read, `work` turns the body into an
-/// answer on a scoring thread.
-pub(crate) async fn answer<C, W>(app: &App, surface: Surface, request: Request, check: C, work: W) -> Response
-where
-    C: FnOnce(&HeaderMap, &Deployment) -> Result<(), ApiError>,
-    W: FnOnce(&mut Call, &HeaderMap, &Bytes) -> Result<Vec<u8>, ApiError> + Send + 'static,
-{
+/// How a protocol reads and writes. Both run on a scoring thread.
+pub(crate) trait Protocol: Send + 'static {
+    /// What the rows are read from the body with, kept until the answer is written.
+    type Kept: Send + 'static;
+
+    /// Reads the rows.
+    fn read(&self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Batch, Self::Kept), ApiError>;
+
+    /// Writes the answer.
+    fn write(&self, call: &Call, kept: Self::Kept, scored: &Batch) -> Result<Written, ApiError>;
+}
+
+type Done = (Written, Stages, Arc<str>);
+
+/// A request in the queue of those to be scored.
+struct Job<P: Protocol> {
+    protocol: P,
+    call: Call,
+    headers: HeaderMap,
+    body: Bytes,
+    read: Option<(Batch, P::Kept)>,
+    decode: Duration,
+    answer: Option<oneshot::Sender<Result<Done, ApiError>>>,
+    /// Held until the work is done, also when the caller has left: what counts is the work in hand.
+    _admission: Admission,
+}
+
+impl<P: Protocol> Job<P> {
+    fn tell(&mut self, told: Result<Done, ApiError>) {
+        if let Some(answer) = self.answer.take() {
+            // A caller who left meanwhile does not want it.
+            let _ = answer.send(told);
+        }
+    }
+}
+
+impl<P: Protocol> Work for Job<P> {
+    fn abandoned(&self) -> bool {
+        self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn rows(&mut self) -> Option<Batch> {
+        let began = Instant::now();
+        let (rows, kept) = match self.protocol.read(&mut self.call, &self.headers, &self.body) {
+            Ok(read) => read,
+            Err(error) => {
+                self.tell(Err(error));
+                return None;
+            }
+        };
+        // Not needed any more, and large.
+        self.body = Bytes::new();
+        self.decode = began.elapsed();
+        if rows.num_rows() == 0 {
+            let none = Batch::empty(self.call.deployment.scorer().output().clone());
+            let written = self.protocol.write(&self.call, kept, &none);
+            let id = Arc::clone(&self.call.request_id);
+            self.tell(written.map(|written| (written, Stages::default(), id)));
+            return None;
+        }
+        self.read = Some((rows.clone(), kept));
+        Some(rows)
+    }
+
+    fn answer(mut self: Box<Self>, scored: Result<Scored, ScoreError>, waited: Duration, together: usize) {
+        let Some((rows, kept)) = self.read.take() else { return };
+        let scored = match scored {
+            Ok(scored) => scored,
+            Err(error) => return self.tell(Err(error.into())),
+        };
+        let Call { server, deployment, request_id } = &self.call;
+        server.capture(deployment, request_id, &rows, &scored.predictions);
+        let began = Instant::now();
+        let written = self.protocol.write(&self.call, kept, &scored.predictions);
+        let stages = Stages {
+            queue: waited,
+            decode: self.decode,
+            transform: scored.transform,
+            model: scored.model,
+            encode: began.elapsed(),
+            rows: rows.num_rows() as u64,
+            batch_rows: together as u64,
+        };
+        let id = Arc::clone(&self.call.request_id);
+        self.tell(written.map(|written| (written, stages, id)));
+    }
+}
+
+/// Whom a request asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    /// The endpoint; none if the protocol names none.
+    pub(crate) endpoint: Option<String>,
+    /// The version of its model; none if any will do.
+    pub(crate) version: Option<String>,
+}
+
+impl Asked {
+    /// The endpoint, and the deployment of the version if one was asked for.
+    pub(crate) fn find(&self, server: &Server) -> Result<(Arc<Endpoint>, Option<Target>), ApiError> {
+        let endpoint = server.endpoint(self.endpoint.as_deref())?;
+        let Some(version) = &self.version else { return Ok((endpoint, None)) };
+        let Some(target) = endpoint.version(version).cloned() else {
+            let served: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
+            let (name, served) = (endpoint.name(), served.join(", "));
+            return Err(ApiError::not_found(format!("version {version} of `{name}` is not served; served: {served}")));
+        };
+        Ok((endpoint, Some(target)))
+    }
+}
+
+/// Answers one scoring request: `check` looks at the head before anything is read.
+pub(crate) async fn answer<P: Protocol>(
+    app: &App,
+    surface: Surface,
+    asked: Asked,
+    request: Request,
+    check: impl FnOnce(&HeaderMap) -> Result<(), ApiError>,
+    protocol: P,
+) -> Response {
     let began = Instant::now();
-    let deployment = app.server.deployment();
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| acceptable(id));
     let request_id: Arc<str> = given.map_or_else(|| app.server.next_id().into(), Into::into);
-    let outcome = try_answer(app, &deployment, &request_id, request, check, work).await;
+    let (endpoint, pinned) = match asked.find(&app.server) {
+        Ok(found) => found,
+        Err(error) => {
+            let mut response = error.response(surface);
+            set(response.headers_mut(), &REQUEST_ID, &request_id);
+            return response;
+        }
+    };
+    // Until it is known who answers, and where a request fails before that, it is the first that is meant.
+    let mut target = pinned.clone().unwrap_or_else(|| endpoint.main().clone());
+    let outcome =
+        try_answer(app, &endpoint, pinned.is_some(), &mut target, &request_id, request, check, protocol).await;
     let (status, stages, request_id, mut response) = match outcome {
-        Ok((body, stages, request_id)) => {
-            let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            (StatusCode::OK, stages, request_id, (json, body).into_response())
+        Ok((written, stages, request_id)) => {
+            let kind = HeaderValue::from_static(written.content_type.unwrap_or("application/json"));
+            let mut response = ([(header::CONTENT_TYPE, kind)], written.body).into_response();
+            response.headers_mut().extend(written.header);
+            (StatusCode::OK, stages, request_id, response)
         }
         Err(error) => {
             tracing::debug!(request.id = %request_id, status = error.status().as_u16(), ?error, "refused");
             (error.status(), Stages::default(), request_id, error.response(surface))
         }
     };
-    app.metrics.observe(&deployment, surface, status, began.elapsed(), &stages);
-    let headers = response.headers_mut();
-    for (name, value) in
-        [(&REQUEST_ID, &*request_id), (&MODEL_NAME, deployment.model()), (&MODEL_VERSION, deployment.version())]
-    {
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            headers.insert(name, value);
-        }
+    let deployment = target.deployment();
+    let total = began.elapsed();
+    match status {
+        StatusCode::OK => deployment.stats().answered(&stages, total, app.server.clock().now()),
+        _ => deployment.stats().failed(total),
     }
+    app.metrics.observe(deployment, surface, status, total, &stages);
+    let headers = response.headers_mut();
+    set(headers, &REQUEST_ID, &request_id);
+    set(headers, &MODEL_NAME, deployment.model());
+    set(headers, &MODEL_VERSION, deployment.version());
+    set(headers, &DEPLOYMENT, target.name());
     response
 }
 
-async fn try_answer<C, W>(
+fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+        headers.insert(name, value);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one request, in one place")]
+async fn try_answer<P: Protocol>(
     app: &App,
-    deployment: &Arc<Deployment>,
+    endpoint: &Endpoint,
+    pinned: bool,
+    target: &mut Target,
     request_id: &Arc<str>,
     request: Request,
-    check: C,
-    work: W,
-) -> Result<(Vec<u8>, Stages, Arc<str>), ApiError>
-where
-    C: FnOnce(&HeaderMap, &Deployment) -> Result<(), ApiError>,
-    W: FnOnce(&mut Call, &HeaderMap, &Bytes) -> Result<Vec<u8>, ApiError> + Send + 'static,
-{
+    check: impl FnOnce(&HeaderMap) -> Result<(), ApiError>,
+    protocol: P,
+) -> Result<Done, ApiError> {
     let admission = app.server.admit()?;
-    check(request.headers(), deployment)?;
+    check(request.headers())?;
     let limits = app.server.limits();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.request_ms_max);
     let (head, body) = request.into_parts();
@@ -132,26 +266,50 @@ where
         let message = format!("the body did not arrive within {} ms", limits.request_ms_max);
         ApiError::new(StatusCode::REQUEST_TIMEOUT, codes::BAD_REQUEST, message)
     })??;
-    let mut call = Call {
-        server: Arc::clone(&app.server),
-        deployment: Arc::clone(deployment),
-        request_id: Arc::clone(request_id),
-        began: Instant::now(),
-        stages: Stages::default(),
+    if !pinned {
+        let key = routing_key(endpoint, &head.headers, &body, request_id);
+        *target = endpoint.choose(|name| text(&head.headers, name), &key).clone();
+    }
+    let (answer, wait) = oneshot::channel();
+    let job = Job {
+        protocol,
+        call: Call {
+            server: Arc::clone(&app.server),
+            deployment: Arc::clone(target.deployment()),
+            request_id: Arc::clone(request_id),
+        },
+        headers: head.headers,
+        body,
+        read: None,
+        decode: Duration::ZERO,
+        answer: Some(answer),
+        _admission: admission,
     };
-    let job = move || {
-        // Held until the work is done, also when the caller has left: what counts is the work in hand.
-        let _admission = admission;
-        call.began = Instant::now();
-        let body = work(&mut call, &head.headers, &body)?;
-        call.stages.encode = call.began.elapsed();
-        Ok((body, call.stages, call.request_id))
-    };
-    let done = tokio::time::timeout_at(deadline, app.server.run(job)).await;
-    done.map_err(|_| {
-        let message = format!("the answer was not ready within {} ms", limits.request_ms_max);
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message)
-    })??
+    app.server.score(Arc::clone(target.deployment()), Box::new(job))?;
+    match tokio::time::timeout_at(deadline, wait).await {
+        Ok(Ok(told)) => told,
+        Ok(Err(_)) => Err(ServeError::GivenUp { reason: "its work panicked; the log says where" }.into()),
+        Err(_) => {
+            let message = format!("the answer was not ready within {} ms", limits.request_ms_max);
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message))
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What says whose a request is; the request's own id where it does not say.
+fn routing_key<'a>(endpoint: &Endpoint, headers: &'a HeaderMap, body: &[u8], request_id: &'a str) -> Cow<'a, [u8]> {
+    let own = || Cow::Borrowed(request_id.as_bytes());
+    match endpoint.key_source() {
+        _ if endpoint.targets().len() == 1 => own(),
+        KeySource::Request => own(),
+        KeySource::Header(name) => headers.get(name).map_or_else(own, |value| Cow::Borrowed(value.as_bytes())),
+        KeySource::Json(pointer) => key::at(body, pointer).map_or_else(own, Cow::Owned),
+        KeySource::Column(column) => key::in_column(body, column).map_or_else(own, Cow::Owned),
+    }
 }
 
 async fn read(headers: &HeaderMap, mut body: Body, bytes_max: u64) -> Result<Bytes, ApiError> {

@@ -12,6 +12,7 @@ mod args;
 mod components;
 mod config;
 mod doctor;
+mod endpoint;
 mod exchange;
 mod gc;
 mod host;
@@ -96,6 +97,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::run(args, settings, output),
         Command::Up(args) => up::up(args, &settings, output),
         Command::Serve(args) => serve::serve(args, settings, output),
+        Command::Endpoint(command) => endpoint::endpoint(command, &Host::open(settings, None, None)?, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
         Command::Experiment(command) => tracked::experiment(command, &Host::open(settings, None, None)?, output),

@@ -1,4 +1,4 @@
-//! `plinth serve`: a model version, or whatever version an alias names, over HTTP.
+//! `plinth serve`: endpoints of the catalog, or models by reference, over HTTP.
 
 use std::{
     process::ExitCode,
@@ -6,9 +6,15 @@ use std::{
     time::Duration,
 };
 
-use plinth_core::refs::ModelRef;
-use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source};
-use plinth_tracking::{Capture, ModelVersion};
+use plinth_core::{
+    codes,
+    refs::{ModelRef, RefError},
+};
+use plinth_serve::{
+    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
+    Options, Routes, Routing, Rule, ServeError, Server, Source,
+};
+use plinth_tracking::{Capture, EndpointRecord, ModelVersion, Sticky, Tracking, TrackingError};
 
 use crate::{
     args::ServeArgs,
@@ -24,11 +30,12 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// `plinth serve`
 pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
-    let reference: ModelRef = args.model.parse()?;
+    let models: Vec<ModelRef> = args.models.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let tls = listen::tls(&args.tls, &settings)?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), None)?);
+    let source = Registry { wanted: wanted(models, args)?, host: host.clone(), seen: Mutex::new(None) };
     // Asked before anything is loaded: a wrong name is told at once.
-    if scorer::Spec::of(&host.tracking().resolve(&reference)?)?.is_onnx() {
+    if source.needs_onnx()? {
         host.start_runtime_early();
     }
     let config = &host.settings.config.serve;
@@ -36,13 +43,12 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
     let port = args.port.unwrap_or(config.port);
     let capture = config.capture && !args.no_capture;
 
-    let source = Arc::new(Registry { host: host.clone(), reference, seen: Mutex::new(None) });
     let options = Options {
         limits: host.limits().serve.clone(),
         capture: capture.then(|| Arc::new(Captures(host.clone())) as Arc<dyn CaptureSink>),
         ..Options::default()
     };
-    let server = Server::start(source, options)?;
+    let server = Server::start(Arc::new(source), options)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -53,10 +59,12 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         let listener = listen::bind(&address, port).await?;
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
-        let serving = server.deployment();
         listen::warn_of_clear_text(&address, tls.as_ref(), output);
-        let (scheme, model, version) = (listen::scheme(tls.as_ref()), serving.model(), serving.version());
-        output.say(format!("listening on {scheme}://{bound} model {model} v{version}"));
+        let scheme = listen::scheme(tls.as_ref());
+        output.say(format!("listening on {scheme}://{bound} {}", served(&server.routes())));
+        for (endpoint, error) in server.failures() {
+            output.say(format!("endpoint {endpoint} is not served: {error}"));
+        }
         let door = listen::door(listener, tls, output)?;
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
         let served = plinth_api::serve(door, server, shutdown).await;
@@ -67,50 +75,210 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says when another version is served.
+/// Which endpoints are asked for on the command line.
+enum Wanted {
+    /// These models, each an endpoint of its name.
+    Models(Vec<ModelRef>),
+    /// Those of the catalog: these, or all.
+    Endpoints(Vec<String>),
+}
+
+fn wanted(models: Vec<ModelRef>, args: &ServeArgs) -> Result<Wanted, Failure> {
+    let mut names: Vec<&str> = models.iter().map(ModelRef::name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let message = format!("model `{}` is given twice", twice[0]);
+        return Err(Failure::new(codes::USAGE, message)
+            .hint("an endpoint with two deployments serves two versions of a model: see `plinth endpoint --help`"));
+    }
+    Ok(if models.is_empty() { Wanted::Endpoints(args.endpoints.clone()) } else { Wanted::Models(models) })
+}
+
+/// What is served, in a few words.
+fn served(routes: &Routes) -> String {
+    let one = |endpoint: &Arc<Endpoint>| {
+        let targets = endpoint.targets().iter().map(|target| {
+            let deployment = target.deployment();
+            format!("model {} v{}", deployment.model(), deployment.version())
+        });
+        targets.collect::<Vec<_>>().join(", ")
+    };
+    match routes.endpoints() {
+        [only] => one(only),
+        many => many.iter().map(|each| format!("{}: {}", each.name(), one(each))).collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// Says when something else is served.
 async fn tell_swaps(server: Arc<Server>, output: Output) {
-    let mut told = server.deployment().version().clone();
+    let mut told = served(&server.routes());
+    let mut routes = server.routes();
     let mut pause = tokio::time::interval(TELL_EVERY);
     loop {
         pause.tick().await;
-        let now = server.deployment();
-        if *now.version() != told {
-            told = now.version().clone();
-            output.say(format!("now serving model {} v{told}", now.model()));
+        let now = server.routes();
+        if Arc::ptr_eq(&now, &routes) {
+            continue;
+        }
+        routes = now;
+        let now = served(&routes);
+        if now != told {
+            told = now;
+            output.say(format!("now serving {told}"));
         }
     }
 }
 
-/// Deployments from the model registry.
+/// Endpoints from the catalog, models from the registry.
 struct Registry {
     host: Arc<Host>,
-    reference: ModelRef,
-    /// The catalog's change counter, and the version that the alias named then.
-    seen: Mutex<Option<(i64, u64)>>,
+    wanted: Wanted,
+    /// The catalog's change counter, and what was planned then, with its number.
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    counter: i64,
+    number: u64,
+    plan: Vec<EndpointPlan>,
+}
+
+impl Registry {
+    /// Whether anything that should be served needs the ONNX Runtime.
+    fn needs_onnx(&self) -> Result<bool, Failure> {
+        let tracking = self.host.tracking();
+        let mut references = match &self.wanted {
+            Wanted::Models(models) => models.clone(),
+            Wanted::Endpoints(names) => {
+                for name in names {
+                    tracking.endpoint(name)?;
+                }
+                let specs = self.specs()?;
+                let models = specs.iter().flat_map(|record| &record.spec.deployments).map(|d| d.model.parse());
+                models.collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        references.dedup();
+        if let [only] = &references[..] {
+            return Ok(scorer::Spec::of(&tracking.resolve(only)?)?.is_onnx());
+        }
+        // With several, one that is wrong must not keep the others from being served.
+        let onnx = |reference: &ModelRef| Some(scorer::Spec::of(&tracking.resolve(reference).ok()?).ok()?.is_onnx());
+        Ok(references.iter().any(|reference| onnx(reference) == Some(true)))
+    }
+
+    fn specs(&self) -> Result<Vec<EndpointRecord>, TrackingError> {
+        let mut all = self.host.tracking().endpoints()?;
+        if let Wanted::Endpoints(names) = &self.wanted
+            && !names.is_empty()
+        {
+            all.retain(|record| names.contains(&record.name));
+        }
+        Ok(all)
+    }
+
+    /// What should be served; `before` stands in for what cannot be told now, such as an alias that was removed.
+    fn plans(&self, before: &[EndpointPlan]) -> Result<Vec<EndpointPlan>, TrackingError> {
+        let tracking = self.host.tracking();
+        let records = match &self.wanted {
+            Wanted::Models(models) => {
+                let endpoint = |reference: &ModelRef| {
+                    let deployment = plan(tracking, "main", reference, None, 100.0, 0.0)?;
+                    let (name, deployments) = (reference.name().into(), vec![deployment]);
+                    Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
+                };
+                return models.iter().map(endpoint).collect();
+            }
+            Wanted::Endpoints(_) => self.specs()?,
+        };
+        let mut plans = Vec::with_capacity(records.len());
+        for record in records {
+            let name = record.name.clone();
+            match endpoint_plan(tracking, record) {
+                Ok(plan) => plans.push(plan),
+                Err(error @ TrackingError::Store(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, endpoint = %name, "cannot be served as it is described");
+                    plans.extend(before.iter().find(|plan| *plan.name == *name).cloned());
+                }
+            }
+        }
+        Ok(plans)
+    }
+}
+
+fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<EndpointPlan, TrackingError> {
+    let deployments = record.spec.deployments.iter().map(|spec| {
+        let reference = spec.model.parse().map_err(|error: RefError| TrackingError::BadEndpoint(error.to_string()))?;
+        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight, spec.shadow)
+    });
+    let deployments = deployments.collect::<Result<_, TrackingError>>()?;
+    let rules = record.spec.rules.into_iter().map(|rule| Rule {
+        header: rule.header,
+        equals: rule.equals,
+        deployment: rule.deployment.into(),
+    });
+    let key = match record.spec.sticky {
+        None => KeySource::Request,
+        Some(Sticky::Header(name)) => KeySource::Header(name),
+        Some(Sticky::Json(pointer)) => KeySource::Json(pointer),
+        Some(Sticky::Column(name)) => KeySource::Column(name),
+    };
+    let routing = Routing { rules: rules.collect(), key };
+    Ok(EndpointPlan { name: record.name.into(), revision: record.revision, deployments, routing })
+}
+
+fn plan(
+    tracking: &Tracking,
+    name: &str,
+    reference: &ModelRef,
+    device: Option<String>,
+    weight: f64,
+    shadow: f64,
+) -> Result<DeploymentPlan, TrackingError> {
+    let version = match reference {
+        ModelRef::Version { version, .. } => *version,
+        ModelRef::Alias { name, alias } => tracking.alias(name, alias)?,
+    };
+    let hundredths = |percent: f64| (percent * 100.0).round() as u32;
+    let (weight, shadow) = (hundredths(weight), hundredths(shadow));
+    Ok(DeploymentPlan {
+        name: name.into(),
+        model: reference.name().into(),
+        version,
+        device,
+        batching: Batching::default(),
+        weight,
+        shadow,
+    })
 }
 
 impl Source for Registry {
     fn current(&self) -> Result<Generation, ServeError> {
-        let (name, alias) = match &self.reference {
-            ModelRef::Version { version, .. } => return Ok(Generation(*version)),
-            ModelRef::Alias { name, alias } => (name, alias),
-        };
-        let outside = |error: plinth_store::StoreError| ServeError::outside(&error);
-        let counter = self.host.store().catalog().change_counter().map_err(outside)?;
+        // Reading rows is done only after something was written: with 200 ms between looks, an idle server should cost
+        // next to nothing.
+        let counter = self.host.store().catalog().change_counter().map_err(|error| ServeError::outside(&error))?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, version)) = *seen
-            && at == counter
-        {
-            return Ok(Generation(version));
+        match &mut *seen {
+            Some(seen) if seen.counter == counter => Ok(Generation(seen.number)),
+            before => {
+                let (number, known) = before.take().map_or_else(Default::default, |seen| (seen.number, seen.plan));
+                let plan = self.plans(&known).map_err(|error| ServeError::outside(&error))?;
+                let number = if number > 0 && plan == known { number } else { number + 1 };
+                *before = Some(Seen { counter, number, plan });
+                Ok(Generation(number))
+            }
         }
-        let version = self.host.tracking().alias(name, alias).map_err(|error| ServeError::outside(&error))?;
-        *seen = Some((counter, version));
-        Ok(Generation(version))
     }
 
-    fn load(&self, generation: Generation) -> Result<Deployment, ServeError> {
-        let name = self.reference.name().to_owned();
-        let reference = ModelRef::Version { name, version: generation.0 };
+    fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(seen.as_ref().map(|seen| seen.plan.clone()).unwrap_or_default())
+    }
+
+    fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
+        let reference = ModelRef::Version { name: what.model.to_string(), version: what.version };
         let version = self.host.tracking().resolve(&reference).map_err(|error| ServeError::outside(&error))?;
         // A session for each thread that scores, or one long request would hold up all others.
         let threads = match self.host.limits().serve.scoring_threads {

@@ -215,6 +215,10 @@ codes! {
     REGISTRY_UNAVAILABLE "registry-unavailable" Unavailable "The OCI registry does not answer, or not as one.";
     REGISTRY_DENIED "registry-denied" Denied "The OCI registry does not accept the user, or does not allow the request.";
     PLUGIN_VERSION "plugin-version" Plugin "The component was built against a version of the WIT packages that this host does not speak.";
+    ENDPOINT_NOT_FOUND "endpoint-not-found" NotFound "No endpoint has that name, or none of its deployments does.";
+    BAD_ENDPOINT "bad-endpoint" Usage "An endpoint cannot be as it was described.";
+    ENDPOINT_CHANGED "endpoint-changed" Conflict "Somebody else changed the endpoint meanwhile.";
+    ENDPOINT_EXISTS "endpoint-exists" Conflict "An endpoint of that name exists already.";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_score::Scorer;
 
-use crate::ServeError;
+use crate::{Batching, ServeError, Stats};
 
 /// A model version that can answer.
 #[derive(Debug)]
@@ -14,13 +14,33 @@ pub struct Deployment {
     version: Arc<str>,
     scorer: Scorer,
     hashes: Vec<(String, ContentHash)>,
+    batching: Batching,
+    stats: Stats,
 }
 
 impl Deployment {
     /// A version of a registered model. `hashes` names every part by content, such as `model`, `transform`, `state`,
     /// in the order in which people want to read them.
     pub fn new(model: &str, version: u64, scorer: Scorer, hashes: Vec<(String, ContentHash)>) -> Self {
-        Self { model: model.into(), version: version.to_string().into(), scorer, hashes }
+        let (model, version) = (model.into(), version.to_string().into());
+        Self { model, version, scorer, hashes, batching: Batching::default(), stats: Stats::default() }
+    }
+
+    /// The same with other batches.
+    #[must_use]
+    pub(crate) const fn batched(mut self, batching: Batching) -> Self {
+        self.batching = batching;
+        self
+    }
+
+    /// How many requests are scored at once.
+    pub const fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// What it did since it was loaded.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// The registered model's name.
@@ -62,24 +82,4 @@ impl Deployment {
 /// Whether another row might have been scored.
 fn is_about_values(code: Code) -> bool {
     [codes::PLUGIN_PROBLEM, codes::BAD_VALUE, codes::NOT_FINITE, codes::BAD_TABLE].contains(&code)
-}
-
-/// Tells one state of a [`Source`] from the next, such as the version number an alias points at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Generation(pub u64);
-
-/// Where deployments come from. Both methods may block; they are called from one thread at a time, never from an
-/// async one.
-pub trait Source: Send + Sync + 'static {
-    /// What should be served now. Asked several times a second, so it must be cheap.
-    ///
-    /// # Errors
-    /// [`ServeError::outside`].
-    fn current(&self) -> Result<Generation, ServeError>;
-
-    /// Loads it.
-    ///
-    /// # Errors
-    /// [`ServeError::outside`], also when a part is not the one that was recorded.
-    fn load(&self, generation: Generation) -> Result<Deployment, ServeError>;
 }

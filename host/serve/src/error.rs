@@ -1,6 +1,6 @@
 //! Why a request is not served, or a deployment not loaded.
 
-use plinth_core::{Code, Coded, codes};
+use plinth_core::{Code, Coded, codes, did_you_mean};
 
 /// Something about serving went wrong; scoring has errors of its own.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,6 +11,20 @@ pub enum ServeError {
     Overloaded {
         /// The limit.
         in_flight_max: u32,
+    },
+    /// No endpoint has this name.
+    #[error("no endpoint `{name}` is served here")]
+    NoEndpoint {
+        /// The name.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// The request names no endpoint, and there is not just one.
+    #[error("the request names no endpoint, and {} are served here", known.len())]
+    ManyEndpoints {
+        /// Those there are.
+        known: Vec<String>,
     },
     /// The work for a request panicked, or the server stopped before it began.
     #[error("the request was given up: {reason}")]
@@ -41,6 +55,7 @@ impl Coded for ServeError {
     fn code(&self) -> Code {
         match self {
             Self::Overloaded { .. } => codes::OVERLOADED,
+            Self::NoEndpoint { .. } | Self::ManyEndpoints { .. } => codes::ENDPOINT_NOT_FOUND,
             Self::GivenUp { .. } => codes::INTERNAL,
             Self::Outside { code, .. } => *code,
         }
@@ -51,8 +66,22 @@ impl Coded for ServeError {
             Self::Overloaded { .. } => {
                 Some("try again after a moment; limits.serve.requests-in-flight-max raises the limit".into())
             }
+            Self::NoEndpoint { name, known } => Some(did_you_mean(name, known.iter().map(String::as_str))),
+            Self::ManyEndpoints { known } => Some(format!("ask /endpoints/NAME/invocations; {}", those(known))),
             Self::GivenUp { .. } => None,
             Self::Outside { hint, .. } => hint.clone(),
         }
+    }
+}
+
+/// The names of a few of those that are served.
+fn those(known: &[String]) -> String {
+    const TOLD_MAX: usize = 10;
+    match known {
+        [] => "nothing is served yet".into(),
+        _ if known.len() > TOLD_MAX => {
+            format!("served are {} and {} more", known[..TOLD_MAX].join(", "), known.len() - TOLD_MAX)
+        }
+        _ => format!("served: {}", known.join(", ")),
     }
 }

@@ -1,4 +1,5 @@
-//! A model version in service: swapped without a pause, scored on threads of its own, captured for monitoring.
+//! Endpoints in service: routed to model versions, swapped without a pause, scored on threads of their own, captured
+//! for monitoring.
 //!
 //! Deliberately knows nothing of HTTP, catalogs, files or plugins. Where deployments come from is a [`Source`], where
 //! captured rows go is a [`CaptureSink`]; the composition root gives both.
@@ -6,17 +7,25 @@
 //! Start at [`Server`].
 //!
 //! Invariants: a request is answered by one deployment from beginning to end, whatever is swapped meanwhile; a
-//! deployment answers nobody before it has scored a trial row; a failed load changes nothing; work in flight and rows
+//! deployment answers nobody before it has scored a trial row; an endpoint changes as a whole or, if a part of it cannot
+//! be loaded, not at all; work in flight and rows
 //! waiting to be captured are bounded, and what does not fit is refused or counted, never waited for.
 #![warn(missing_docs)]
 
 mod capture;
 mod deployment;
+mod endpoint;
 mod error;
+mod plan;
 mod pool;
 mod server;
+mod stats;
 
 pub use capture::{CaptureSink, CaptureStats, Captured};
-pub use deployment::{Deployment, Generation, Source};
+pub use deployment::Deployment;
+pub use endpoint::{Endpoint, Routes, Target};
 pub use error::ServeError;
+pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, Routing, Rule, Source};
+pub use pool::{Batching, Work};
 pub use server::{Admission, Options, Server, SwapStats};
+pub use stats::{Snapshot, Stages, Stats};

@@ -1,6 +1,7 @@
 //! The state of a scoring server: what is served, who may enter, where the work is done.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -14,9 +15,12 @@ use arc_swap::ArcSwap;
 use plinth_core::{Clock, IdGen, ServeLimits, SystemClock, UuidIds, codes};
 use plinth_ext::Batch;
 
-use crate::{CaptureSink, CaptureStats, Deployment, Generation, ServeError, Source, capture::Capture, pool::Pool};
+use crate::{
+    CaptureSink, CaptureStats, Deployment, Endpoint, EndpointPlan, Generation, Routes, ServeError, Source, Work,
+    capture::Capture, pool::Pool,
+};
 
-/// Longest pause between two tries to load a generation that failed.
+/// Longest pause between two tries to load an endpoint that failed.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// How a [`Server`] is set up.
@@ -42,7 +46,7 @@ pub struct Server {
     limits: ServeLimits,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    active: ArcSwap<Deployment>,
+    routes: ArcSwap<Routes>,
     pool: Pool,
     capture: Option<Capture>,
     in_flight: AtomicU32,
@@ -55,19 +59,44 @@ pub struct Server {
     watcher: Watcher,
 }
 
-/// How often another deployment was put in service since the start.
+/// How often endpoints changed since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SwapStats {
-    /// Put in service.
+    /// Put in service, changed or taken out of it.
     pub swapped: u64,
-    /// Not put in service because it could not be found, loaded or warmed up.
+    /// Left as they were because something could not be found, loaded or warmed up.
     pub failed: u64,
 }
 
+#[derive(Default)]
 struct Watched {
-    served: Generation,
-    /// What could not be loaded, when to try again, and how long to wait after that.
-    failed: Option<(Option<Generation>, Instant, Duration)>,
+    /// The generation of the plan that was read last.
+    seen: Option<Generation>,
+    plan: Vec<EndpointPlan>,
+    /// The plan could not be read.
+    unread: Option<Failed>,
+    /// Endpoints of the plan that could not be put in service.
+    failed: BTreeMap<Arc<str>, Failed>,
+}
+
+/// What failed, when to try again, and how long to wait after that.
+#[derive(Clone)]
+struct Failed {
+    /// The state of the endpoint that was tried.
+    revision: u64,
+    error: ServeError,
+    again: Instant,
+    pause: Duration,
+}
+
+impl Failed {
+    fn after(before: Option<&Self>, revision: u64, error: ServeError) -> Self {
+        let pause = match before {
+            Some(before) if before.revision == revision => (before.pause * 2).min(RETRY_MAX),
+            _ => Duration::from_secs(1),
+        };
+        Self { revision, error, again: Instant::now() + pause, pause }
+    }
 }
 
 #[derive(Default)]
@@ -94,9 +123,6 @@ impl Server {
     /// # Errors
     /// [`ServeError`] if the first deployment cannot be loaded or threads cannot be started.
     pub fn start(source: Arc<dyn Source>, options: Options) -> Result<Arc<Self>, ServeError> {
-        let served = source.current()?;
-        let deployment = source.load(served)?;
-        deployment.warm_up()?;
         let limits = options.limits;
         let capture = match options.capture {
             Some(sink) => Some(Capture::new(sink, &limits).map_err(|e| no_thread(&e))?),
@@ -106,25 +132,52 @@ impl Server {
             pool: Pool::new(limits.scoring_threads as usize).map_err(|e| no_thread(&e))?,
             clock: options.clock,
             ids: options.ids,
-            active: ArcSwap::from_pointee(deployment),
+            routes: ArcSwap::default(),
             capture,
             in_flight: AtomicU32::new(0),
             shed: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             source,
-            watched: Mutex::new(Watched { served, failed: None }),
+            watched: Mutex::default(),
             swaps: AtomicU64::new(0),
             failed_swaps: AtomicU64::new(0),
             watcher: Watcher::default(),
             limits,
         });
+        let first = server.refresh();
+        // One bad endpoint must not keep the others from their callers.
+        if server.routes.load().endpoints().is_empty() {
+            first?;
+        }
         server.watch()?;
         Ok(server)
     }
 
-    /// What is served now. A request takes it once and keeps it to its end.
-    pub fn deployment(&self) -> Arc<Deployment> {
-        self.active.load_full()
+    /// What is served now. A request takes its endpoint once and keeps it to its end.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// The endpoint of this name; without a name, the only one there is.
+    ///
+    /// # Errors
+    /// [`ServeError::NoEndpoint`], [`ServeError::ManyEndpoints`].
+    pub fn endpoint(&self, name: Option<&str>) -> Result<Arc<Endpoint>, ServeError> {
+        let routes = self.routes.load();
+        let found = name.map_or_else(|| routes.only(), |name| routes.get(name));
+        found.cloned().ok_or_else(|| {
+            let known = || routes.endpoints().iter().map(|endpoint| endpoint.name().to_string()).collect();
+            match name {
+                Some(name) => ServeError::NoEndpoint { name: name.to_owned(), known: known() },
+                None => ServeError::ManyEndpoints { known: known() },
+            }
+        })
+    }
+
+    /// Endpoints that should be served as they are not, and why.
+    pub fn failures(&self) -> Vec<(Arc<str>, ServeError)> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.failed.iter().map(|(name, failed)| (Arc::clone(name), failed.error.clone())).collect()
     }
 
     /// What it accepts and holds.
@@ -156,7 +209,20 @@ impl Server {
         Ok(admission)
     }
 
-    /// Does the work of an admitted request on a scoring thread.
+    /// Puts an admitted request into the queue of those that `deployment` scores.
+    ///
+    /// # Errors
+    /// [`ServeError::GivenUp`] if the server has stopped. Work that panics is dropped without an answer.
+    pub fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<(), ServeError> {
+        self.pool.score(deployment, work)
+    }
+
+    /// Requests that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    /// Does other work than scoring on a scoring thread.
     ///
     /// # Errors
     /// [`ServeError::GivenUp`] if it panicked.
@@ -178,35 +244,100 @@ impl Server {
         }
     }
 
-    /// Asks the source once and swaps if it says so: whether it swapped. The watching thread does this all the time.
-    /// Blocks.
+    /// Asks the source once and changes what it says: whether anything changed. The watching thread does this all the
+    /// time. Blocks.
     ///
     /// # Errors
-    /// [`ServeError`]; what was served stays in service.
+    /// The first [`ServeError`] for which an endpoint stays as it is; the others have changed all the same. What failed
+    /// is tried again after a pause that grows.
     pub fn refresh(&self) -> Result<bool, ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = match self.source.current() {
-            Ok(wanted) => wanted,
-            Err(error) => return Err(self.not_swapped(&mut watched, None, error)),
-        };
-        if wanted == watched.served {
-            watched.failed = None;
+        let watched = &mut *watched;
+        if watched.unread.as_ref().is_some_and(|unread| Instant::now() < unread.again) {
             return Ok(false);
         }
-        if watched.failed.is_some_and(|(failed, again, _)| failed == Some(wanted) && Instant::now() < again) {
-            return Ok(false);
-        }
-        let loaded = self.source.load(wanted).and_then(|deployment| deployment.warm_up().map(|()| deployment));
-        match loaded {
-            Ok(deployment) => {
-                tracing::info!(model.name = %deployment.model(), model.version = %deployment.version(), "now serving");
-                self.active.store(Arc::new(deployment));
-                *watched = Watched { served: wanted, failed: None };
-                self.swaps.fetch_add(1, Relaxed);
-                Ok(true)
+        let current = self.source.current().and_then(|wanted| {
+            if watched.seen != Some(wanted) {
+                watched.plan = self.source.plan()?;
+                watched.seen = Some(wanted);
             }
-            Err(error) => Err(self.not_swapped(&mut watched, Some(wanted), error)),
+            Ok(())
+        });
+        if let Err(error) = current {
+            tracing::error!(%error, "what to serve could not be read; what is in service stays");
+            self.failed_swaps.fetch_add(1, Relaxed);
+            watched.unread = Some(Failed::after(watched.unread.as_ref(), 0, error.clone()));
+            return Err(error);
         }
+        watched.unread = None;
+        self.reconcile(watched)
+    }
+
+    /// Brings what is served to what is planned, endpoint by endpoint.
+    fn reconcile(&self, watched: &mut Watched) -> Result<bool, ServeError> {
+        let served = self.routes.load_full();
+        let mut next = Vec::with_capacity(watched.plan.len());
+        let (mut changed, mut first) = (0, None);
+        for plan in &watched.plan {
+            let now = served.get(&plan.name);
+            if let Some(now) = now.filter(|now| now.plan() == plan) {
+                next.push(Arc::clone(now));
+                watched.failed.remove(&plan.name);
+                continue;
+            }
+            let failed = watched.failed.get(&plan.name);
+            if failed.is_some_and(|failed| failed.revision == plan.revision && Instant::now() < failed.again) {
+                next.extend(now.cloned());
+                continue;
+            }
+            match self.build(plan, &served) {
+                Ok(endpoint) => {
+                    for target in endpoint.targets() {
+                        let (deployment, name) = (target.deployment(), target.name());
+                        tracing::info!(
+                            endpoint = %plan.name, deployment = %name, model.name = %deployment.model(),
+                            model.version = %deployment.version(), weight = target.plan().weight, "now serving"
+                        );
+                    }
+                    watched.failed.remove(&plan.name);
+                    next.push(Arc::new(endpoint));
+                    changed += 1;
+                }
+                Err(error) => {
+                    tracing::error!(%error, endpoint = %plan.name, "could not be put in service; what is stays");
+                    self.failed_swaps.fetch_add(1, Relaxed);
+                    let failed = Failed::after(failed, plan.revision, error.clone());
+                    watched.failed.insert(Arc::clone(&plan.name), failed);
+                    first.get_or_insert(error);
+                    next.extend(now.cloned());
+                }
+            }
+        }
+        watched.failed.retain(|name, _| watched.plan.iter().any(|plan| plan.name == *name));
+        let gone = served.endpoints().iter().filter(|was| !next.iter().any(|is| is.name() == was.name())).count();
+        changed += gone;
+        if changed > 0 {
+            self.routes.store(Arc::new(Routes::new(next)));
+            self.swaps.fetch_add(changed as u64, Relaxed);
+        }
+        first.map_or(Ok(changed > 0), Err)
+    }
+
+    /// An endpoint with everything that answers for it loaded, warm, and taken over from what is served where that is
+    /// the same.
+    fn build(&self, plan: &EndpointPlan, served: &Routes) -> Result<Endpoint, ServeError> {
+        let mut deployments = Vec::with_capacity(plan.deployments.len());
+        for wanted in &plan.deployments {
+            let mut there = served.endpoints().iter().flat_map(|endpoint| endpoint.targets());
+            if let Some(same) = there.find(|target| target.plan().loads_the_same(wanted)) {
+                deployments.push(Arc::clone(same.deployment()));
+                continue;
+            }
+            let deployment = self.source.load(wanted)?.batched(wanted.batching);
+            deployment.warm_up()?;
+            deployments.push(Arc::new(deployment));
+        }
+        Ok(Endpoint::new(plan.clone(), deployments))
     }
 
     /// Requests in flight.
@@ -275,32 +406,11 @@ impl Server {
         *self.watcher.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
-
-    /// Counts and logs a failure, but not the same one again at every poll.
-    fn not_swapped(&self, watched: &mut Watched, wanted: Option<Generation>, error: ServeError) -> ServeError {
-        let pause = match watched.failed {
-            Some((failed, again, pause)) if failed == wanted => {
-                if wanted.is_none() && Instant::now() < again {
-                    return error;
-                }
-                (pause * 2).min(RETRY_MAX)
-            }
-            _ => Duration::from_secs(1),
-        };
-        watched.failed = Some((wanted, Instant::now() + pause, pause));
-        self.failed_swaps.fetch_add(1, Relaxed);
-        let served = self.active.load();
-        tracing::error!(
-            %error, model.name = %served.model(), model.version = %served.version(),
-            "the model to serve could not be loaded; the one in service stays"
-        );
-        error
-    }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("deployment", &self.active.load()).finish_non_exhaustive()
+        f.debug_struct("Server").field("routes", &self.routes.load()).finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,10 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Floa
 use plinth_core::{Coded, FixedClock, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
 use plinth_score::{Scorer, Signature};
-use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source, SwapStats};
+use plinth_serve::{
+    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, KeySource, Options, Routing,
+    Rule, ServeError, Server, Source, SwapStats,
+};
 
 fn schema(name: &str, kind: Kind) -> Schema {
     Schema::new(vec![Field::new(name, kind, false)]).unwrap()
@@ -53,18 +56,45 @@ impl Source for Shelf {
     fn current(&self) -> Result<Generation, ServeError> {
         Ok(Generation(self.0.load(SeqCst)))
     }
-    fn load(&self, Generation(version): Generation) -> Result<Deployment, ServeError> {
-        if version == 13 {
-            return Err(ServeError::outside(&ExtError::fault("shelf", codes::BLOB_CORRUPT, "version 13 is damaged")));
-        }
-        let model = Times {
-            factor: version as f64,
-            input: schema("x", Kind::Float64),
-            output: schema("prediction", Kind::Float64),
-        };
-        let scorer = Scorer::new(Signature::new(model.input.clone()), vec![], Arc::new(model)).unwrap();
-        Ok(Deployment::new("times", version, scorer, vec![]))
+    fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
+        let version = self.0.load(SeqCst);
+        Ok(vec![endpoint("times", version, &[("main", version, 100, 0)])])
     }
+    fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
+        load(what.version)
+    }
+}
+
+fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32, u32)]) -> EndpointPlan {
+    let deployment = |&(name, version, weight, shadow): &(&str, u64, u32, u32)| DeploymentPlan {
+        name: name.into(),
+        model: "times".into(),
+        version,
+        device: None,
+        batching: Batching::default(),
+        weight,
+        shadow,
+    };
+    let deployments = deployments.iter().map(deployment).collect();
+    EndpointPlan { name: name.into(), revision, deployments, routing: Routing::default() }
+}
+
+fn load(version: u64) -> Result<Deployment, ServeError> {
+    if version == 13 {
+        return Err(ServeError::outside(&ExtError::fault("shelf", codes::BLOB_CORRUPT, "version 13 is damaged")));
+    }
+    let model = Times {
+        factor: version as f64,
+        input: schema("x", Kind::Float64),
+        output: schema("prediction", Kind::Float64),
+    };
+    let scorer = Scorer::new(Signature::new(model.input.clone()), vec![], Arc::new(model)).unwrap();
+    Ok(Deployment::new("times", version, scorer, vec![]))
+}
+
+/// The one deployment there is.
+fn deployment(server: &Server) -> Arc<Deployment> {
+    server.endpoint(None).unwrap().main().deployment().clone()
 }
 
 #[derive(Default)]
@@ -87,7 +117,7 @@ fn still() -> ServeLimits {
 }
 
 fn score(server: &Server, x: f64) -> f64 {
-    let deployment = server.deployment();
+    let deployment = deployment(server);
     let scored = deployment.scorer().score(&rows(&[x])).unwrap();
     scored.column(0).as_primitive::<Float64Type>().value(0)
 }
@@ -97,7 +127,7 @@ fn a_new_version_is_swapped_in_and_a_bad_one_leaves_the_old_in_service() {
     let shelf = shelf(2);
     let server = Server::start(Arc::clone(&shelf) as _, Options { limits: still(), ..Options::default() }).unwrap();
     assert!(!server.refresh().unwrap());
-    let held = server.deployment();
+    let held = deployment(&server);
     shelf.0.store(3, SeqCst);
     assert!(server.refresh().unwrap());
     assert_eq!((score(&server, 5.0), &**held.version()), (15.0, "2"));
@@ -107,7 +137,8 @@ fn a_new_version_is_swapped_in_and_a_bad_one_leaves_the_old_in_service() {
         assert!(!server.refresh().unwrap(), "not tried again at once");
         assert_eq!(score(&server, 5.0), 15.0);
     }
-    assert_eq!(server.swap_stats(), SwapStats { swapped: 1, failed: 2 });
+    // The first start counts too.
+    assert_eq!(server.swap_stats(), SwapStats { swapped: 2, failed: 2 });
     shelf.0.store(4, SeqCst);
     assert!(server.refresh().unwrap());
     assert_eq!(score(&server, 5.0), 20.0);
@@ -167,7 +198,7 @@ fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
         clock.advance(if id == "b" { 500 } else { 0 });
         shelf.0.store(version, SeqCst);
         server.refresh().unwrap();
-        let deployment = server.deployment();
+        let deployment = self::deployment(&server);
         let inputs = rows(values);
         server.capture(&deployment, &id.into(), &inputs, &deployment.scorer().score(&inputs).unwrap());
     }
@@ -211,7 +242,7 @@ fn a_slow_sink_makes_rows_drop_and_a_failing_one_is_counted_but_nobody_waits() {
     let limits = ServeLimits { capture_queue_rows_max: 10, capture_file_rows_max: 1, ..still() };
     let sink = Arc::new(Slow { began, go: Mutex::new(gone) });
     let server = Server::start(shelf(2), Options { limits, capture: Some(sink), ..Options::default() }).unwrap();
-    let deployment = server.deployment();
+    let deployment = self::deployment(&server);
     let push = |n: usize| {
         let inputs = rows(&vec![1.0; n]);
         let outputs = deployment.scorer().score(&inputs).unwrap();
@@ -241,7 +272,7 @@ fn many_small_requests_become_one_table() {
     let drawer = Arc::new(Drawer::default());
     let options = Options { limits: still(), capture: Some(Arc::clone(&drawer) as _), ..Options::default() };
     let server = Server::start(shelf(2), options).unwrap();
-    let deployment = server.deployment();
+    let deployment = self::deployment(&server);
     for n in 0..5_000 {
         let inputs = rows(&[f64::from(n)]);
         server.capture(&deployment, &"id".into(), &inputs, &inputs_as_outputs(&inputs));
@@ -259,4 +290,103 @@ fn many_small_requests_become_one_table() {
 fn inputs_as_outputs(inputs: &Batch) -> Batch {
     let column: ArrayRef = Arc::new(Int64Array::from(vec![0; inputs.num_rows()]));
     Batch::new(schema("y", Kind::Int64), vec![column], inputs.num_rows()).unwrap()
+}
+
+/// Serves what the test says.
+#[derive(Default)]
+struct Plans(Mutex<(u64, Vec<EndpointPlan>)>);
+
+impl Plans {
+    fn set(&self, plans: Vec<EndpointPlan>) {
+        let mut held = self.0.lock().unwrap();
+        *held = (held.0 + 1, plans);
+    }
+}
+
+impl Source for Plans {
+    fn current(&self) -> Result<Generation, ServeError> {
+        Ok(Generation(self.0.lock().unwrap().0))
+    }
+    fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
+        Ok(self.0.lock().unwrap().1.clone())
+    }
+    fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
+        load(what.version)
+    }
+}
+
+fn planned(plans: Vec<EndpointPlan>) -> (Arc<Plans>, Arc<Server>) {
+    let source = Arc::new(Plans::default());
+    source.set(plans);
+    let server = Server::start(Arc::clone(&source) as _, Options { limits: still(), ..Options::default() }).unwrap();
+    (source, server)
+}
+
+#[test]
+fn a_bad_endpoint_does_not_keep_the_others_from_their_callers() {
+    let good = endpoint("good", 1, &[("main", 2, 100, 0)]);
+    let (source, server) = planned(vec![good.clone(), endpoint("bad", 1, &[("main", 13, 100, 0)])]);
+    assert_eq!(server.routes().endpoints().len(), 1);
+    assert_eq!(server.failures()[0].1.code(), codes::BLOB_CORRUPT);
+    let error = server.endpoint(Some("bda")).unwrap_err();
+    assert_eq!((error.code(), error.hint().unwrap()), (codes::ENDPOINT_NOT_FOUND, "known: good".into()));
+    let held = server.endpoint(Some("good")).unwrap().main().deployment().clone();
+    // What did not change is not loaded again, and what is gone is gone.
+    source.set(vec![good, endpoint("bad", 2, &[("main", 3, 100, 0)])]);
+    assert!(server.refresh().unwrap());
+    assert!(Arc::ptr_eq(&held, server.endpoint(Some("good")).unwrap().main().deployment()));
+    assert!(server.failures().is_empty());
+    assert_eq!(server.endpoint(None).unwrap_err().code(), codes::ENDPOINT_NOT_FOUND);
+    source.set(vec![endpoint("bad", 2, &[("main", 3, 100, 0)])]);
+    assert!(server.refresh().unwrap());
+    assert_eq!(&**server.endpoint(None).unwrap().name(), "bad");
+}
+
+#[test]
+fn an_endpoint_changes_as_a_whole_or_not_at_all() {
+    let (source, server) = planned(vec![endpoint("e", 1, &[("old", 2, 100, 0)])]);
+    source.set(vec![endpoint("e", 2, &[("old", 2, 50, 0), ("new", 13, 50, 0)])]);
+    assert!(server.refresh().is_err());
+    assert_eq!(server.endpoint(Some("e")).unwrap().targets().len(), 1);
+    assert_eq!(server.endpoint(Some("e")).unwrap().plan().revision, 1);
+}
+
+#[test]
+fn weights_share_callers_out_and_a_growing_canary_keeps_its_own() {
+    let shares = |canary: u32| {
+        let (_, server) =
+            planned(vec![endpoint("e", 1, &[("champion", 2, 100 - canary, 0), ("canary", 3, canary, 0)])]);
+        let endpoint = server.endpoint(None).unwrap();
+        let chosen = |n: u32| endpoint.choose(|_| None, &n.to_le_bytes()).name().to_string();
+        (0..10_000).map(|n| chosen(n) == "canary").collect::<Vec<bool>>()
+    };
+    let (ten, thirty) = (shares(10), shares(30));
+    let count = |shares: &[bool]| shares.iter().filter(|canary| **canary).count() as f64;
+    // Five standard deviations of a binomial.
+    for (shares, p) in [(&ten, 0.1_f64), (&thirty, 0.3)] {
+        let bound = 5.0 * (10_000.0 * p * (1.0 - p)).sqrt();
+        assert!((count(shares) - 10_000.0 * p).abs() < bound, "{} of {p}", count(shares));
+    }
+    assert!(ten.iter().zip(&thirty).all(|(before, after)| !before || *after), "who had the canary lost it");
+    assert!(count(&shares(0)) == 0.0 && count(&shares(100)) == 10_000.0);
+}
+
+#[test]
+fn rules_come_before_weights_and_shadows_get_their_part() {
+    let mut plan = endpoint("e", 1, &[("champion", 2, 100, 0), ("beta", 3, 0, 0), ("shadow", 4, 0, 2_500)]);
+    plan.routing.rules = vec![
+        Rule { header: "x-beta".into(), equals: Some("yes".into()), deployment: "beta".into() },
+        Rule { header: "x-any".into(), equals: None, deployment: "beta".into() },
+    ];
+    plan.routing.key = KeySource::Header("x-user".into());
+    let (_, server) = planned(vec![plan]);
+    let endpoint = server.endpoint(None).unwrap();
+    let with = |name: &'static str, value: &'static str| {
+        endpoint.choose(move |asked| (asked == name).then_some(value), b"k").name().to_string()
+    };
+    assert_eq!(with("x-beta", "yes"), "beta");
+    assert_eq!(with("x-beta", "no"), "champion");
+    assert_eq!(with("x-any", ""), "beta");
+    let copied = (0..10_000_u32).filter(|n| endpoint.shadows(&n.to_le_bytes()).count() == 1).count();
+    assert!((2_200..2_800).contains(&copied), "{copied}");
 }

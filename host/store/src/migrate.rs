@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("uploads", include_str!("migrations/0007_uploads.sql")),
     ("search", include_str!("migrations/0008_search.sql")),
     ("artifacts", include_str!("migrations/0009_artifacts.sql")),
+    ("endpoints", include_str!("migrations/0010_endpoints.sql")),
 ];
 
 /// The newest schema of this binary.

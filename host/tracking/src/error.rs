@@ -61,6 +61,30 @@ pub enum TrackingError {
     /// No such user.
     #[error("there is no user `{0}`")]
     UserNotFound(String),
+    /// No such endpoint, deployment or revision.
+    #[error("there is no {what}")]
+    EndpointNotFound {
+        /// Such as `endpoint `churn``.
+        what: String,
+        /// What there is.
+        hint: String,
+    },
+    /// An endpoint that is there already.
+    #[error("endpoint `{0}` exists already")]
+    EndpointExists(String),
+    /// A specification that cannot be served, in a sentence.
+    #[error("{0}")]
+    BadEndpoint(String),
+    /// An endpoint that somebody else changed first.
+    #[error("endpoint `{name}` was changed meanwhile: revision {found} is there, not {from}")]
+    EndpointChanged {
+        /// Its name.
+        name: String,
+        /// The revision that was read.
+        from: u64,
+        /// The one that is there.
+        found: u64,
+    },
     /// No such webhook.
     #[error("there is no webhook `{0}`")]
     WebhookNotFound(String),
@@ -167,6 +191,10 @@ impl Coded for TrackingError {
             Self::UserNotFound(_) => codes::USER_NOT_FOUND,
             Self::TraceNotFound(_) => codes::TRACE_NOT_FOUND,
             Self::WebhookNotFound(_) => codes::WEBHOOK_NOT_FOUND,
+            Self::EndpointNotFound { .. } => codes::ENDPOINT_NOT_FOUND,
+            Self::EndpointExists(_) => codes::ENDPOINT_EXISTS,
+            Self::BadEndpoint(_) => codes::BAD_ENDPOINT,
+            Self::EndpointChanged { .. } => codes::ENDPOINT_CHANGED,
             Self::TagNotFound { .. } => codes::TAG_NOT_FOUND,
             Self::AlreadyExists(_) | Self::ModelExists { .. } | Self::ParamsChanged { .. } => codes::ALREADY_EXISTS,
             Self::BadName { .. } | Self::BadPath { .. } => codes::BAD_REFERENCE,
@@ -181,6 +209,9 @@ impl Coded for TrackingError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::EndpointNotFound { hint, .. } => Some(hint.clone()),
+            Self::EndpointExists(name) => Some(format!("`plinth endpoint deploy {name}` adds to it")),
+            Self::EndpointChanged { .. } => Some("look at it again, then repeat the change".into()),
             Self::WebhookNotFound(_) => Some("`plinth webhook list` shows what there is".into()),
             Self::ExperimentNotFound(_) => Some("`plinth experiment list` shows what there is".into()),
             Self::RunNotFound(_) => Some("`plinth run list` shows what there is".into()),

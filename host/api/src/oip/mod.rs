@@ -2,22 +2,20 @@
 
 mod infer;
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use plinth_ext::{Kind, Schema};
-use plinth_serve::Deployment;
+use bytes::Bytes;
+use plinth_ext::{Batch, Kind, Schema};
 use serde_json::{Value, json};
 
 use crate::{
     App,
     error::{ApiError, Surface},
-    request::{Call, answer},
+    request::{Asked, Call, Protocol, Written, answer},
 };
 
 type Named<T> = Result<Path<T>, PathRejection>;
@@ -37,19 +35,19 @@ pub(crate) async fn server() -> impl IntoResponse {
 }
 
 pub(crate) async fn model(State(app): State<App>, path: Named<String>) -> Response {
-    named(path, |model| metadata(&app, &model, None))
+    named(path, |model| metadata(&app, model, None))
 }
 
 pub(crate) async fn model_version(State(app): State<App>, path: Named<(String, String)>) -> Response {
-    named(path, |(model, version)| metadata(&app, &model, Some(&version)))
+    named(path, |(model, version)| metadata(&app, model, Some(version)))
 }
 
 pub(crate) async fn model_ready(State(app): State<App>, path: Named<String>) -> Response {
-    named(path, |model| is_ready(&app, &model, None))
+    named(path, |model| is_ready(&app, model, None))
 }
 
 pub(crate) async fn model_version_ready(State(app): State<App>, path: Named<(String, String)>) -> Response {
-    named(path, |(model, version)| is_ready(&app, &model, Some(&version)))
+    named(path, |(model, version)| is_ready(&app, model, Some(version)))
 }
 
 pub(crate) async fn infer(State(app): State<App>, path: Named<String>, request: Request) -> Response {
@@ -65,25 +63,31 @@ async fn run(app: App, path: Result<(String, Option<String>), PathRejection>, re
         Ok(path) => path,
         Err(rejection) => return bad_path(&rejection),
     };
-    let check = move |headers: &HeaderMap, deployment: &Deployment| {
-        is_served(deployment, &model, version.as_deref())?;
-        match headers.get("inference-header-content-length") {
-            None => Ok(()),
-            Some(_) => {
-                Err(ApiError::bad("binary tensors are not supported; send every tensor's values as JSON `data`"))
-            }
-        }
+    let check = |headers: &HeaderMap| match headers.get("inference-header-content-length") {
+        None => Ok(()),
+        Some(_) => Err(ApiError::bad("binary tensors are not supported; send every tensor's values as JSON `data`")),
     };
-    let work = |call: &mut Call, _: &HeaderMap, body: &bytes::Bytes| {
-        let deployment = Arc::clone(call.deployment());
-        let asked = infer::read(deployment.scorer(), body, call.rows_max())?;
+    answer(&app, Surface::Oip, Asked { endpoint: Some(model), version }, request, check, Infer).await
+}
+
+/// The protocol's way to send tensors and to get them.
+struct Infer;
+
+impl Protocol for Infer {
+    /// The request's own id, and the outputs it asks for.
+    type Kept = (Option<String>, Option<Vec<usize>>);
+
+    fn read(&self, call: &mut Call, _: &HeaderMap, body: &Bytes) -> Result<(Batch, Self::Kept), ApiError> {
+        let asked = infer::read(call.deployment().scorer(), body, call.rows_max())?;
         if let Some(id) = &asked.id {
             call.set_request_id(id);
         }
-        let scored = call.score(&asked.rows)?;
-        Ok(infer::write(&deployment, call.request_id(), asked.id.as_deref(), &scored, asked.outputs.as_deref()))
-    };
-    answer(&app, Surface::Oip, request, check, work).await
+        Ok((asked.rows, (asked.id, asked.outputs)))
+    }
+
+    fn write(&self, call: &Call, (id, outputs): Self::Kept, scored: &Batch) -> Result<Written, ApiError> {
+        Ok(infer::write(call.deployment(), call.request_id(), id.as_deref(), scored, outputs.as_deref()).into())
+    }
 }
 
 fn named<T>(path: Named<T>, then: impl FnOnce(T) -> Result<Value, ApiError>) -> Response {
@@ -100,40 +104,27 @@ fn bad_path(rejection: &PathRejection) -> Response {
     ApiError::bad(format!("the path names no model: {rejection}")).response(Surface::Oip)
 }
 
-fn metadata(app: &App, model: &str, version: Option<&str>) -> Result<Value, ApiError> {
-    let deployment = app.server.deployment();
-    is_served(&deployment, model, version)?;
+fn metadata(app: &App, model: String, version: Option<String>) -> Result<Value, ApiError> {
+    let (endpoint, pinned) = Asked { endpoint: Some(model), version }.find(&app.server)?;
+    let deployment = pinned.as_ref().unwrap_or_else(|| endpoint.main()).deployment();
     let tensors = |schema: &Schema| -> Vec<Value> {
         let fields = schema.fields().iter();
         fields.map(|f| json!({"name": f.name, "datatype": datatype(f.kind), "shape": [-1]})).collect()
     };
+    let versions: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
     let scorer = deployment.scorer();
     Ok(json!({
-        "name": &**deployment.model(),
-        "versions": [&**deployment.version()],
+        "name": &**endpoint.name(),
+        "versions": versions,
         "platform": "plinth",
         "inputs": tensors(scorer.signature().columns()),
         "outputs": tensors(scorer.output()),
     }))
 }
 
-fn is_ready(app: &App, model: &str, version: Option<&str>) -> Result<Value, ApiError> {
-    is_served(&app.server.deployment(), model, version)?;
-    Ok(json!({"name": model, "ready": true}))
-}
-
-fn is_served(deployment: &Deployment, model: &str, version: Option<&str>) -> Result<(), ApiError> {
-    let (served, served_version) = (&**deployment.model(), &**deployment.version());
-    if model != served {
-        return Err(ApiError::not_found(format!("model `{model}` is not served here; `{served}` is")));
-    }
-    match version {
-        Some(version) if version != served_version => {
-            let message = format!("version {version} of model `{model}` is not served; version {served_version} is");
-            Err(ApiError::not_found(message))
-        }
-        _ => Ok(()),
-    }
+fn is_ready(app: &App, model: String, version: Option<String>) -> Result<Value, ApiError> {
+    let (endpoint, _) = Asked { endpoint: Some(model), version }.find(&app.server)?;
+    Ok(json!({"name": &**endpoint.name(), "ready": true}))
 }
 
 /// The protocol's name for a kind.

@@ -4,10 +4,11 @@ mod csv;
 mod payload;
 
 use axum::{
-    extract::{Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use plinth_core::codes;
 use plinth_ext::Batch;
 
@@ -15,8 +16,10 @@ use crate::{
     App,
     encode::{View, json, list},
     error::{ApiError, Surface},
-    request::{Call, answer},
+    request::{Asked, Call, Protocol, Written, answer},
 };
+
+type Named = Result<Path<String>, PathRejection>;
 
 /// What a body is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +29,39 @@ enum Format {
 }
 
 pub(crate) async fn invocations(State(app): State<App>, request: Request) -> Response {
-    let check = |headers: &HeaderMap, _: &_| format(headers).map(drop);
-    let work = |call: &mut Call, headers: &HeaderMap, body: &bytes::Bytes| {
-        let deployment = std::sync::Arc::clone(call.deployment());
-        let signature = deployment.scorer().signature();
+    run(&app, Asked::default(), request).await
+}
+
+pub(crate) async fn endpoint_invocations(State(app): State<App>, path: Named, request: Request) -> Response {
+    match path {
+        Ok(Path(endpoint)) => run(&app, Asked { endpoint: Some(endpoint), version: None }, request).await,
+        Err(rejection) => ApiError::bad(format!("the path names no endpoint: {rejection}")).response(Surface::Mlflow),
+    }
+}
+
+async fn run(app: &App, asked: Asked, request: Request) -> Response {
+    let check = |headers: &HeaderMap| format(headers).map(drop);
+    answer(app, Surface::Mlflow, asked, request, check, Invocations).await
+}
+
+/// MLflow's way to send rows and to get predictions.
+struct Invocations;
+
+impl Protocol for Invocations {
+    type Kept = ();
+
+    fn read(&self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Batch, ()), ApiError> {
+        let signature = call.deployment().scorer().signature();
         let rows = match format(headers)? {
             Format::Json => payload::read(signature, body, call.rows_max())?,
             Format::Csv => csv::read(signature, body, call.rows_max())?,
         };
-        Ok(predictions(&call.score(&rows)?))
-    };
-    answer(&app, Surface::Mlflow, request, check, work).await
+        Ok((rows, ()))
+    }
+
+    fn write(&self, _: &Call, (): (), scored: &Batch) -> Result<Written, ApiError> {
+        Ok(predictions(scored).into())
+    }
 }
 
 pub(crate) async fn ping() -> impl IntoResponse {

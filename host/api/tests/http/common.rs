@@ -14,7 +14,10 @@ use arrow_array::{Array, ArrayRef, Float64Array, StringArray, cast::AsArray, typ
 use plinth_core::{ContentHash, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Fitted, Kind, Model, Problem, Schema};
 use plinth_score::{Scorer, Signature};
-use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source};
+use plinth_serve::{
+    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, Routing,
+    ServeError, Server, Source,
+};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -121,7 +124,22 @@ impl Source for Shelf {
     fn current(&self) -> Result<Generation, ServeError> {
         Ok(Generation(self.version.load(SeqCst)))
     }
-    fn load(&self, Generation(version): Generation) -> Result<Deployment, ServeError> {
+    fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
+        let version = self.version.load(SeqCst);
+        let deployment = DeploymentPlan {
+            name: "main".into(),
+            model: "churn".into(),
+            version,
+            device: None,
+            batching: Batching::default(),
+            weight: 100,
+            shadow: 0,
+        };
+        let (name, deployments) = ("churn".into(), vec![deployment]);
+        Ok(vec![EndpointPlan { name, revision: 1, deployments, routing: Routing::default() }])
+    }
+    fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
+        let version = what.version;
         let floats = |names: &[&str]| names.iter().map(|n| Field::new(*n, Kind::Float64, false)).collect::<Vec<_>>();
         let features = Schema::new(floats(&["age", "gold", "minutes"])).unwrap();
         let mut output = vec![Field::new("prediction", Kind::Utf8, false)];

@@ -1,0 +1,263 @@
+//! `plinth endpoint`: what is served under which names, and how requests are shared out.
+//!
+//! Every change is one transaction that makes a new revision; running servers follow within a moment.
+
+use std::process::ExitCode;
+
+use plinth_core::{Code, codes, refs::ModelRef};
+use plinth_tracking::{
+    AliasMove, DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, RuleSpec, Sticky,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    access::operator,
+    args::{EndpointCommand, RouteArgs},
+    host::Host,
+    output::{Failure, Output, io_failure, table},
+};
+
+/// `plinth endpoint`
+pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -> Result<ExitCode, Failure> {
+    let tracking = host.tracking();
+    let who = operator();
+    let change = |action: &'static str, reason| EndpointChange { who: &who, action, reason };
+    let show = |value: Value, text: &dyn Fn() -> String| {
+        output.data(&value, text).map_err(|error| io_failure("stdout", &error))
+    };
+    let changed = |record: EndpointRecord| show(json!(record), &|| describe(&record));
+    match command {
+        EndpointCommand::List => {
+            let all = tracking.endpoints()?;
+            show(json!(all), &|| list(&all))?;
+        }
+        EndpointCommand::Status { endpoint } => {
+            let record = tracking.endpoint(endpoint)?;
+            changed(record)?;
+        }
+        EndpointCommand::Logs { endpoint, limit } => {
+            let log = tracking.endpoint_events(endpoint, *limit)?;
+            show(json!(log), &|| events(&log))?;
+        }
+        EndpointCommand::Create { endpoint, model, name, device, reason } => {
+            let deployment = deployment(model, name.as_deref(), device.as_deref(), 100.0, 0.0)?;
+            let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
+            changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
+        }
+        EndpointCommand::Deploy { endpoint, model, name, device, weight, shadow, reason } => {
+            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
+            let new = deployment(model, name.as_deref(), device.as_deref(), weight.unwrap_or_default(), *shadow)?;
+            match spec.deployments.iter_mut().find(|there| there.name == new.name) {
+                // The same name again is another model in its place, with its share.
+                Some(there) => {
+                    let weight = weight.unwrap_or(there.weight);
+                    *there = DeploymentSpec { weight, ..new };
+                }
+                None => {
+                    // The others give up what the new one gets, each in proportion.
+                    let rest = (100.0 - new.weight) / spec.deployments.iter().map(|d| d.weight).sum::<f64>();
+                    spec.deployments.iter_mut().for_each(|there| there.weight = rounded(there.weight * rest));
+                    spec.deployments.push(new);
+                }
+            }
+            changed(tracking.change_endpoint(endpoint, revision, &spec, change("deploy", reason))?)?;
+        }
+        EndpointCommand::Route(args) => {
+            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(&args.endpoint)?;
+            route(&mut spec, args)?;
+            changed(tracking.change_endpoint(&args.endpoint, revision, &spec, change("route", &args.reason))?)?;
+        }
+        EndpointCommand::Remove { endpoint, deployment, reason } => {
+            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
+            let index = spec.deployment(endpoint, deployment)?;
+            spec.deployments.remove(index);
+            spec.rules.retain(|rule| rule.deployment != *deployment);
+            changed(tracking.change_endpoint(endpoint, revision, &spec, change("remove", reason))?)?;
+        }
+        EndpointCommand::Promote { endpoint, deployment, alias, reason } => {
+            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
+            let index = spec.deployment(endpoint, deployment)?;
+            let promoted = DeploymentSpec { weight: 100.0, shadow: 0.0, ..spec.deployments.swap_remove(index) };
+            let reference: ModelRef = promoted.model.parse()?;
+            spec = EndpointSpec { deployments: vec![promoted], sticky: spec.sticky, rules: Vec::new() };
+            let record = tracking.change_endpoint(endpoint, revision, &spec, change("promote", reason))?;
+            if let Some(alias) = alias {
+                let version = tracking.resolve(&reference)?.version;
+                let reason = format!("deployment {deployment} of endpoint {endpoint} was promoted");
+                let to = AliasMove {
+                    model: reference.name(),
+                    alias,
+                    version,
+                    principal: &who,
+                    reason: &reason,
+                    evidence: None,
+                };
+                tracking.set_alias(&to)?;
+            }
+            changed(record)?;
+        }
+        EndpointCommand::Rollback { endpoint, to, reason } => {
+            let record = tracking.endpoint(endpoint)?;
+            let to = match to {
+                Some(to) => *to,
+                None => {
+                    before(&tracking.endpoint_events(endpoint, u64::from(u32::MAX))?, &record).ok_or_else(|| {
+                        Failure::new(codes::BAD_ENDPOINT, format!("endpoint `{endpoint}` has no earlier revision"))
+                    })?
+                }
+            };
+            let spec = tracking.endpoint_revision(endpoint, to)?;
+            let told = format!("back to revision {to}{}{reason}", if reason.is_empty() { "" } else { ": " });
+            changed(tracking.change_endpoint(endpoint, record.revision, &spec, change("rollback", &told))?)?;
+        }
+        EndpointCommand::Delete { endpoint, reason } => {
+            tracking.delete_endpoint(endpoint, change("delete", reason))?;
+            output.say(format!("deleted endpoint {endpoint}; `plinth endpoint logs {endpoint}` still tells of it"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest revision that was something else than what is there, passing over those that were rolled back from.
+fn before(log: &[EndpointEvent], now: &EndpointRecord) -> Option<u64> {
+    let back = |event: &&EndpointEvent| event.revision == now.revision && event.action == "rollback";
+    let mut from = now.revision;
+    if let Some(event) = log.iter().find(back) {
+        let number = event.reason.strip_prefix("back to revision ")?;
+        from = number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    }
+    log.iter()
+        .filter(|event| event.revision < from && event.spec.as_ref().is_some_and(|spec| *spec != now.spec))
+        .map(|event| event.revision)
+        .max()
+}
+
+fn deployment(
+    model: &str,
+    name: Option<&str>,
+    device: Option<&str>,
+    weight: f64,
+    shadow: f64,
+) -> Result<DeploymentSpec, Failure> {
+    let name = match (name, model.parse::<ModelRef>()?) {
+        (Some(name), _) => name.to_owned(),
+        (None, ModelRef::Alias { alias, .. }) => alias,
+        (None, ModelRef::Version { version, .. }) => format!("v{version}"),
+    };
+    if let Some(device) = device {
+        device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
+    }
+    Ok(DeploymentSpec { name, model: model.to_owned(), device: device.map(str::to_owned), weight, shadow })
+}
+
+/// Percentages are kept to a hundredth, which is what servers tell apart.
+fn rounded(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
+fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
+    if !args.weights.is_empty() {
+        spec.deployments.iter_mut().for_each(|deployment| deployment.weight = 0.0);
+    }
+    let percent = |text: &str, (name, percent): (&str, &str)| {
+        let number = percent.trim_end_matches('%').parse::<f64>();
+        number.map(|number| (name.to_owned(), number)).map_err(|_| bad(text, "NAME=PERCENT, such as canary=10"))
+    };
+    let pair = |text: &String| {
+        text.split_once('=')
+            .ok_or_else(|| bad(text, "NAME=PERCENT, such as canary=10"))
+            .and_then(|pair| percent(text, pair))
+    };
+    for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
+        let index = spec.deployment(&args.endpoint, &name)?;
+        spec.deployments[index].weight = weight;
+    }
+    for (name, shadow) in args.shadow.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
+        let index = spec.deployment(&args.endpoint, &name)?;
+        spec.deployments[index].shadow = shadow;
+    }
+    if let Some(sticky) = &args.sticky {
+        spec.sticky = match sticky.split_once(':') {
+            _ if sticky == "none" => None,
+            Some(("header", name)) => Some(Sticky::Header(name.to_ascii_lowercase())),
+            Some(("json", pointer)) => Some(Sticky::Json(pointer.to_owned())),
+            Some(("column", name)) => Some(Sticky::Column(name.to_owned())),
+            _ => return Err(bad(sticky, "header:NAME, json:/POINTER, column:NAME or none")),
+        };
+    }
+    if args.no_rules {
+        spec.rules.clear();
+    }
+    for text in &args.rules {
+        let (condition, deployment) = text.rsplit_once(':').ok_or_else(|| bad(text, "HEADER[=VALUE]:DEPLOYMENT"))?;
+        let (header, equals) = condition.split_once('=').map_or((condition, None), |(name, value)| (name, Some(value)));
+        spec.rules.push(RuleSpec {
+            header: header.to_ascii_lowercase(),
+            equals: equals.map(str::to_owned),
+            deployment: deployment.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn bad(text: &str, wanted: &str) -> Failure {
+    const CODE: Code = codes::USAGE;
+    Failure::new(CODE, format!("`{text}` does not read")).hint(format!("write it as {wanted}"))
+}
+
+fn list(all: &[EndpointRecord]) -> String {
+    if all.is_empty() {
+        return "there is no endpoint yet: `plinth endpoint create` makes one\n".into();
+    }
+    let rows = all.iter().map(|record| {
+        let shares = record.spec.deployments.iter().map(|d| format!("{} {}%", d.name, d.weight));
+        let shares: Vec<String> = shares.collect();
+        vec![record.name.clone(), record.revision.to_string(), shares.join(", "), moment(record.updated)]
+    });
+    table(["endpoint", "revision", "deployments", "changed"], rows)
+}
+
+fn describe(record: &EndpointRecord) -> String {
+    let rows = record.spec.deployments.iter().map(|deployment| {
+        vec![
+            deployment.name.clone(),
+            deployment.model.clone(),
+            format!("{}%", deployment.weight),
+            if deployment.shadow > 0.0 { format!("{}%", deployment.shadow) } else { String::new() },
+            deployment.device.clone().unwrap_or_default(),
+        ]
+    });
+    let mut text = format!("{}, revision {}, {}\n\n", record.name, record.revision, moment(record.updated));
+    text += &table(["deployment", "model", "weight", "shadow", "device"], rows);
+    match &record.spec.sticky {
+        Some(Sticky::Header(name)) => text += &format!("\nsticky by header {name}\n"),
+        Some(Sticky::Json(pointer)) => text += &format!("\nsticky by {pointer} of the body\n"),
+        Some(Sticky::Column(name)) => text += &format!("\nsticky by column {name}\n"),
+        None => {}
+    }
+    for rule in &record.spec.rules {
+        let value = rule.equals.as_ref().map(|value| format!(" = {value}")).unwrap_or_default();
+        text += &format!("\nrule: {}{value} goes to {}\n", rule.header, rule.deployment);
+    }
+    text
+}
+
+fn events(log: &[EndpointEvent]) -> String {
+    let rows = log.iter().map(|event| {
+        let shares: Vec<String> =
+            event.spec.iter().flat_map(|spec| &spec.deployments).map(|d| format!("{} {}%", d.name, d.weight)).collect();
+        vec![
+            moment(event.time),
+            event.revision.to_string(),
+            event.action.clone(),
+            event.principal.clone(),
+            shares.join(", "),
+            event.reason.clone(),
+        ]
+    });
+    table(["time", "revision", "action", "by", "deployments", "reason"], rows)
+}
+
+fn moment(time: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
+}
