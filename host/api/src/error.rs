@@ -70,6 +70,13 @@ impl ApiError {
         Self::new(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error.code(), message)
     }
 
+    /// Says no more than its code does: messages name columns, kinds and values.
+    pub(crate) fn hide(&mut self) {
+        if self.status.is_client_error() {
+            self.message = self.code.meaning().to_owned();
+        }
+    }
+
     pub(crate) fn response(&self, surface: Surface) -> Response {
         let body = match surface {
             Surface::Mlflow => {

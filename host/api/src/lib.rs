@@ -19,6 +19,7 @@ mod key;
 mod metrics;
 mod mlflow;
 mod oip;
+mod openapi;
 mod request;
 mod scoring;
 mod tls;
@@ -46,9 +47,11 @@ pub use webhooks::{AllowedHost, Answer, NoAnswer, Outgoing, OutgoingClient, Test
 pub(crate) struct App {
     server: Arc<Server>,
     metrics: Arc<Metrics>,
+    /// Whether errors keep to themselves what a model takes.
+    hide_schema: bool,
 }
 
-/// Answers scoring requests at `door` until `shutdown` is ready, lets those in flight finish (for as long as the
+/// Answers scoring requests at `door`, also those of pages of `cors_origins`, until `shutdown` is ready, lets those in flight finish (for as long as the
 /// limits allow), and stores what was captured.
 ///
 /// # Errors
@@ -56,6 +59,7 @@ pub(crate) struct App {
 pub async fn serve(
     door: impl Into<Door>,
     server: Arc<Server>,
+    cors_origins: Vec<String>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let drain_max = Duration::from_millis(server.limits().drain_ms_max);
@@ -65,7 +69,8 @@ pub async fn serve(
         draining.drain();
     };
     let limits = server.limits().http.clone();
-    let outcome = connections::serve(door.into(), router(Arc::clone(&server)), stop, drain_max, &limits).await;
+    let router = router(Arc::clone(&server), cors_origins);
+    let outcome = connections::serve(door.into(), router, stop, drain_max, &limits).await;
     let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
     outcome.and(stopped.map_err(io::Error::other))
 }
@@ -97,8 +102,9 @@ pub async fn serve_tracking(
     outcome.and(told)
 }
 
-/// The routes.
-pub fn router(server: Arc<Server>) -> Router {
+/// The routes; pages of `cors_origins` may ask them (`*` is any).
+pub fn router(server: Arc<Server>, cors_origins: Vec<String>) -> Router {
+    let cors = mlflow::cors(cors_origins);
     let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
     Router::new()
         .route("/invocations", post(scoring::invocations))
@@ -107,6 +113,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/health", get(scoring::ping))
         .route("/version", get(scoring::version))
         .route("/metrics", get(expose))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page))
         .route("/v2", get(oip::server))
         .route("/v2/health/live", get(oip::live))
         .route("/v2/health/ready", get(oip::ready))
@@ -118,7 +126,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v2/models/{model}/versions/{version}/infer", post(oip::infer_version))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .with_state(App { server, metrics })
+        .layer(cors)
+        .with_state(App { hide_schema: server.hides_schema(), server, metrics })
 }
 
 async fn expose(State(app): State<App>) -> impl IntoResponse {

@@ -112,6 +112,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a request that names nothing that is served: without names, which callers choose.
+    pub(crate) fn nobody(&self, surface: Surface, status: StatusCode) {
+        let none: Arc<str> = "".into();
+        let (model_name, model_version) = (Arc::clone(&none), none);
+        let labels = RequestLabels { model_name, model_version, protocol: surface.name(), code: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
     /// Everything as OpenMetrics text.
     pub(crate) fn expose(&self) -> String {
         let mut text = String::new();

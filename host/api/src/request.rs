@@ -203,6 +203,7 @@ pub(crate) async fn answer<P: Protocol>(
     let (endpoint, pinned) = match asked.find(&app.server) {
         Ok(found) => found,
         Err(error) => {
+            app.metrics.nobody(surface, error.status());
             let mut response = error.response(surface);
             set(response.headers_mut(), &REQUEST_ID, &request_id);
             return response;
@@ -219,8 +220,11 @@ pub(crate) async fn answer<P: Protocol>(
             response.headers_mut().extend(written.header);
             (StatusCode::OK, stages, request_id, response)
         }
-        Err(error) => {
+        Err(mut error) => {
             tracing::debug!(request.id = %request_id, status = error.status().as_u16(), ?error, "refused");
+            if app.hide_schema {
+                error.hide();
+            }
             (error.status(), Stages::default(), request_id, error.response(surface))
         }
     };

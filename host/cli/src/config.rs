@@ -108,6 +108,10 @@ pub(crate) struct ServeConfig {
     pub(crate) port: u16,
     /// Whether requests are kept for drift checks.
     pub(crate) capture: bool,
+    /// Whether callers are told only that something is wrong with their rows, not what the model takes.
+    pub(crate) hide_schema: bool,
+    /// Sites whose pages may ask for predictions, such as `https://example.org`; `*` for any.
+    pub(crate) cors_origins: Vec<String>,
 }
 
 /// Where webhooks of `plinth up` may lead.
@@ -199,7 +203,7 @@ impl Default for Config {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".into(), port: 8080, capture: true }
+        Self { host: "127.0.0.1".into(), port: 8080, capture: true, hide_schema: false, cors_origins: Vec::new() }
     }
 }
 

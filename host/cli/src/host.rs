@@ -112,10 +112,14 @@ impl Host {
     }
 
     /// A model from the blob store, its bytes checked.
-    pub(crate) fn model(&self, onnx: &ContentHash, sessions: usize) -> Result<OnnxModel, StageFailure> {
+    pub(crate) fn model(&self, onnx: &ContentHash, options: &SessionOptions) -> Result<OnnxModel, StageFailure> {
         let bytes = self.store().blobs().get(onnx)?;
-        let options = SessionOptions { device: self.device, sessions, ..SessionOptions::default() };
-        Ok(OnnxModel::load(self.runtime()?, &bytes, &options)?)
+        Ok(OnnxModel::load(self.runtime()?, &bytes, options)?)
+    }
+
+    /// So many sessions of a model, where everything runs that says nothing else.
+    pub(crate) fn sessions(&self, sessions: usize) -> SessionOptions {
+        SessionOptions { device: self.device, sessions, ..SessionOptions::default() }
     }
 
     fn runtime_config(&self) -> RuntimeConfig {

@@ -32,7 +32,7 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
     if scorer::Spec::of(&version)?.is_onnx() {
         host.start_runtime_early();
     }
-    let scorer = scorer::of_version(&host, &version, 1, scorer::Use::Batch)?;
+    let scorer = scorer::of_version(&host, &version, &host.sessions(1), scorer::Use::Batch)?;
     // Written beside its place and put there when it is whole: a failure leaves an earlier file as it was.
     let partial = args.output.as_deref().map(partial);
     let mut sink = Sink::open(partial.as_deref(), scorer.output(), output.json)?;

@@ -7,6 +7,7 @@ use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_ext::{Fitted, Model};
 use plinth_pipeline::StageFailure;
 use plinth_score::{Scorer, Signature};
+use plinth_tensor::SessionOptions;
 use plinth_tracking::{FileRole, ModelVersion};
 
 use crate::{
@@ -108,7 +109,12 @@ pub(crate) enum Use {
 }
 
 /// A scorer for a model version. The component must be the one that was recorded, byte for byte.
-pub(crate) fn of_version(host: &Host, version: &ModelVersion, sessions: usize, what: Use) -> Result<Scorer, Failure> {
+pub(crate) fn of_version(
+    host: &Host,
+    version: &ModelVersion,
+    sessions: &SessionOptions,
+    what: Use,
+) -> Result<Scorer, Failure> {
     let spec = Spec::of(version)?;
     let same = |role, recorded: ContentHash| {
         let found = version.file(role)?.hash;
@@ -160,7 +166,12 @@ fn component_model(
 }
 
 /// A scorer for a model that need not be registered.
-pub(crate) fn of_model(host: &Host, model: &ModelDocument, sessions: usize, what: Use) -> Result<Scorer, StageFailure> {
+pub(crate) fn of_model(
+    host: &Host,
+    model: &ModelDocument,
+    sessions: &SessionOptions,
+    what: Use,
+) -> Result<Scorer, StageFailure> {
     let fitted = fitted(host, &model.transform, what)?;
     let onnx = host.model(&model.onnx, sessions)?;
     Ok(Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?)

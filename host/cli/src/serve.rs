@@ -14,6 +14,7 @@ use plinth_serve::{
     Batching, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
     Options, Routes, Routing, Rule, ServeError, Server, Source,
 };
+use plinth_tensor::SessionOptions;
 use plinth_tracking::{Capture, EndpointRecord, ModelVersion, Sticky, Tracking, TrackingError};
 
 use crate::{
@@ -42,9 +43,11 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
     let address = args.host.as_deref().unwrap_or(&config.host).to_owned();
     let port = args.port.unwrap_or(config.port);
     let capture = config.capture && !args.no_capture;
+    let cors = config.cors_origins.clone();
 
     let options = Options {
         limits: host.limits().serve.clone(),
+        hide_schema: config.hide_schema,
         capture: capture.then(|| Arc::new(Captures(host.clone())) as Arc<dyn CaptureSink>),
         ..Options::default()
     };
@@ -67,7 +70,7 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         }
         let door = listen::door(listener, tls, output)?;
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
-        let served = plinth_api::serve(door, server, shutdown).await;
+        let served = plinth_api::serve(door, server, cors, shutdown).await;
         telling.abort();
         served.map_err(|error| io_failure("the server", &error))
     })?;
@@ -285,15 +288,18 @@ impl Source for Registry {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads as usize,
         };
-        deployment(&self.host, &version, threads).map_err(|failure| ServeError::Outside {
-            code: failure.code,
-            message: failure.message,
-            hint: failure.hint,
-        })
+        let told =
+            |failure: Failure| ServeError::Outside { code: failure.code, message: failure.message, hint: failure.hint };
+        let mut sessions = self.host.sessions(threads);
+        if let Some(device) = &what.device {
+            sessions.device =
+                device.parse().map_err(|error: plinth_tensor::TensorError| ServeError::outside(&error))?;
+        }
+        deployment(&self.host, &version, &sessions).map_err(told)
     }
 }
 
-fn deployment(host: &Host, version: &ModelVersion, sessions: usize) -> Result<Deployment, Failure> {
+fn deployment(host: &Host, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
     let scorer = scorer::of_version(host, version, sessions, scorer::Use::Online)?;
     Ok(Deployment::new(&version.model, version.version, scorer, scorer::Spec::of(version)?.hashes()))
 }

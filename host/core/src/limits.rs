@@ -213,6 +213,8 @@ pub struct ServeLimits {
     pub request_rows_max: u32,
     /// Requests in flight; the next is answered 503 with Retry-After.
     pub requests_in_flight_max: u32,
+    /// Time that requests may wait for a thread; while they wait longer, the next is answered 503 with Retry-After.
+    pub queue_ms_max: u64,
     /// Time from the last header byte to the answer.
     pub request_ms_max: u64,
     /// Rows waiting to be captured; more are dropped and counted. More than `request_rows_max`, or the largest request
@@ -240,6 +242,7 @@ impl Default for ServeLimits {
             body_bytes_max: 16 << 20,
             request_rows_max: 100_000,
             requests_in_flight_max: 1_024,
+            queue_ms_max: 2_000,
             request_ms_max: 30_000,
             capture_queue_rows_max: 131_072,
             capture_queue_bytes_max: 256 << 20,

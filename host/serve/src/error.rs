@@ -12,6 +12,14 @@ pub enum ServeError {
         /// The limit.
         in_flight_max: u32,
     },
+    /// Requests wait longer for a thread than they should.
+    #[error("requests wait {waited_ms} ms to be scored, more than {max} ms")]
+    Slow {
+        /// How long the last one waited.
+        waited_ms: u64,
+        /// The limit.
+        max: u64,
+    },
     /// No endpoint has this name.
     #[error("no endpoint `{name}` is served here")]
     NoEndpoint {
@@ -54,7 +62,7 @@ impl ServeError {
 impl Coded for ServeError {
     fn code(&self) -> Code {
         match self {
-            Self::Overloaded { .. } => codes::OVERLOADED,
+            Self::Overloaded { .. } | Self::Slow { .. } => codes::OVERLOADED,
             Self::NoEndpoint { .. } | Self::ManyEndpoints { .. } => codes::ENDPOINT_NOT_FOUND,
             Self::GivenUp { .. } => codes::INTERNAL,
             Self::Outside { code, .. } => *code,
@@ -66,6 +74,7 @@ impl Coded for ServeError {
             Self::Overloaded { .. } => {
                 Some("try again after a moment; limits.serve.requests-in-flight-max raises the limit".into())
             }
+            Self::Slow { .. } => Some("try again after a moment; limits.serve.queue-ms-max raises the limit".into()),
             Self::NoEndpoint { name, known } => Some(did_you_mean(name, known.iter().map(String::as_str))),
             Self::ManyEndpoints { known } => Some(format!("ask /endpoints/NAME/invocations; {}", those(known))),
             Self::GivenUp { .. } => None,

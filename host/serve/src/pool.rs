@@ -11,7 +11,10 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::Instant,
 };
@@ -68,6 +71,8 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     threads: usize,
+    /// How long the request waited that was begun last, in milliseconds; 0 once nobody waits.
+    waited_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -85,7 +90,8 @@ impl Pool {
     /// `threads` threads, or one for each core if that is 0.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let threads = if threads == 0 { thread::available_parallelism().map_or(1, Into::into) } else { threads };
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), threads });
+        let shared =
+            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), threads, waited_ms: AtomicU64::new(0) });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || shared.work())?;
@@ -111,6 +117,11 @@ impl Pool {
             }
         })))?;
         wait.await.map_err(|_| ServeError::GivenUp { reason: "its work panicked; the log says where" })
+    }
+
+    /// How long requests wait for a thread at this time.
+    pub(crate) fn waited_ms(&self) -> u64 {
+        self.shared.waited_ms.load(Relaxed)
     }
 
     /// Requests that wait for a thread.
@@ -162,6 +173,8 @@ impl Shared {
                     catch_unwind(AssertUnwindSafe(work))
                 }
                 Job::Score { deployment, work, at } => {
+                    let waited = if queue.jobs.is_empty() { 0 } else { at.elapsed().as_millis() as u64 };
+                    self.waited_ms.store(waited, Relaxed);
                     let taken = self.company(queue, &deployment, (work, at));
                     catch_unwind(AssertUnwindSafe(|| score(&deployment, taken)))
                 }
@@ -204,6 +217,10 @@ impl Shared {
                 return taken;
             }
             queue = self.wake.wait_timeout(queue, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            // The call may have been meant for a thread that has nothing to do.
+            if queue.jobs.iter().take(LOOK).any(|job| !same(job)) {
+                self.wake.notify_one();
+            }
         }
     }
 }

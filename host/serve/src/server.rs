@@ -29,6 +29,8 @@ pub struct Options {
     pub limits: ServeLimits,
     /// Where captured rows go, if anywhere.
     pub capture: Option<Arc<dyn CaptureSink>>,
+    /// Whether callers are told only that something is wrong with their rows, not what the model takes.
+    pub hide_schema: bool,
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
     /// Where request ids come from when a caller sends none.
@@ -37,13 +39,20 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: ServeLimits::default(), capture: None, clock: Arc::new(SystemClock), ids: Arc::new(UuidIds) }
+        Self {
+            limits: ServeLimits::default(),
+            capture: None,
+            hide_schema: false,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(UuidIds),
+        }
     }
 }
 
 /// A scoring server without a network. Shared by every request.
 pub struct Server {
     limits: ServeLimits,
+    hide_schema: bool,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
     routes: ArcSwap<Routes>,
@@ -130,6 +139,7 @@ impl Server {
         };
         let server = Arc::new(Self {
             pool: Pool::new(limits.scoring_threads as usize).map_err(|e| no_thread(&e))?,
+            hide_schema: options.hide_schema,
             clock: options.clock,
             ids: options.ids,
             routes: ArcSwap::default(),
@@ -149,6 +159,8 @@ impl Server {
         if server.routes.load().endpoints().is_empty() {
             first?;
         }
+        // What is told is how often something changed.
+        server.swaps.store(0, Relaxed);
         server.watch()?;
         Ok(server)
     }
@@ -185,6 +197,11 @@ impl Server {
         &self.limits
     }
 
+    /// Whether callers are told only that something is wrong with their rows, not what the model takes.
+    pub const fn hides_schema(&self) -> bool {
+        self.hide_schema
+    }
+
     /// Where times come from.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
@@ -198,13 +215,19 @@ impl Server {
     /// Lets a request in.
     ///
     /// # Errors
-    /// [`ServeError::Overloaded`] if as many as may be are in flight.
+    /// [`ServeError::Overloaded`] if as many as may be are in flight; [`ServeError::Slow`] if those wait too long.
     pub fn admit(self: &Arc<Self>) -> Result<Admission, ServeError> {
         let in_flight_max = self.limits.requests_in_flight_max;
         let admission = Admission { server: Arc::clone(self) };
         if self.in_flight.fetch_add(1, Relaxed) >= in_flight_max {
             self.shed.fetch_add(1, Relaxed);
             return Err(ServeError::Overloaded { in_flight_max });
+        }
+        // To let more in when those in the queue wait too long already would only make everybody late.
+        let (waited_ms, max) = (self.pool.waited_ms(), self.limits.queue_ms_max);
+        if waited_ms > max {
+            self.shed.fetch_add(1, Relaxed);
+            return Err(ServeError::Slow { waited_ms, max });
         }
         Ok(admission)
     }

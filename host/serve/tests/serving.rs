@@ -10,10 +10,11 @@ use std::sync::{
 use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Float64Type};
 use plinth_core::{Coded, FixedClock, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
+use plinth_score::{ScoreError, Scored};
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
     Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, KeySource, Options, Routing,
-    Rule, ServeError, Server, Source, SwapStats,
+    Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -40,7 +41,8 @@ impl Model for Times {
         &self.output
     }
     fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
-        if self.factor == 0.0 {
+        let values = features.column(0).as_primitive::<Float64Type>().values();
+        if self.factor == 0.0 || values.contains(&666.0) {
             return Err(ExtError::fault("times", codes::BAD_MODEL, "a factor of 0"));
         }
         let answer = features.column(0).as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x * self.factor);
@@ -137,8 +139,7 @@ fn a_new_version_is_swapped_in_and_a_bad_one_leaves_the_old_in_service() {
         assert!(!server.refresh().unwrap(), "not tried again at once");
         assert_eq!(score(&server, 5.0), 15.0);
     }
-    // The first start counts too.
-    assert_eq!(server.swap_stats(), SwapStats { swapped: 2, failed: 2 });
+    assert_eq!(server.swap_stats(), SwapStats { swapped: 1, failed: 2 });
     shelf.0.store(4, SeqCst);
     assert!(server.refresh().unwrap());
     assert_eq!(score(&server, 5.0), 20.0);
@@ -389,4 +390,72 @@ fn rules_come_before_weights_and_shadows_get_their_part() {
     assert_eq!(with("x-any", ""), "beta");
     let copied = (0..10_000_u32).filter(|n| endpoint.shadows(&n.to_le_bytes()).count() == 1).count();
     assert!((2_200..2_800).contains(&copied), "{copied}");
+}
+
+/// A request of one row, and what became of it: the answer and with how many rows it was scored.
+struct Ask {
+    x: f64,
+    tell: mpsc::Sender<(f64, Option<f64>, usize)>,
+}
+
+impl Work for Ask {
+    fn abandoned(&self) -> bool {
+        self.x < 0.0
+    }
+    fn rows(&mut self) -> Option<Batch> {
+        Some(rows(&[self.x]))
+    }
+    fn answer(self: Box<Self>, scored: Result<Scored, ScoreError>, _: std::time::Duration, together: usize) {
+        let answer = scored.ok().map(|scored| scored.predictions.column(0).as_primitive::<Float64Type>().value(0));
+        self.tell.send((self.x, answer, together)).unwrap();
+    }
+}
+
+/// What becomes of these requests when they have all come before the one thread is free.
+fn at_once(xs: &[f64], batching: Batching) -> (Vec<(f64, Option<f64>, usize)>, u64) {
+    let source = Arc::new(Plans::default());
+    let mut plan = endpoint("e", 1, &[("main", 2, 100, 0)]);
+    plan.deployments[0].batching = batching;
+    source.set(vec![plan]);
+    let limits = ServeLimits { scoring_threads: 1, ..still() };
+    let server = Server::start(source, Options { limits, ..Options::default() }).unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let (began, begun) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let deployment = self::deployment(&server);
+    let busy = Arc::clone(&server);
+    let holder = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(busy.run(move || {
+            began.send(()).unwrap();
+            held.recv().unwrap();
+        }))
+    });
+    begun.recv().unwrap();
+    for &x in xs {
+        server.score(Arc::clone(&deployment), Box::new(Ask { x, tell: tell.clone() })).unwrap();
+    }
+    drop(tell);
+    release.send(()).unwrap();
+    holder.join().unwrap().unwrap();
+    (told.iter().collect(), deployment.stats().snapshot().batches)
+}
+
+#[test]
+fn what_waits_for_a_deployment_is_scored_together_and_each_gets_its_own_answer() {
+    let xs: Vec<f64> = (0..100).map(f64::from).collect();
+    let (told, batches) = at_once(&xs, Batching::default());
+    assert_eq!(told, xs.iter().map(|x| (*x, Some(2.0 * x), 100)).collect::<Vec<_>>());
+    assert_eq!(batches, 1);
+    let (told, batches) = at_once(&xs, Batching { rows_max: 30, wait_us: 0 });
+    assert!(told.iter().all(|(x, answer, together)| *answer == Some(2.0 * x) && *together <= 30));
+    assert_eq!(batches, 4);
+    let (_, batches) = at_once(&xs, Batching { rows_max: 1, wait_us: 0 });
+    assert_eq!(batches, 100);
+}
+
+#[test]
+fn a_row_that_cannot_be_scored_costs_only_its_own_request_and_nobody_scores_for_those_who_left() {
+    let (told, _) = at_once(&[1.0, 666.0, -1.0, 3.0], Batching::default());
+    assert_eq!(told, [(1.0, Some(2.0), 1), (666.0, None, 1), (3.0, Some(6.0), 1)]);
 }

@@ -291,6 +291,17 @@ impl Server {
         answer(agent().run(request.body(body).expect("a request")))
     }
 
+    /// A POST of JSON: status, and what a header of the answer says.
+    pub fn told(&self, path: &str, headers: &[(&str, &str)], body: &Value, header: &str) -> (u16, String) {
+        let mut request = agent().post(self.url(path)).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send(body.to_string()).expect("the server answers");
+        let told = response.headers().get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        (response.status().as_u16(), told.to_owned())
+    }
+
     /// Asks it to end, as an operator would, and waits until it has: everything that was captured is then stored.
     pub fn stop(mut self) {
         signal(self.pid(), "TERM");

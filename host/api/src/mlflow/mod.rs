@@ -292,16 +292,15 @@ pub fn tracking_router(tracker: Tracker) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(axum::middleware::from_fn_with_state(tracker.clone(), guard::guard))
-        .layer(cors(&tracker))
+        .layer(cors(tracker.config.cors_origins.clone()))
         .layer(axum::middleware::from_fn_with_state(tracker.clone(), guard::same_site))
         .with_state(tracker)
 }
 
 /// Answers browsers that ask what pages of other sites may do.
-fn cors(tracker: &Tracker) -> CorsLayer {
-    let allowed = Arc::clone(&tracker.config);
+pub(crate) fn cors(origins: Vec<String>) -> CorsLayer {
     let origin = AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| guard::allowed_origin(&allowed.cors_origins, origin))
+        origin.to_str().is_ok_and(|origin| guard::allowed_origin(&origins, origin))
     });
     CorsLayer::new()
         .allow_origin(origin)

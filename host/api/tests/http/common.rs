@@ -216,7 +216,7 @@ pub(crate) fn serving_with(limits: ServeLimits, gate: Option<Arc<Gate>>) -> Serv
             let shutdown = async {
                 let _ = stopped.await;
             };
-            plinth_api::serve(listener, served, shutdown).await
+            plinth_api::serve(listener, served, Vec::new(), shutdown).await
         })
     });
     Serving { address: told.recv().unwrap(), server, shelf, drawer, stop, thread }

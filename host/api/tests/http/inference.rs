@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::serving;
+use crate::common::{ONE_ROW, serving};
 
 const INFER: &str = "/v2/models/churn/infer";
 
@@ -34,8 +34,8 @@ fn the_server_and_its_model_say_what_they_are() {
         assert_eq!(serving.get(&format!("{path}/ready")).json(), json!({"name": "churn", "ready": true}));
     }
     for (path, part) in [
-        ("/v2/models/chum", "model `chum` is not served here; `churn` is"),
-        ("/v2/models/churn/versions/7", "version 7 of model `churn` is not served; version 1 is"),
+        ("/v2/models/chum", "no endpoint `chum` is served here; known: churn"),
+        ("/v2/models/churn/versions/7", "version 7 of `churn` is not served; served: 1"),
         ("/v2/models/chum/ready", "`chum`"),
         ("/v2/models/churn/config", "nothing at"),
         ("/v2/nowhere", "nothing at"),
@@ -139,5 +139,30 @@ fn every_wrong_tensor_is_answered_400_and_named() {
     for path in ["/v2/models/chum/infer", "/v2/models/churn/versions/2/infer"] {
         assert_eq!(serving.post(path, "", &body).status, 404);
     }
+    serving.stop().unwrap();
+}
+
+#[test]
+fn what_is_served_is_told_as_openapi_with_the_models_columns() {
+    let serving = serving();
+    let told = serving.get("/openapi.json").json();
+    assert_eq!(told["openapi"], "3.1.0");
+    let body = &told["paths"]["/endpoints/churn/invocations"]["post"]["requestBody"]["content"]["application/json"];
+    let row = &body["schema"]["oneOf"][0]["properties"]["dataframe_records"]["items"];
+    assert_eq!(row["properties"]["plan"]["type"], json!("string"));
+    let answer = &told["paths"]["/invocations"]["post"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert!(answer["properties"]["predictions"]["items"]["properties"]["probability_yes"].is_object(), "{answer}");
+    let page = serving.get("/docs");
+    assert!(page.header("content-type").starts_with("text/html") && page.text.contains("openapi.json"));
+    serving.stop().unwrap();
+}
+
+#[test]
+fn an_endpoint_is_asked_by_its_name_and_says_who_answered() {
+    let serving = serving();
+    let answer = serving.post("/endpoints/churn/invocations", "application/json", ONE_ROW);
+    assert_eq!((answer.status, answer.header("x-deployment")), (200, "main"), "{}", answer.text);
+    let answer = serving.post("/endpoints/other/invocations", "application/json", ONE_ROW);
+    assert_eq!((answer.status, &answer.json()["error_code"]), (404, &json!("RESOURCE_DOES_NOT_EXIST")));
     serving.stop().unwrap();
 }

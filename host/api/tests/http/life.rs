@@ -186,15 +186,15 @@ fn metrics_tell_requests_stages_rows_capture_and_what_is_served() {
     for line in [
         format!("plinth_requests_total{{{model},protocol=\"mlflow\",code=\"200\"}} 1"),
         format!("plinth_requests_total{{{model},protocol=\"mlflow\",code=\"400\"}} 1"),
-        format!("plinth_requests_total{{{model},protocol=\"oip\",code=\"404\"}} 1"),
-        format!("plinth_request_seconds_count{{{model}}} 3"),
+        "plinth_requests_total{model_name=\"\",model_version=\"\",protocol=\"oip\",code=\"404\"} 1".into(),
+        format!("plinth_request_seconds_count{{{model}}} 2"),
         format!("plinth_stage_seconds_count{{{model},stage=\"transform\"}} 1"),
         format!("plinth_stage_seconds_count{{{model},stage=\"model\"}} 1"),
         format!("plinth_rows_total{{{model}}} 1"),
         "plinth_requests_in_flight 0".into(),
         "plinth_requests_shed_total 0".into(),
         "plinth_capture_rows_total{outcome=\"dropped\"} 0".into(),
-        format!("plinth_model_info{{{model},model_hash=\""),
+        format!("plinth_model_info{{endpoint=\"churn\",deployment=\"main\",{model},model_hash=\""),
         "# EOF".into(),
     ] {
         assert!(answer.text.contains(&line), "{line} is not in\n{}", answer.text);

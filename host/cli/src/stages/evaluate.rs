@@ -79,7 +79,7 @@ impl StageHandler for Evaluate {
         let config: Config = stage.stage.config()?;
         let model: ModelDocument = self.0.read_json(&stage.input("model").blob)?;
         let table = self.0.table(stage.input("data"))?;
-        let scorer = scorer::of_model(&self.0, &model, 1, scorer::Use::Batch)?;
+        let scorer = scorer::of_model(&self.0, &model, &self.0.sessions(1), scorer::Use::Batch)?;
         let positive = config.positive();
         let what = Measure {
             model: &model,

@@ -258,7 +258,7 @@ impl Gate {
         }
         let mask = BooleanArray::from(unseen);
         let measured = |model: &ModelDocument| -> Result<Vec<Metric>, StageFailure> {
-            let scorer = scorer::of_model(&self.0, model, 1, scorer::Use::Batch)?;
+            let scorer = scorer::of_model(&self.0, model, &self.0.sessions(1), scorer::Use::Batch)?;
             let what = Measure {
                 model,
                 positive: evaluation.positive.as_deref(),

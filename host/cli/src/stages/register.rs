@@ -187,7 +187,7 @@ impl Register {
             sample.push(&batch?)?;
         }
         let rows = sample.finish()?;
-        let scorer = scorer::of_model(&self.0, model, 1, scorer::Use::Batch)?;
+        let scorer = scorer::of_model(&self.0, model, &self.0.sessions(1), scorer::Use::Batch)?;
         let predictions = scorer.score(&scorer.signature().coerce(&rows)?)?;
         let rows = beside(&rows, &predictions)?;
         self.0.write_table("profile", rows.schema(), |write| write(&rows))

@@ -4,6 +4,7 @@ mod attacks;
 mod bad_input;
 mod cli_tracking;
 mod component_models;
+mod endpoints;
 mod exchange;
 mod faults;
 mod languages;

@@ -1,0 +1,94 @@
+//! Endpoints of the catalog, changed from the command line under a running server.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use plinth_e2e::{Project, Server};
+use serde_json::{Value, json};
+
+use crate::serving::customer;
+
+/// Status, and the deployment that answered.
+fn ask(server: &Server, headers: &[(&str, &str)]) -> (u16, String) {
+    let body = json!({"dataframe_records": [customer()]});
+    server.told("/endpoints/churn/invocations", headers, &body, "x-deployment")
+}
+
+/// How long it takes until `done`.
+fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what} never came true");
+        std::thread::yield_now();
+    }
+    began.elapsed()
+}
+
+#[test]
+fn traffic_moves_between_deployments_under_load_and_nobody_is_refused() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let endpoint = |args: &[&str]| project.run(&[&["endpoint"], args].concat());
+    endpoint(&["create", "churn", "models:/churn/1", "--name", "champion"]).succeeds();
+    let mut server = project.listening(&["serve", "--port", "0"]);
+    assert_eq!(ask(&server, &[]), (200, "champion".into()));
+
+    let (stop, asked, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    asked.fetch_add(1, Relaxed);
+                    if ask(&server, &[]).0 != 200 {
+                        refused.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        endpoint(&["deploy", "churn", "models:/churn@champion", "--name", "canary", "--weight", "20"]).succeeds();
+        let changed = until("the canary", || ask(&server, &[]).1 == "canary");
+        assert!(changed < Duration::from_secs(5), "{changed:?}");
+        endpoint(&["route", "churn", "champion=100", "--rule", "x-beta=yes:canary", "--sticky", "header:x-user"])
+            .succeeds();
+        until("the rule", || ask(&server, &[("x-beta", "yes")]).1 == "canary");
+        assert_eq!(ask(&server, &[("x-beta", "no")]).1, "champion");
+        endpoint(&["promote", "churn", "canary"]).succeeds();
+        until("the promotion", || ask(&server, &[]).1 == "canary");
+        endpoint(&["rollback", "churn"]).succeeds();
+        until("the way back", || ask(&server, &[]).1 == "champion");
+        stop.store(true, Relaxed);
+    });
+    assert!(asked.load(Relaxed) > 0);
+    assert_eq!(refused.load(Relaxed), 0, "of {asked:?}");
+
+    // A model that does not exist changes nothing, and a server that comes back has the same routes.
+    endpoint(&["deploy", "churn", "models:/churn/99", "--weight", "50"]).fails(6, "model-not-found", &[]);
+    server.kill();
+    let server = project.listening(&["serve", "--port", "0"]);
+    assert_eq!(ask(&server, &[("x-beta", "yes")]).1, "canary");
+    let log: Value = project.json(&["endpoint", "logs", "churn"]);
+    let actions: Vec<&str> = log.as_array().expect("a list").iter().filter_map(|e| e["action"].as_str()).collect();
+    assert_eq!(actions, ["rollback", "promote", "route", "deploy", "create"]);
+    project.run(&["audit", "verify"]).succeeds();
+}
+
+#[test]
+fn endpoints_that_cannot_be_are_refused_by_name() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let endpoint = |args: &[&str]| project.run(&[&["endpoint"], args].concat());
+    endpoint(&["create", "churn", "models:/churn/1"]).succeeds();
+    endpoint(&["create", "churn", "models:/churn/1"]).fails(7, "endpoint-exists", &[]);
+    endpoint(&["create", "../x", "models:/churn/1"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["status", "chrun"]).fails(6, "endpoint-not-found", &[]);
+    endpoint(&["route", "churn", "v1=0"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["route", "churn", "v1=101"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["route", "churn", "v2=10"]).fails(6, "endpoint-not-found", &[]);
+    endpoint(&["route", "churn", "--rule", "x y=1:v1"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["route", "churn", "--sticky", "cookie:x"]).fails(2, "usage", &[]);
+    endpoint(&["remove", "churn", "v1"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["rollback", "churn"]).fails(2, "bad-endpoint", &[]);
+    endpoint(&["deploy", "churn", "models:/churn/1", "--device", "tpu"]).fails(2, "bad-config", &[]);
+}
