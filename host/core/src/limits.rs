@@ -387,7 +387,7 @@ pub struct TrackingLimits {
     /// Experiments that one search names: each is a parameter of a statement, and SQLite takes 32,766.
     pub search_experiments_max: u32,
     /// Memory of what runs have of the fields that searches ask for again and again, eight bytes a run for each metric.
-    /// With a million runs the server stays below 300 MiB.
+    /// One that is being read takes up to as much again.
     pub search_memory_bytes_max: u64,
     /// Points of one page of a metric's history.
     pub history_points_max: u32,
@@ -476,7 +476,7 @@ impl Default for TrackingLimits {
             filter_chars_max: 100_000,
             filter_clauses_max: 100,
             search_experiments_max: 30_000,
-            search_memory_bytes_max: 64 << 20,
+            search_memory_bytes_max: 40 << 20,
             history_points_max: 1_000_000,
             webhooks: WebhookLimits::default(),
         }

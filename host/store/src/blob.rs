@@ -443,6 +443,56 @@ impl BlobWriter {
     }
 }
 
+/// A blob being written whose bytes are hashed elsewhere, by [`BlobHasher`].
+#[derive(Debug)]
+pub struct UnhashedBlob(BlobWriter);
+
+/// The hash of a blob in the making.
+#[derive(Debug)]
+pub struct BlobHasher(blake3::Hasher);
+
+impl BlobWriter {
+    /// Takes the hashing apart from the writing, for whoever has a thread for each. Every byte is to be shown to both.
+    pub fn split(mut self) -> (UnhashedBlob, BlobHasher) {
+        let hasher = std::mem::take(&mut self.hasher);
+        (UnhashedBlob(self), BlobHasher(hasher))
+    }
+}
+
+impl BlobHasher {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+impl UnhashedBlob {
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.0.file.as_file_mut().write_all(bytes);
+        written.map_err(|error| StoreError::writing(self.0.path(), error))?;
+        self.0.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// As [`BlobWriter::finish`], with the hash of what was written.
+    ///
+    /// # Errors
+    /// Those of it; [`StoreError::Io`] if not as many bytes were hashed as written.
+    pub fn finish(mut self, hasher: BlobHasher) -> Result<(ContentHash, u64), StoreError> {
+        let (written, hashed) = (self.0.bytes, hasher.0.count());
+        if written != hashed {
+            let error = io::Error::other(format!("{written} bytes were written, and {hashed} hashed"));
+            return Err(StoreError::io("write", self.0.path(), error));
+        }
+        self.0.hasher = hasher.0;
+        self.0.finish()
+    }
+}
+
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.as_file_mut().write(bytes)?;
@@ -492,6 +542,22 @@ mod tests {
         assert_eq!(writer.finish().unwrap(), (hash, bytes.len() as u64));
         assert_eq!(blobs.list().unwrap(), [hash]);
         assert_eq!(blobs.strays(false).unwrap(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_blob_that_is_hashed_beside_has_the_name_of_its_bytes_or_none() {
+        let (_dir, blobs) = blobs();
+        let write = |hashed: &[u8]| {
+            let (mut file, mut hasher) = blobs.writer().unwrap().split();
+            file.write(b"hel").unwrap();
+            file.write(b"lo").unwrap();
+            hasher.update(hashed);
+            file.finish(hasher)
+        };
+        assert_eq!(write(b"hello").unwrap(), (ContentHash::of(b"hello"), 5));
+        assert_eq!(blobs.get(&ContentHash::of(b"hello")).unwrap(), b"hello");
+        assert!(matches!(write(b"hell"), Err(StoreError::Io { .. })));
+        assert_eq!(blobs.list().unwrap(), [ContentHash::of(b"hello")]);
     }
 
     #[test]

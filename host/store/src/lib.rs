@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use plinth_core::ArtifactLimits;
 
 pub use audit::{AuditEntry, append_audit, verify_audit};
-pub use blob::{BlobWriter, Blobs};
+pub use blob::{BlobHasher, BlobWriter, Blobs, UnhashedBlob};
 pub use bucket::Environment;
 pub use bucket_url::{BucketUrl, Location};
 pub use catalog::{Catalog, Cell, Cells, Dialect, Row, Tx, Value, Visit};

@@ -15,7 +15,7 @@ const LANGUAGES: [(&str, &str); 5] =
     [("rust", "Rust"), ("c", "C"), ("go", "Go"), ("js", "JavaScript"), ("python", "Python")];
 /// The plugins that all languages have and that are measured: an example's folder, and what the table says of it.
 const EXAMPLES: [(&str, &str); 2] = [
-    ("standard-scale", "Standard scaling (transform), 100,000 rows of 20 float64 columns in blocks of 8,192"),
+    ("standard-scale", "Standard scaling (transform), 100,000 rows of 20 float64 columns"),
     ("psi", "Population stability index (drift), two samples of 10,000 rows"),
 ];
 

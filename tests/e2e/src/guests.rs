@@ -64,3 +64,11 @@ fn hash_tree(path: &Path, hasher: &mut DefaultHasher) {
     };
     entries.iter().filter(|path| !made(path)).for_each(|path| hash_tree(path, hasher));
 }
+
+/// A gate in some language that misbehaves on command: `good`, `loop`, `bomb`, `flood`, `lie` or `crash`.
+pub fn misdeeds(language: &str) -> PathBuf {
+    let sdk = root().join("sdk");
+    let project = sdk.join(language).join("tests/misdeeds");
+    let sources = [sdk.join(language), sdk.join("componentize.sh"), root().join("wit"), project.clone()];
+    built(&format!("misdeeds-{language}"), &project, &sources)
+}

@@ -1,8 +1,6 @@
 //! Takes files: whole, or in parts that are put together at the end. Bytes go to the disk as they come, and are there
 //! before the answer says so.
 
-use std::io::Write;
-
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -11,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use plinth_core::ContentHash;
-use plinth_store::{BlobWriter, StoreError};
+use plinth_store::{StoreError, UnhashedBlob};
 use plinth_tracking::Place;
 use serde_json::{Value, json};
 
@@ -201,7 +199,8 @@ async fn receive(tracker: &Tracker, headers: &HeaderMap, body: Body) -> Result<(
     }
     let stored = |error: StoreError| MlflowError::coded(&error);
     let blobs = tracker.tracking.store().blobs().clone();
-    let mut writing = tokio::task::spawn_blocking(move || blobs.writer().map_err(stored));
+    let (file, mut hasher) = blocking(move || blobs.writer().map_err(stored)).await?.split();
+    let mut writing = write(file, Vec::new());
     let (mut stream, mut pace) = (body.into_data_stream(), tracker.intake.pace());
     let (mut total, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
     while let Some(piece) = pace.next(&mut stream).await? {
@@ -215,8 +214,9 @@ async fn receive(tracker: &Tracker, headers: &HeaderMap, body: Body) -> Result<(
         bytes += piece.len();
         waiting.push(piece);
         if bytes >= WRITE_BYTES {
-            let writer = settled(writing.await)?;
-            writing = write(writer, std::mem::take(&mut waiting));
+            // Reading and hashing take turns here, and take about as long together as writing does there.
+            waiting.iter().for_each(|piece: &Bytes| hasher.update(piece));
+            writing = write(settled(writing.await)?, std::mem::take(&mut waiting));
             bytes = 0;
         }
     }
@@ -224,20 +224,18 @@ async fn receive(tracker: &Tracker, headers: &HeaderMap, body: Body) -> Result<(
         return Err(MlflowError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body is not as long as announced"));
     }
     // Only a body that came whole is kept: a writer that is dropped leaves nothing.
-    let writer = settled(write(settled(writing.await)?, waiting).await)?;
-    blocking(move || writer.finish().map_err(stored)).await
+    waiting.iter().for_each(|piece| hasher.update(piece));
+    let file = settled(write(settled(writing.await)?, waiting).await)?;
+    blocking(move || file.finish(hasher).map_err(stored)).await
 }
 
-type Writing = Result<BlobWriter, MlflowError>;
+type Writing = Result<UnhashedBlob, MlflowError>;
 
-fn write(mut writer: BlobWriter, pieces: Vec<Bytes>) -> tokio::task::JoinHandle<Writing> {
+/// Writes pieces on a thread that may wait for the disk.
+fn write(mut file: UnhashedBlob, pieces: Vec<Bytes>) -> tokio::task::JoinHandle<Writing> {
     tokio::task::spawn_blocking(move || {
-        for piece in pieces {
-            if let Err(error) = writer.write_all(&piece) {
-                return Err(MlflowError::coded(&StoreError::writing(writer.path(), error)));
-            }
-        }
-        Ok(writer)
+        let written = pieces.iter().try_for_each(|piece| file.write(piece));
+        written.map(|()| file).map_err(|error| MlflowError::coded(&error))
     })
 }
 

@@ -174,3 +174,55 @@ fn what_does_not_build_says_why() {
     std::fs::remove_file(project.path("p/plugin.json")).expect("the manifest is there");
     project.run(&["plugin", "build", "p"]).fails(6, "file-not-found", &["plugin.json", "kind"]);
 }
+
+/// Whatever a plugin is written in, the host ends its misdeeds the same way.
+fn misbehaves(language: &str) {
+    let project = Project::empty();
+    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 3000\nmemory-bytes-max = 268435456\n");
+    project.write("e.json", r#"{"candidate": {"reference": "m", "metrics": []}, "baseline": null}"#);
+    let component = guests::misdeeds(language).display().to_string();
+    let run = |deed: &str| {
+        let option = format!("deed={deed}");
+        project.run(&["plugin", "run", &component, "e.json", "--option", &option, "--json"])
+    };
+    let good = run("good");
+    good.succeeds();
+    for (deed, code, said) in [
+        ("loop", "plugin-deadline", "3000 ms"),
+        ("bomb", "plugin-memory", "268435456"),
+        ("crash", "plugin-trap", "trapped"),
+    ] {
+        let done = run(deed);
+        assert_eq!(done.code, Some(9), "{language} {deed}: {}", done.stderr);
+        assert!(done.stderr.contains(&format!("\"{code}\"")) && done.stderr.contains(said), "{deed}: {}", done.stderr);
+        assert_eq!(run("good").stdout, good.stdout, "{language} after {deed}");
+    }
+    // Too much talk is cut, and what was dropped is counted; the call itself did nothing wrong.
+    let flood = run("flood");
+    assert_eq!(flood.succeeds().stdout, good.stdout, "{language}");
+    assert!(flood.stderr.contains("dropped") && flood.stderr.len() < 200_000, "{}", flood.stderr.len());
+    // 48 MiB where a line was expected arrive as what a person can read.
+    let lie: Value = serde_json::from_str(&run("lie").succeeds().stdout).expect("JSON");
+    let observed = lie["checks"][0]["observed"].as_str().expect("a text");
+    assert!(observed.len() < 100_000 && observed.ends_with('…'), "{language}: {} bytes", observed.len());
+}
+
+#[test]
+fn misdeeds_in_c_end_as_they_should() {
+    misbehaves("c");
+}
+
+#[test]
+fn misdeeds_in_go_end_as_they_should() {
+    misbehaves("go");
+}
+
+#[test]
+fn misdeeds_in_javascript_end_as_they_should() {
+    misbehaves("js");
+}
+
+#[test]
+fn misdeeds_in_python_end_as_they_should() {
+    misbehaves("python");
+}
