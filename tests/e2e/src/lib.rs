@@ -172,7 +172,8 @@ impl Project {
         self.listening(&[&["up", "--port", "0"], more].concat())
     }
 
-    fn listening(&self, arguments: &[&str]) -> Server {
+    /// Starts a server and waits until it says where it listens.
+    pub fn listening(&self, arguments: &[&str]) -> Server {
         let mut child =
             self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("stderr is piped");

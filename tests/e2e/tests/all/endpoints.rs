@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plinth_e2e::{Project, Server};
+use plinth_e2e::{Project, Server, try_post};
 use serde_json::{Value, json};
 
 use crate::serving::customer;
@@ -35,13 +35,15 @@ fn traffic_moves_between_deployments_under_load_and_nobody_is_refused() {
     let mut server = project.listening(&["serve", "--port", "0"]);
     assert_eq!(ask(&server, &[]), (200, "champion".into()));
 
+    let url = server.url("/endpoints/churn/invocations");
     let (stop, asked, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
                     asked.fetch_add(1, Relaxed);
-                    if ask(&server, &[]).0 != 200 {
+                    let answer = try_post(&url, &json!({"dataframe_records": [customer()]}));
+                    if answer.is_none_or(|(status, _)| status != 200) {
                         refused.fetch_add(1, Relaxed);
                     }
                 }
