@@ -108,7 +108,7 @@ impl Prepared {
 
     /// The newest version in which it exports an extension point.
     pub(crate) fn version_of(&self, point: ExtensionPoint) -> Option<WitVersion> {
-        let has = |version: &WitVersion| self.component.get_export_index(None, &point.interface_in(*version)).is_some();
+        let has = |version: &WitVersion| self.component.get_export_index(None, point.interface_in(*version)).is_some();
         WitVersion::ALL.into_iter().rev().find(has)
     }
 
@@ -124,7 +124,7 @@ impl Prepared {
             exports: "an interface of that name without it".into(),
         };
         let version = self.version_of(point).ok_or_else(|| missing(""))?;
-        let interface = self.component.get_export_index(None, &point.interface_in(version));
+        let interface = self.component.get_export_index(None, point.interface_in(version));
         let interface = interface.ok_or_else(|| missing(""))?;
         let mut found = Vec::with_capacity(N);
         for name in names {

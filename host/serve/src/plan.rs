@@ -43,6 +43,22 @@ pub struct EndpointPlan {
     pub routing: Routing,
 }
 
+impl EndpointPlan {
+    /// An endpoint of a model's name that one version answers for.
+    pub fn single(model: &str, version: u64) -> Self {
+        let deployment = DeploymentPlan {
+            name: "main".into(),
+            model: model.into(),
+            version,
+            device: None,
+            batching: Batching::default(),
+            weight: 1,
+            shadow: 0,
+        };
+        Self { name: model.into(), revision: 1, deployments: vec![deployment], routing: Routing::default() }
+    }
+}
+
 /// A shadow of this much gets a copy of every request.
 pub(crate) const SHADOW_ALL: u64 = 10_000;
 

@@ -30,22 +30,22 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
+        let zero = AtomicU64::default;
         Self {
-            answered: ZERO,
-            failed: ZERO,
-            rows: ZERO,
-            batches: ZERO,
-            queue_ns: ZERO,
-            decode_ns: ZERO,
-            transform_ns: ZERO,
-            model_ns: ZERO,
-            encode_ns: ZERO,
-            total_ns: ZERO,
-            failed_ns: ZERO,
-            last_us: ZERO,
-            sizes: [ZERO; 24],
-            latency: [ZERO; BUCKETS],
+            answered: zero(),
+            failed: zero(),
+            rows: zero(),
+            batches: zero(),
+            queue_ns: zero(),
+            decode_ns: zero(),
+            transform_ns: zero(),
+            model_ns: zero(),
+            encode_ns: zero(),
+            total_ns: zero(),
+            failed_ns: zero(),
+            last_us: zero(),
+            sizes: std::array::from_fn(|_| zero()),
+            latency: std::array::from_fn(|_| zero()),
         }
     }
 }

@@ -15,7 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use plinth_core::{ContentHash, PluginLimits};
 use plinth_plugin::{Grants, Host, HostConfig};
 use plinth_score::{Scorer, Signature};
-use plinth_serve::{CaptureSink, Captured, Deployment, Generation, Options, ServeError, Server, Source};
+use plinth_serve::{
+    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, ServeError, Server, Source,
+};
 use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
 
@@ -64,7 +66,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let stopped = async move {
             let _ = stopped.await;
         };
-        plinth_api::serve(listener, server, stopped).await
+        plinth_api::serve(listener, server, Vec::new(), stopped).await
     });
     let say = |answer: &Value| -> Result<()> {
         let mut out = std::io::stdout().lock();
@@ -118,19 +120,23 @@ fn serving(host: &Host, version: &Value, blobs: &Path, captured: Arc<Counted>) -
     let name = version["model"].as_str().context("the model's name")?;
     let number = version["version"].as_u64().context("the version's number")?;
     let deployment = Deployment::new(name, number, scorer, vec![]);
-    let source = Arc::new(Once(Mutex::new(Some(deployment)), number));
+    let source = Arc::new(Once(Mutex::new(Some(deployment)), EndpointPlan::single(name, number)));
     Ok(Server::start(source, Options { capture: Some(captured), ..Options::default() })?)
 }
 
 /// One version, served for ever.
-struct Once(Mutex<Option<Deployment>>, u64);
+struct Once(Mutex<Option<Deployment>>, EndpointPlan);
 
 impl Source for Once {
     fn current(&self) -> Result<Generation, ServeError> {
-        Ok(Generation(self.1))
+        Ok(Generation(1))
     }
 
-    fn load(&self, _generation: Generation) -> Result<Deployment, ServeError> {
+    fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
+        Ok(vec![self.1.clone()])
+    }
+
+    fn load(&self, _: &DeploymentPlan) -> Result<Deployment, ServeError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.take().ok_or_else(|| ServeError::Outside {
             code: plinth_core::codes::INTERNAL,

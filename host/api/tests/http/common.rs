@@ -15,8 +15,7 @@ use plinth_core::{ContentHash, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Fitted, Kind, Model, Problem, Schema};
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, Routing,
-    ServeError, Server, Source,
+    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, ServeError, Server, Source,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -125,18 +124,7 @@ impl Source for Shelf {
         Ok(Generation(self.version.load(SeqCst)))
     }
     fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
-        let version = self.version.load(SeqCst);
-        let deployment = DeploymentPlan {
-            name: "main".into(),
-            model: "churn".into(),
-            version,
-            device: None,
-            batching: Batching::default(),
-            weight: 100,
-            shadow: 0,
-        };
-        let (name, deployments) = ("churn".into(), vec![deployment]);
-        Ok(vec![EndpointPlan { name, revision: 1, deployments, routing: Routing::default() }])
+        Ok(vec![EndpointPlan::single("churn", self.version.load(SeqCst))])
     }
     fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
         let version = what.version;

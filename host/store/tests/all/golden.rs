@@ -307,6 +307,15 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
         ("INSERT INTO upload_parts (upload_id, part, blob, bytes) VALUES ('u1', 1, $1, 26)", vec![blob()]),
         ("INSERT INTO artifact_store (name, mark) VALUES ('blobs', 'm')", vec![]),
         (
+            "INSERT INTO endpoints (name, revision, spec, created_us, updated_us) VALUES ('churn', 1, '{}', 44, 44)",
+            vec![],
+        ),
+        (
+            "INSERT INTO endpoint_events (endpoint, seq, revision, time_us, principal, action, reason, spec)
+             VALUES ('churn', 1, 1, 44, 'ann', 'create', '', '{}')",
+            vec![],
+        ),
+        (
             "INSERT INTO webhooks (webhook_id, name, url, status, created_us, updated_us)
              VALUES ('w1', 'ci', 'https://example.com', 'ACTIVE', 44, 44)",
             vec![],

@@ -32,7 +32,7 @@ pub(super) fn check(wit: &Path) -> Result<Findings> {
             Some(wanted) if wanted == hash => {}
             Some(_) => findings.push(format!("{path} is frozen and was changed: restore it")),
             None => {
-                findings.push(format!("{path} is not in {LOCK}: run `cargo xtask docs` if a version is being frozen"))
+                findings.push(format!("{path} is not in {LOCK}: run `cargo xtask docs` if a version is being frozen"));
             }
         }
     }

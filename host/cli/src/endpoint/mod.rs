@@ -2,6 +2,8 @@
 //!
 //! Every change is one transaction that makes a new revision; running servers follow within a moment.
 
+mod args;
+
 use std::process::ExitCode;
 
 use plinth_core::{Code, codes, refs::ModelRef};
@@ -12,10 +14,12 @@ use serde_json::{Value, json};
 
 use crate::{
     access::operator,
-    args::{EndpointCommand, RouteArgs},
     host::Host,
     output::{Failure, Output, io_failure, table},
 };
+
+pub(crate) use args::EndpointCommand;
+use args::RouteArgs;
 
 /// `plinth endpoint`
 pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -> Result<ExitCode, Failure> {
