@@ -66,6 +66,7 @@ export class Column {
    */
   values() {
     if (this.kind === "utf8") return this.#texts();
+    if (this.#areValues) return Array.from(this.data);
     const values = new Array(this.length);
     for (let row = 0; row < this.length; row++) values[row] = this.isNull(row) ? null : this.#value(row);
     return values;
@@ -85,6 +86,7 @@ export class Column {
    */
   numbers() {
     if (this.kind !== "timestamp-us" && !NUMERIC.includes(this.kind)) throw this.#wrong("a number");
+    if (this.#areValues && this.kind.startsWith("float")) return Array.from(this.data);
     const values = new Array(this.length);
     const { data } = this;
     const integer = data instanceof BigInt64Array;
@@ -95,6 +97,11 @@ export class Column {
       else values[row] = integer ? Number(data[row]) : data[row];
     }
     return values;
+  }
+
+  /** Whether `data` holds the values as they are. */
+  get #areValues() {
+    return this.validity === undefined && this.kind !== "boolean" && this.kind !== "binary";
   }
 
   #value(row) {

@@ -174,7 +174,7 @@ function view(list, empty, type, shift) {
 function zeroNulls({ data, validity, length, kind }) {
   if (!validity) return;
   const zero = kind === "int64" || kind === "timestamp-us" ? 0n : 0;
-  for (let byte = 0; byte < validity.length; byte++) {
+  for (let byte = 0, bytes = validity.length; byte < bytes; byte++) {
     const bits = validity[byte];
     if (bits === 255) continue;
     if (kind === "boolean") {
@@ -265,7 +265,7 @@ function fill(field, values, into, validity, texts) {
   const write = WRITERS[field.kind];
   let nulls = false;
   if (text) into[0] = texts.end;
-  for (let row = 0; row < values.length; row++) {
+  for (let row = 0, end = values.length; row < end; row++) {
     const value = values[row];
     if (value === null || value === undefined) nulls = true;
     else {

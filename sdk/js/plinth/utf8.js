@@ -2,9 +2,11 @@
 
 const CHUNK = 4096;
 
+// The length of a typed array is a call in QuickJS, and so is asked for once, before a loop.
+
 /** Whether bytes are UTF-8: no overlong forms, no surrogates, nothing cut off. */
 export function isUtf8(bytes) {
-  for (let at = 0; at < bytes.length;) {
+  for (let at = 0, end = bytes.length; at < end;) {
     const length = sequence(bytes, at);
     if (length === 0) return false;
     at += length;
@@ -16,7 +18,7 @@ export function isUtf8(bytes) {
 export function decodeUtf8(bytes) {
   if (isAscii(bytes)) return ascii(bytes);
   let text = "";
-  for (let at = 0; at < bytes.length;) {
+  for (let at = 0, end = bytes.length; at < end;) {
     const length = sequence(bytes, at);
     text += length === 0 ? "\ufffd" : String.fromCodePoint(codePoint(bytes, at, length));
     at += length === 0 ? broken(bytes, at) : length;
@@ -56,7 +58,7 @@ export function encodeUtf8(text) {
 
 /** Whether no byte is over 127. */
 export function isAscii(bytes) {
-  for (let at = 0; at < bytes.length; at++) if (bytes[at] > 127) return false;
+  for (let at = 0, end = bytes.length; at < end; at++) if (bytes[at] > 127) return false;
   return true;
 }
 

@@ -72,9 +72,7 @@ class Column:
     def _slots(self) -> slice:
         """Where it lies in its list."""
         rows = self._rows._len
-        if self._code:
-            return slice(self._before * rows, (self._before + 1) * rows)
-        width = rows + 1 if self._place == "offsets" else (rows + 7) // 8
+        width = rows if self._code else rows + 1 if self._place == "offsets" else (rows + 7) // 8
         return slice(self._before * width, (self._before + 1) * width)
 
     def values(self) -> list[Any]:
@@ -96,10 +94,13 @@ class Column:
 
     def raw(self) -> list[Any]:
         """Its values without a look at nulls, whose slots hold zero or an empty text: quicker than `values`."""
-        part = getattr(self._rows, self._place)[self._slots()]
-        if self._code:
-            numbers: list[Any] = part.tolist()
+        if self._code:  # without a call more, since a service asks for each column of each row
+            rows = self._rows._len
+            numbers: list[Any] = getattr(self._rows, self._place)[
+                self._before * rows : (self._before + 1) * rows
+            ].tolist()
             return numbers
+        part = getattr(self._rows, self._place)[self._slots()]
         if self._place == "bits":
             return _unpacked(part, len(self._rows))
         data, ends = self._rows.bytes, part.tolist()
@@ -129,15 +130,19 @@ class Column:
         rows, code = self._rows, self._code
         if not code:
             raise TypeError(f"column `{self.name}` is {self.kind}: use write()")
-        if len(values) != rows._len:
-            raise Problem("bad-output", f"{len(values)} values for {len(self)} rows", column=self.name)
-        numbers = _checked(self.field, code, values)
+        length = rows._len
+        if len(values) != length:
+            raise Problem("bad-output", f"{len(values)} values for {length} rows", column=self.name)
+        try:
+            numbers = array(code, values)
+        except (TypeError, OverflowError):
+            raise _no_numbers(self.field, code, values) from None
         present = self.present() if rows.validity else None
         if present is not None:
             for row, there in enumerate(present):
                 if not there:
                     numbers[row] = 0
-        getattr(rows, self._place)[self._slots()] = numbers
+        getattr(rows, self._place)[self._before * length : (self._before + 1) * length] = numbers
 
 
 class Rows:
@@ -277,7 +282,11 @@ def _checked(field: Field, code: str, values: Sequence[Any]) -> array[Any]:
     try:
         return array(code, values)
     except (TypeError, OverflowError):
-        raise _wrong(field, values, lambda value: array(code, [value])) from None
+        raise _no_numbers(field, code, values) from None
+
+
+def _no_numbers(field: Field, code: str, values: Sequence[Any]) -> Problem:
+    return _wrong(field, values, lambda value: array(code, [value]))
 
 
 def _boolean(value: Any) -> None:

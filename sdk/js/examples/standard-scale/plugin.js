@@ -13,7 +13,7 @@ class Fitting {
       const values = rows.column(column.index);
       const { data, hasNulls } = values; // a Float64Array over the rows: the fast way
       let { n, mean, m2 } = column;
-      for (let row = 0; row < data.length; row++) {
+      for (let row = 0, end = data.length; row < end; row++) {
         const value = data[row];
         if (Number.isNaN(value) || (hasNulls && values.isNull(row))) continue;
         const apart = value - mean;
@@ -82,7 +82,7 @@ class Fitted {
   apply(rows) {
     for (const { index, mean, deviation } of this.columns) {
       const data = rows.data(index);
-      for (let row = 0; row < data.length; row++) data[row] = (data[row] - mean) / deviation;
+      for (let row = 0, end = data.length; row < end; row++) data[row] = (data[row] - mean) / deviation;
     }
     return rows;
   }
