@@ -87,6 +87,18 @@ fn soak(repo: &Repo, arguments: &[String]) -> Result<()> {
     let mut soak = Command::new(built("plinth-soak"));
     soak.arg("--plinth").arg(built("plinth")).arg("--plugins").arg(plugins::folder(repo));
     soak.arg("--example").arg(repo.path("examples/churn")).args(arguments);
+    // The gates that misbehave in other languages, each as its own toolchain makes it.
+    let folder = repo.target().join("soak");
+    std::fs::create_dir_all(&folder)?;
+    let mut sdks: Vec<_> = std::fs::read_dir(repo.path("sdk"))?.flatten().map(|entry| entry.path()).collect();
+    sdks.sort();
+    for project in sdks.iter().map(|sdk| sdk.join("tests/misdeeds")).filter(|project| project.is_dir()) {
+        let language = project.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let component = folder.join(format!("misdeeds-{language}.wasm"));
+        let mut build = Command::new(built("plinth"));
+        shell::stream(build.args(["plugin", "build"]).arg(&project).arg("--output").arg(&component))?;
+        soak.arg("--guest").arg(component);
+    }
     shell::stream(&mut soak)
 }
 
