@@ -464,7 +464,8 @@ mod tests {
 
     #[test]
     fn every_problem_that_is_named_is_answered_somewhere() {
-        let files = ["imports", "keys", "objects", "offered", "outward"].map(|name| format!("plugin/src/{name}.rs"));
+        let files = ["imports", "keys", "objects", "offered", "outward", "since_v0_1"]
+            .map(|name| format!("plugin/src/{name}.rs"));
         let host: String = files.iter().map(|path| source(path)).chain([source("cli/src/services.rs")]).collect();
         for capability in CAPABILITIES {
             for (code, _) in capability.problems {
