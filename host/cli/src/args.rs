@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Endpoint(crate::endpoint::EndpointCommand),
     /// Score a file with a model
     Predict(PredictArgs),
+    /// Ask files questions in SQL, with transforms and models as functions
+    Sql(Box<crate::sql::SqlArgs>),
     /// Watch a model's data
     #[command(subcommand)]
     Monitor(MonitorCommand),

@@ -30,6 +30,7 @@ mod run;
 mod scorer;
 mod serve;
 mod services;
+mod sql;
 mod stages;
 mod tracked;
 mod ui;
@@ -98,6 +99,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Up(args) => up::up(args, &settings, output),
         Command::Serve(args) => serve::serve(args, settings, output),
         Command::Endpoint(command) => endpoint::endpoint(command, &Host::open(settings, None, None)?, output),
+        Command::Sql(args) => sql::sql(args, &settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
         Command::Experiment(command) => tracked::experiment(command, &Host::open(settings, None, None)?, output),

@@ -64,7 +64,7 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
 }
 
 /// Where a file is written until it is whole.
-fn partial(path: &Path) -> PathBuf {
+pub(crate) fn partial(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{}.{name}", std::process::id()))
 }

@@ -133,7 +133,7 @@ fn arrow(error: &arrow_schema::ArrowError) -> Failure {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Float64Array, StringArray};
+    use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
     use plinth_ext::Field;
 
     use super::*;
@@ -164,6 +164,19 @@ mod tests {
         sink.write(&rows()).unwrap();
         sink.finish().unwrap();
         assert_eq!(plinth_table::Table::open(&path).unwrap().read_all().unwrap(), rows());
+    }
+
+    #[test]
+    fn times_are_written_in_csv() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        let schema = Schema::new(vec![Field::new("at", Kind::TimestampUs, true)]).unwrap();
+        let times = TimestampMicrosecondArray::from(vec![Some(1_711_614_140_500_000), None]);
+        let times = times.with_data_type(Kind::TimestampUs.to_arrow());
+        let mut sink = Sink::open(Some(&path), &schema, false).unwrap();
+        sink.write(&Batch::new(schema.clone(), vec![Arc::new(times)], 2).unwrap()).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "at\n2024-03-28T08:22:20.500Z\n\"\"\n");
     }
 
     #[test]

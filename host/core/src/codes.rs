@@ -219,6 +219,9 @@ codes! {
     BAD_ENDPOINT "bad-endpoint" Usage "An endpoint cannot be as it was described.";
     ENDPOINT_CHANGED "endpoint-changed" Conflict "Somebody else changed the endpoint meanwhile.";
     ENDPOINT_EXISTS "endpoint-exists" Conflict "An endpoint of that name exists already.";
+    BAD_SQL "bad-sql" Usage "A statement does not read as SQL, or asks for something that is not done.";
+    TABLE_NOT_FOUND "table-not-found" NotFound "A statement names a table that does not exist.";
+    FUNCTION_NOT_FOUND "function-not-found" NotFound "A statement calls a function that does not exist.";
 }
 
 #[cfg(test)]

@@ -21,6 +21,6 @@ pub use error::{Coded, Place, closest, did_you_mean};
 pub use hash::{ContentHash, HashError};
 pub use ids::{Clock, FixedClock, IdGen, Micros, SystemClock, UuidIds};
 pub use limits::{
-    ArtifactLimits, CsvLimits, HttpLimits, Limits, PluginLimits, RequestLimits, ServeLimits, TableLimits,
+    ArtifactLimits, CsvLimits, HttpLimits, Limits, PluginLimits, RequestLimits, ServeLimits, SqlLimits, TableLimits,
     TrackingLimits, WebhookLimits,
 };

@@ -20,6 +20,36 @@ pub struct Limits {
     pub requests: RequestLimits,
     /// How artifacts in an object store are kept and fetched.
     pub artifacts: ArtifactLimits,
+    /// What a statement of `plinth sql` may be and use.
+    pub sql: SqlLimits,
+}
+
+/// What a statement of `plinth sql` may be and use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SqlLimits {
+    /// Memory of sorts, groups, joins and tables that the text made, added up. Rows that only pass through do not count.
+    pub memory_bytes_max: u64,
+    /// Room on disk for sorts and groups that do not fit in memory.
+    pub spill_bytes_max: u64,
+    /// Length of the text.
+    pub text_bytes_max: u64,
+    /// How deep a statement may be nested.
+    pub nesting_max: u32,
+    /// Words of a statement that stand side by side without a comma: a condition of `or`s is as deep as it is long.
+    pub terms_max: u64,
+}
+
+impl Default for SqlLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 1 << 30,
+            spill_bytes_max: 20 << 30,
+            text_bytes_max: 16 << 20,
+            nesting_max: 128,
+            terms_max: 4_000,
+        }
+    }
 }
 
 /// How artifacts in an object store are kept and fetched.

@@ -12,6 +12,7 @@ mod peer;
 mod search;
 mod serve;
 mod server;
+mod sql;
 mod start;
 mod tracking;
 mod transform;
@@ -39,6 +40,7 @@ const PARTS: &[(&str, Measure)] = &[
     ("csv", csv::measure),
     ("start", start::measure),
     ("serve", serve::measure),
+    ("sql", sql::measure),
     ("memory", memory::measure),
     ("search", search::measure),
     ("tracking", tracking::measure),

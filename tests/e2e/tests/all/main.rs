@@ -13,6 +13,7 @@ mod objects;
 mod plugins;
 mod registry;
 mod serving;
+mod sql;
 mod tracking;
 mod ui;
 mod webhooks;
