@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -53,12 +54,23 @@ pub(crate) struct About {
     pub(crate) items: Vec<(String, Item)>,
 }
 
+/// This program, also after its file was replaced by another version: that would compile for itself.
+fn own_program() -> PathBuf {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| "plinth".into()) }
+}
+
 impl Components {
     pub(crate) fn new(settings: &Settings) -> Self {
         let config = HostConfig {
             cache_dir: cache_dir(settings),
             limits: settings.config.limits.plugin.clone(),
             deterministic: settings.config.deterministic,
+            compiler: Arc::new(|| {
+                let mut command = Command::new(own_program());
+                command.args(["plugin", "compile-worker"]);
+                command
+            }),
             progress: Some(Arc::new(|compiling: &plinth_plugin::Compiling<'_>| {
                 if compiling.done {
                     let ms = compiling.elapsed.as_millis() as u64;

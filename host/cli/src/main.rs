@@ -47,6 +47,7 @@ use crate::{
     config::Settings,
     host::Host,
     output::{Failure, Output},
+    plugin::PluginCommand,
 };
 
 fn main() -> ExitCode {
@@ -86,6 +87,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Errors => return info::errors(output),
         Command::Completions { shell } => return info::completions(*shell),
+        Command::Plugin(PluginCommand::CompileWorker) => return Ok(plinth_plugin::compile_worker()),
         _ => {}
     }
     let cwd = std::env::current_dir().map_err(|error| output::io_failure("the current folder", &error))?;

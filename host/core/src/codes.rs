@@ -158,7 +158,7 @@ codes! {
     PLUGIN_MEMORY "plugin-memory" Plugin "The plugin wanted more memory than its limit.";
     PLUGIN_STACK "plugin-stack" Plugin "The plugin overflowed its stack.";
     PLUGIN_OUTPUT "plugin-output" Plugin "The plugin returned something malformed or larger than its limit.";
-    PLUGIN_TOO_LARGE "plugin-too-large" Limit "The component is larger than the limit, or takes too long to compile.";
+    PLUGIN_TOO_LARGE "plugin-too-large" Limit "The component is larger than the limit, or takes too much time or memory to compile.";
     PLUGIN_PROBLEM "plugin-problem" BadInput "The plugin reported a problem with its input; its own code is in the message.";
     PLUGIN_UNAVAILABLE "plugin-unavailable" Busy "The plugin failed too often in a row and rests for a while, or all its instances are busy.";
     PLUGIN_CHANGED "plugin-changed" Conflict "The component is not the one whose hash was recorded.";

@@ -79,6 +79,18 @@ pub struct PluginLimits {
     pub component_bytes_max: u64,
     /// Time to compile a component the first time.
     pub compile_ms_max: u64,
+    /// Memory of the process that compiles a component; at most two of them run at once. Linux holds it to that.
+    pub compile_memory_bytes_max: u64,
+    /// Size of what a component is compiled to.
+    pub compiled_bytes_max: u64,
+    /// Core instances that one component consists of; each takes a place in the pool of instances.
+    pub core_instances_max: u32,
+    /// Linear memories that one component has.
+    pub memories_max: u32,
+    /// Tables that one component has.
+    pub tables_max: u32,
+    /// What the host keeps for one instance beside its memories: globals, functions, what was imported.
+    pub instance_bytes_max: u64,
     /// Linear memory of one instance, all its memories added up.
     pub memory_bytes_max: u64,
     /// Linear memory of all instances of the process, added up.
@@ -159,6 +171,12 @@ impl Default for PluginLimits {
         Self {
             component_bytes_max: 64 << 20,
             compile_ms_max: 120_000,
+            compile_memory_bytes_max: 2 << 30,
+            compiled_bytes_max: 512 << 20,
+            core_instances_max: 64,
+            memories_max: 8,
+            tables_max: 64,
+            instance_bytes_max: 4 << 20,
             memory_bytes_max: 256 << 20,
             memory_total_bytes_max: 2 << 30,
             call_ms_max: 30_000,

@@ -7,40 +7,22 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    time::{Duration, Instant},
 };
 
-use plinth_core::ContentHash;
+use plinth_core::{ContentHash, PluginLimits, codes};
 use wasmtime::{Engine, component::Component};
 
-use crate::fault::PluginError;
+use crate::{
+    compiler::{Compiler, Refusal},
+    fault::PluginError,
+};
 
-/// Where compiled components are kept, and for how long one may be compiled.
+/// Where compiled components are kept, and who compiles them.
 pub(crate) struct Cache {
     pub(crate) dir: PathBuf,
-    pub(crate) compile_ms_max: u64,
-    pub(crate) progress: Option<Progress>,
+    pub(crate) compiler: Compiler,
 }
 
-/// Told while a component is compiled.
-pub type Progress = Arc<dyn Fn(&Compiling<'_>) + Send + Sync>;
-
-/// A component that is being compiled.
-#[derive(Debug, Clone, Copy)]
-pub struct Compiling<'a> {
-    /// Name of the plugin.
-    pub plugin: &'a str,
-    /// Size of the component.
-    pub bytes: usize,
-    /// Time spent so far.
-    pub elapsed: Duration,
-    /// Whether it is done.
-    pub done: bool,
-}
-
-/// Time between two reports of progress.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of the hash that a cached file begins with.
 const HASH_BYTES: usize = 32;
 
@@ -51,9 +33,10 @@ impl Cache {
         engine: &Engine,
         plugin: &str,
         hash: ContentHash,
-        bytes: &Arc<[u8]>,
-    ) -> Result<Component, PluginError> {
+        bytes: &[u8],
+    ) -> Result<Component, Refusal> {
         let key = key(engine, hash);
+        let limits = &*self.compiler.limits;
         let dir = match self.trusted_dir() {
             Ok(dir) => Some(dir),
             Err(reason) => {
@@ -62,14 +45,21 @@ impl Cache {
             }
         };
         let path = dir.map(|dir| dir.join(format!("{}.cwasm", key.to_hex())));
-        if let Some(component) = path.as_deref().and_then(|path| load(engine, plugin, path, key)) {
-            return Ok(component);
+        if let Some(found) = path.as_deref().and_then(|path| load(engine, plugin, path, key, limits)) {
+            return found;
         }
-        let compiled = self.compile(engine, plugin, bytes, path.clone(), key)?;
-        // SAFETY: the bytes were made by this engine a moment ago and did not leave this process.
+        let code = self.compiler.compile(plugin, bytes)?;
+        // SAFETY: this program made the bytes a moment ago, and they came through a pipe that nobody else holds.
         #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
-        let component = unsafe { Component::deserialize(engine, &compiled) };
-        component.map_err(|error| engine_error(plugin, &error))
+        let component = unsafe { Component::deserialize(engine, &code) };
+        let component = component.map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)));
+        // What an instance of it needs is the limits' concern, and they may be raised.
+        if let (Ok(_) | Err(Refusal::Needs { .. }), Some(path)) = (&component, &path)
+            && let Err(error) = write(path, key, &code)
+        {
+            tracing::warn!(plugin, path = %path.display(), %error, "cannot keep a compiled plugin");
+        }
+        component
     }
 
     /// The folder, made if need be, if nobody else can write to it.
@@ -77,63 +67,48 @@ impl Cache {
         make_private(&self.dir).map_err(|error| error.to_string())?;
         Ok(&self.dir)
     }
+}
 
-    /// Compiles on a thread of its own, so that a deadline can be kept. Past the deadline the thread goes on and writes
-    /// what it made to the cache: compiling cannot be stopped, and the next process finds it done.
-    fn compile(
-        &self,
-        engine: &Engine,
-        plugin: &str,
-        bytes: &Arc<[u8]>,
-        path: Option<PathBuf>,
-        key: ContentHash,
-    ) -> Result<Vec<u8>, PluginError> {
-        let start = Instant::now();
-        let (send, receive) = mpsc::channel();
-        let (engine, source, name) = (engine.clone(), bytes.clone(), plugin.to_owned());
-        let worker = move || {
-            let compiled = engine.precompile_component(&source);
-            if let (Ok(code), Some(path)) = (&compiled, &path)
-                && let Err(error) = write(path, key, code)
-            {
-                tracing::warn!(plugin = name, path = %path.display(), %error, "cannot keep a compiled plugin");
-            }
-            // Nobody listens after the deadline.
-            let _ = send.send(compiled);
-        };
-        let spawned = std::thread::Builder::new().name("plugin-compile".into()).spawn(worker);
-        spawned.map_err(|error| PluginError::Engine { plugin: plugin.to_owned(), reason: error.to_string() })?;
-        let report = |done| {
-            if let Some(progress) = &self.progress {
-                progress(&Compiling { plugin, bytes: bytes.len(), elapsed: start.elapsed(), done });
-            }
-        };
-        report(false);
-        let deadline = Duration::from_millis(self.compile_ms_max);
-        loop {
-            let left = deadline.saturating_sub(start.elapsed());
-            match receive.recv_timeout(left.min(REPORT_EVERY)) {
-                Ok(compiled) => {
-                    report(true);
-                    tracing::debug!(plugin, ms = start.elapsed().as_millis() as u64, "compiled");
-                    return compiled.map_err(|error| PluginError::NotAComponent {
-                        plugin: plugin.to_owned(),
-                        found: format!("it is not valid: {error:#}"),
-                        hint: "build it again with tools of the component model 1.0".into(),
-                    });
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < deadline => report(false),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    report(true);
-                    return Err(PluginError::CompileTime { plugin: plugin.to_owned(), ms: self.compile_ms_max });
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    let reason = "the compiler stopped without a result".into();
-                    return Err(PluginError::Engine { plugin: plugin.to_owned(), reason });
-                }
-            }
+fn broken(error: &wasmtime::Error) -> Refusal {
+    Refusal::Broken(format!("{error:#}"))
+}
+
+/// What wasmtime says where a component does not fit the pool of instances: its words, what they are about, and which
+/// limit that is. The first number behind the words is what is wanted.
+const NEEDS: [(&str, &str, &str); 8] = [
+    ("The component transitively contains", "core module instances", "core-instances-max"),
+    ("The component transitively contains", "Wasm linear memories", "memories-max"),
+    ("The component transitively contains", "tables, which", "tables-max"),
+    ("defined memories count of", "", "memories-max"),
+    ("defined tables count of", "", "tables-max"),
+    ("memory has a minimum byte size of", "", "memory-bytes-max"),
+    ("has a minimum element size of", "", "table-elements-max"),
+    ("instance allocation for this", "", "instance-bytes-max"),
+];
+
+/// The limit that a component does not keep within, where that is why it does not load.
+fn needs(error: &wasmtime::Error, limits: &PluginLimits) -> Option<Refusal> {
+    let text = format!("{error:#}");
+    let (start, _, limit) = NEEDS.into_iter().find(|(start, what, _)| text.contains(start) && text.contains(what))?;
+    let number = text.split_once(start)?.1.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
+    let wanted: u64 = number?.parse().ok()?;
+    let (what, max, code) = match limit {
+        "core-instances-max" => {
+            (format!("{wanted} core instances"), limits.core_instances_max.into(), codes::LIMIT_EXCEEDED)
         }
-    }
+        "memories-max" => (format!("{wanted} memories"), limits.memories_max.into(), codes::LIMIT_EXCEEDED),
+        "tables-max" => (format!("{wanted} tables"), limits.tables_max.into(), codes::LIMIT_EXCEEDED),
+        "memory-bytes-max" => (format!("a memory of {wanted} bytes"), limits.memory_bytes_max, codes::PLUGIN_MEMORY),
+        "table-elements-max" => {
+            (format!("a table of {wanted} elements"), limits.table_elements_max, codes::LIMIT_EXCEEDED)
+        }
+        _ => (
+            format!("{wanted} bytes for what an instance has beside its memories"),
+            limits.instance_bytes_max,
+            codes::LIMIT_EXCEEDED,
+        ),
+    };
+    Some(Refusal::Needs { what, max, limit, code })
 }
 
 pub(crate) fn engine_error(plugin: &str, error: &wasmtime::Error) -> PluginError {
@@ -162,8 +137,15 @@ fn seal(key: ContentHash, code: &[u8]) -> ContentHash {
     ContentHash::of_parts([&key.as_bytes()[..], code])
 }
 
-fn load(engine: &Engine, plugin: &str, path: &Path, key: ContentHash) -> Option<Component> {
-    let bytes = match fs::read(path) {
+/// What is in the cache: a component, or why it cannot be run here. `None` if it is to be compiled.
+fn load(
+    engine: &Engine,
+    plugin: &str,
+    path: &Path,
+    key: ContentHash,
+    limits: &PluginLimits,
+) -> Option<Result<Component, Refusal>> {
+    let bytes = match read(path, limits.compiled_bytes_max.saturating_add(HASH_BYTES as u64)) {
         Ok(bytes) => bytes,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
@@ -172,23 +154,32 @@ fn load(engine: &Engine, plugin: &str, path: &Path, key: ContentHash) -> Option<
             return None;
         }
     };
-    let Some((hash, code)) =
-        bytes.split_at_checked(HASH_BYTES).filter(|(hash, code)| *hash == seal(key, code).as_bytes())
+    let Some((_, code)) = bytes.split_at_checked(HASH_BYTES).filter(|(hash, code)| *hash == seal(key, code).as_bytes())
     else {
         tracing::warn!(plugin, path = %path.display(), "a compiled plugin was changed on disk; compiling it again");
         return None;
     };
-    debug_assert_eq!(hash.len(), HASH_BYTES);
     // SAFETY: the bytes in memory have the hash that this program wrote, in a folder that only this user can write to.
     #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
     let component = unsafe { Component::deserialize(engine, code) };
     match component {
-        Ok(component) => Some(component),
-        Err(error) => {
+        Ok(component) => Some(Ok(component)),
+        Err(error) => needs(&error, limits).map(Err).or_else(|| {
             tracing::warn!(plugin, path = %path.display(), error = %format!("{error:#}"), "a compiled plugin does not load; compiling it again");
             None
-        }
+        }),
     }
+}
+
+fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > max {
+        return Err(io::Error::other(format!("it has {size} bytes, more than the limit of {max}")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn write(path: &Path, key: ContentHash, code: &[u8]) -> io::Result<()> {

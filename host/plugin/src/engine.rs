@@ -40,6 +40,15 @@ pub(crate) fn make(limits: &PluginLimits, deterministic: bool) -> wasmtime::Resu
     }
 }
 
+/// Makes an engine that only compiles. What it makes runs in those of [`make`]: where instances lie does not matter to
+/// their code, and without a pool no address space is reserved.
+///
+/// # Errors
+/// wasmtime's, where this machine cannot run it at all.
+pub(crate) fn compiling(limits: &PluginLimits, deterministic: bool) -> wasmtime::Result<Engine> {
+    Engine::new(&config(limits, deterministic, false))
+}
+
 fn config(limits: &PluginLimits, deterministic: bool, pool: bool) -> Config {
     let mut config = Config::new();
     config
@@ -57,16 +66,19 @@ fn config(limits: &PluginLimits, deterministic: bool, pool: bool) -> Config {
         let instances = limits.instances_max;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(instances)
-            .total_core_instances(instances.saturating_mul(16))
-            .total_memories(instances.saturating_mul(2))
-            .total_tables(instances.saturating_mul(16))
+            .total_core_instances(instances.saturating_mul(16).max(limits.core_instances_max))
+            .total_memories(instances.saturating_mul(2).max(limits.memories_max))
+            .total_tables(instances.saturating_mul(16).max(limits.tables_max))
             .total_stacks(instances)
-            .max_core_instances_per_component(64)
-            .max_memories_per_component(8)
-            .max_tables_per_component(64)
+            .max_core_instances_per_component(limits.core_instances_max)
+            .max_memories_per_component(limits.memories_max)
+            .max_tables_per_component(limits.tables_max)
+            // One module may have what its component may.
+            .max_memories_per_module(limits.memories_max)
+            .max_tables_per_module(limits.tables_max)
             .table_elements(usize::try_from(limits.table_elements_max).unwrap_or(usize::MAX))
-            .max_core_instance_size(4 << 20)
-            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(usize::try_from(limits.instance_bytes_max).unwrap_or(usize::MAX))
+            .max_component_instance_size(usize::try_from(limits.instance_bytes_max).unwrap_or(usize::MAX))
             .max_memory_size(usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX))
             // Where the kernel can tell which pages were written (Linux 6.7 on), only those are reset: a fresh instance costs
             // two thirds. Elsewhere the first part of memory is reset, whatever was written.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use plinth_core::{Code, Coded, Place, PluginLimits, codes};
 use plinth_ext::{ExtError, Problem};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::{
     state::State,
@@ -57,6 +57,44 @@ pub enum PluginError {
         plugin: String,
         /// The limit.
         ms: u64,
+    },
+    /// Compiling took too much memory.
+    #[error("plugin `{plugin}` did not compile within {max} bytes of memory")]
+    CompileMemory {
+        /// Name of the plugin.
+        plugin: String,
+        /// The limit.
+        max: u64,
+    },
+    /// It is nested deeper than can be compiled.
+    #[error("plugin `{plugin}` is nested too deep to be compiled")]
+    CompileDepth {
+        /// Name of the plugin.
+        plugin: String,
+    },
+    /// What it was compiled to is larger than the limit.
+    #[error("plugin `{plugin}` was compiled to {bytes} bytes, more than the limit of {max}")]
+    CompiledSize {
+        /// Name of the plugin.
+        plugin: String,
+        /// The size.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// An instance of it would need more than one may have.
+    #[error("plugin `{plugin}` needs {what}, more than the limit of {max}")]
+    Needs {
+        /// Name of the plugin.
+        plugin: String,
+        /// What it needs, with the amount.
+        what: String,
+        /// The limit.
+        max: u64,
+        /// Its name in `[limits.plugin]`.
+        limit: &'static str,
+        /// Its code.
+        code: Code,
     },
     /// It exports something else than what is needed.
     #[error("plugin `{plugin}` does not export `{wanted}`; it exports {exports}")]
@@ -130,7 +168,12 @@ impl Coded for PluginError {
             Self::NotFound { .. } => codes::PLUGIN_NOT_FOUND,
             Self::Unreadable { .. } => codes::FILE_UNREADABLE,
             Self::NotAComponent { .. } => codes::NOT_A_COMPONENT,
-            Self::TooLarge { .. } | Self::CompileTime { .. } => codes::PLUGIN_TOO_LARGE,
+            Self::TooLarge { .. }
+            | Self::CompileTime { .. }
+            | Self::CompileMemory { .. }
+            | Self::CompileDepth { .. }
+            | Self::CompiledSize { .. } => codes::PLUGIN_TOO_LARGE,
+            Self::Needs { code, .. } => *code,
             Self::WrongWorld { .. } | Self::UnknownImport { .. } => codes::PLUGIN_WRONG_WORLD,
             Self::Version { .. } => codes::PLUGIN_VERSION,
             Self::Denied { .. } | Self::NotAsked { .. } => codes::PLUGIN_DENIED,
@@ -149,11 +192,11 @@ impl Coded for PluginError {
             Self::TooLarge { .. } => {
                 "strip its debug information, or raise [limits.plugin] component-bytes-max in plinth.toml".into()
             }
-            Self::CompileTime { .. } => {
-                "run the command again (the result is kept once it is there), or raise [limits.plugin] compile-ms-max \
-                 in plinth.toml"
-                    .into()
-            }
+            Self::CompileTime { .. } => raise("compile-ms-max"),
+            Self::CompileMemory { .. } => raise("compile-memory-bytes-max"),
+            Self::CompiledSize { .. } => raise("compiled-bytes-max"),
+            Self::CompileDepth { .. } => "no compiler nests code so deep: report it to its author".into(),
+            Self::Needs { limit, .. } => raise(limit),
             Self::WrongWorld { .. } => "name a plugin that offers what the stage needs".into(),
             Self::Version { newer: true, .. } => {
                 format!("update Plinth, or build the plugin with this version's SDK: {}", WitVersion::LATEST.full())
@@ -176,6 +219,11 @@ impl Coded for PluginError {
             _ => Place::default(),
         }
     }
+}
+
+/// What to do about a limit.
+fn raise(limit: &str) -> String {
+    format!("if the plugin needs it, raise [limits.plugin] {limit} in plinth.toml")
 }
 
 /// A guest returned something that breaks the contract.
@@ -306,7 +354,6 @@ pub(crate) fn classify(call: Call<'_>, error: &wasmtime::Error, state: &State, d
 
 fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) -> (Code, String, String) {
     const DEFECT: &str = "this is a defect of the plugin: report it to its author";
-    let raise = |limit: &str| format!("if the plugin needs it, raise [limits.plugin] {limit} in plinth.toml");
     if let Some(fault) = find::<OutputFault>(error) {
         return (codes::PLUGIN_OUTPUT, format!("`{func}` returned a malformed result: {fault}"), DEFECT.into());
     }
@@ -326,8 +373,16 @@ fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) 
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") || find::<TooManyBytes>(error).is_some() {
         let (max, limit) = state.crossing;
-        let message = format!("`{func}` returned more than {max} bytes");
+        // Only what ends a guest's own code has a trace of its calls; what it returned is read when it is done.
+        let message = match error.downcast_ref::<WasmBacktrace>() {
+            Some(_) => format!("`{func}` handed more than {max} bytes to a function of the host"),
+            None => format!("`{func}` returned more than {max} bytes"),
+        };
         return (codes::PLUGIN_OUTPUT, message, raise(limit));
+    }
+    if let Some(full) = find::<PoolConcurrencyLimitError>(error) {
+        let hint = "try again, or raise [limits.plugin] instances-max in plinth.toml";
+        return (codes::PLUGIN_UNAVAILABLE, format!("`{func}` found no place among the others: {full}"), hint.into());
     }
     if text.contains("maximum number of component handles") || text.contains("too many handles") {
         return (codes::LIMIT_EXCEEDED, format!("`{func}` holds too many handles"), raise("handles-max"));

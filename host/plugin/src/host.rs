@@ -5,9 +5,10 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use plinth_core::{ContentHash, PluginLimits};
@@ -15,7 +16,8 @@ use plinth_ext::{DriftTest, Gate, Loader, Models, Transform};
 use wasmtime::{Engine, component::Component};
 
 use crate::{
-    cache::{Cache, Progress},
+    cache::Cache,
+    compiler::{Compiler, CompilerCommand, Progress, Refusal},
     drift::DriftAdapter,
     engine::{self, Clock},
     fault::{Deadline, PluginError},
@@ -39,6 +41,8 @@ pub struct HostConfig {
     pub limits: PluginLimits,
     /// Whether NaNs are canonical, clocks fixed and random numbers seeded. Float loops cost up to three times as much.
     pub deterministic: bool,
+    /// Starts the process that compiles components.
+    pub compiler: CompilerCommand,
     /// Told while a component is compiled.
     pub progress: Option<Progress>,
 }
@@ -62,17 +66,30 @@ struct Inner {
     cache: Cache,
     engine: OnceLock<Result<(Engine, Arc<Clock>), String>>,
     totals: Arc<Totals>,
-    /// Components that were compiled or loaded, so that a second load of the same bytes costs nothing.
-    components: Mutex<HashMap<ContentHash, Component>>,
+    /// What became of the components that were asked for.
+    components: Mutex<HashMap<ContentHash, Arc<Mutex<Known>>>>,
+}
+
+/// What is known of a component. Locked while it is found out, so that who comes meanwhile waits for the same answer.
+#[derive(Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// A second load of the same bytes costs nothing.
+    Ready(Component),
+    /// Neither does another try to compile it, until then or for ever.
+    Refused(Refusal, Option<Instant>),
 }
 
 impl Host {
     /// A host; nothing happens until a plugin is run.
     pub fn new(config: HostConfig) -> Self {
-        let HostConfig { cache_dir, limits, deterministic, progress } = config;
+        let HostConfig { cache_dir, limits, deterministic, compiler, progress } = config;
+        let limits = Arc::new(limits);
+        let compiler = Compiler::new(compiler, Arc::clone(&limits), deterministic, progress);
         Self(Arc::new(Inner {
-            cache: Cache { dir: cache_dir, compile_ms_max: limits.compile_ms_max, progress },
-            limits: Arc::new(limits),
+            cache: Cache { dir: cache_dir, compiler },
+            limits,
             deterministic,
             engine: OnceLock::new(),
             totals: Arc::new(Totals { memory: Arc::new(AtomicU64::new(0)), instances: AtomicU32::new(0) }),
@@ -165,18 +182,33 @@ impl Inner {
     }
 
     fn component(&self, engine: &Engine, plugin: &PluginInner) -> Result<Component, PluginError> {
-        let known = self.components.lock().unwrap_or_else(PoisonError::into_inner).get(&plugin.hash).cloned();
-        if let Some(component) = known {
-            return Ok(component);
-        }
         let name = &plugin.anatomy.manifest.name;
-        let component = self.cache.component(engine, name, plugin.hash, &plugin.bytes)?;
-        if component.resources_required().is_none_or(|needs| needs.num_memories == 0) {
-            tracing::debug!(plugin = name, "the component has no memory of its own, or imports modules");
+        let known = Arc::clone(lock(&self.components).entry(plugin.hash).or_default());
+        let mut known = lock(&known);
+        match &*known {
+            Known::Ready(component) => return Ok(component.clone()),
+            Known::Refused(refusal, until) if until.is_none_or(|until| Instant::now() < until) => {
+                return Err(refusal.error(name, &self.limits));
+            }
+            _ => {}
         }
-        self.components.lock().unwrap_or_else(PoisonError::into_inner).insert(plugin.hash, component.clone());
-        Ok(component)
+        match self.cache.component(engine, name, plugin.hash, &plugin.bytes) {
+            Ok(component) => {
+                *known = Known::Ready(component.clone());
+                Ok(component)
+            }
+            Err(refusal) => {
+                let error = refusal.error(name, &self.limits);
+                let until = refusal.stands_until();
+                *known = Known::Refused(refusal, until);
+                Err(error)
+            }
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A component that was read and found to be allowed. Cheap to clone.

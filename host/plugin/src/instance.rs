@@ -144,12 +144,7 @@ impl Prepared {
         self.breaker.check(call)?;
         let seat = Seat::take(self, call)?;
         let limits = &*self.limits;
-        let budget = Budget::new(
-            limits.memory_bytes_max,
-            self.totals.memory.clone(),
-            limits.memory_total_bytes_max,
-            limits.table_elements_max,
-        );
+        let budget = Budget::new(limits, self.totals.memory.clone());
         let mut state = State::new(self.name.clone(), &self.limits, self.services.clone(), self.deterministic, budget);
         state.called = self.called.clone();
         state.objects = lent.objects;

@@ -8,12 +8,13 @@
 //!
 //! Invariants: a component sees only what was granted, since nothing else is linked; every call has a deadline, and
 //! every instance a bound on memory, output, log, handles and host calls; nothing that a guest returns is believed
-//! before it is checked; an instance that had a fault is never called again; native code is run only if this process
-//! compiled it or if this user's cache holds it unchanged.
+//! before it is checked; an instance that had a fault is never called again; native code is run only if this program
+//! compiled it or if this user's cache holds it unchanged; compiling is done by a process that can be ended.
 #![warn(missing_docs)]
 
 mod block;
 mod cache;
+mod compiler;
 mod drift;
 mod engine;
 mod fault;
@@ -41,8 +42,9 @@ mod transform;
 mod version;
 mod wasi;
 mod wire;
+mod worker;
 
-pub use cache::{Compiling, Progress};
+pub use compiler::{CompilerCommand, Compiling, Progress};
 pub use fault::PluginError;
 pub use grants::Grants;
 pub use host::{Host, HostConfig, Plugin, Usage};
@@ -55,3 +57,4 @@ pub use services::{
     TensorType,
 };
 pub use version::WitVersion;
+pub use worker::compile_worker;

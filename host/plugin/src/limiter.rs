@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use plinth_core::codes;
+use plinth_core::{PluginLimits, codes};
 use wasmtime::{Error, ResourceLimiter, Result};
 
 use crate::fault::OverLimit;
@@ -18,6 +18,16 @@ pub(crate) struct Budget {
     total_max: u64,
     table_elements_max: u64,
     denied: Option<Denied>,
+    counts: Counts,
+}
+
+/// How many of each an instance may have. The pool of instances holds components to it before; these are for machines
+/// without one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) core_instances_max: u32,
+    pub(crate) memories_max: u32,
+    pub(crate) tables_max: u32,
 }
 
 /// A growth that was refused.
@@ -31,8 +41,20 @@ pub(crate) struct Denied {
 }
 
 impl Budget {
-    pub(crate) fn new(max: u64, total: Arc<AtomicU64>, total_max: u64, table_elements_max: u64) -> Self {
-        Self { used: 0, max, total, total_max, table_elements_max, denied: None }
+    pub(crate) fn new(limits: &PluginLimits, total: Arc<AtomicU64>) -> Self {
+        Self {
+            used: 0,
+            max: limits.memory_bytes_max,
+            total,
+            total_max: limits.memory_total_bytes_max,
+            table_elements_max: limits.table_elements_max,
+            denied: None,
+            counts: Counts {
+                core_instances_max: limits.core_instances_max,
+                memories_max: limits.memories_max,
+                tables_max: limits.tables_max,
+            },
+        }
     }
 
     /// Bytes of all memories of this instance.
@@ -78,6 +100,18 @@ impl ResourceLimiter for Budget {
             }));
         }
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.counts.core_instances_max as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.counts.memories_max as usize
+    }
+
+    fn tables(&self) -> usize {
+        self.counts.tables_max as usize
     }
 }
 

@@ -1,6 +1,8 @@
 //! The first-party components behind the extension traits, and the one that misbehaves on command.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "plugins/bombs.rs"]
+mod bombs;
 #[path = "plugins/common.rs"]
 mod common;
 #[path = "plugins/evil.rs"]

@@ -14,6 +14,9 @@ pub(crate) enum PluginCommand {
     /// Make a component of a core module; what the SDKs' build scripts call
     #[command(hide = true)]
     Componentize(ComponentizeArgs),
+    /// Compile one component for the program that starts this, which says what it wants on stdin
+    #[command(hide = true)]
+    CompileWorker,
     /// List the plugins that can be found
     List,
     /// Print the path of a tool that plugins are built with: python, node or go; installs it where it is missing

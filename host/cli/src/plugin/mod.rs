@@ -42,6 +42,7 @@ pub(crate) fn plugin(command: &PluginCommand, settings: &Settings, output: Outpu
                 table(["plugin", "file"], found.iter().map(|p| vec![p.name.clone(), p.path.display().to_string()]))
             })
         }
+        PluginCommand::CompileWorker => unreachable!("answered before the configuration is read"),
         PluginCommand::New(args) => return new::new(args, output),
         PluginCommand::Build(args) => return build::build(args, output),
         PluginCommand::Componentize(args) => return build::componentize(args),

@@ -5,12 +5,17 @@ use std::{path::PathBuf, sync::Arc};
 use arrow_array::{ArrayRef, Float64Array, StringArray};
 use plinth_core::{Coded, PluginLimits};
 use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step, Transform};
-use plinth_plugin::{Grants, Host, HostConfig, Plugin};
+use plinth_plugin::{CompilerCommand, Grants, Host, HostConfig, Plugin};
 
 /// A host, and a folder for what a test writes.
 pub(crate) struct TestHost {
     pub(crate) host: Host,
     pub(crate) dir: tempfile::TempDir,
+}
+
+/// Starts the process that compiles.
+pub(crate) fn compiler() -> CompilerCommand {
+    Arc::new(|| std::process::Command::new(env!("CARGO_BIN_EXE_compile-worker")))
 }
 
 /// A host with the cache that tests share: a component is compiled once for all of them.
@@ -20,7 +25,7 @@ pub(crate) fn host(limits: PluginLimits) -> TestHost {
 
 pub(crate) fn host_with(limits: PluginLimits, deterministic: bool) -> TestHost {
     let cache_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
-    let host = Host::new(HostConfig { cache_dir, limits, deterministic, progress: None });
+    let host = Host::new(HostConfig { cache_dir, limits, deterministic, compiler: compiler(), progress: None });
     TestHost { host, dir: tempfile::tempdir().unwrap() }
 }
 
@@ -28,7 +33,7 @@ pub(crate) fn host_with(limits: PluginLimits, deterministic: bool) -> TestHost {
 pub(crate) fn host_with_own_cache(limits: PluginLimits) -> TestHost {
     let dir = tempfile::tempdir().unwrap();
     let cache_dir = dir.path().join("cache");
-    let host = Host::new(HostConfig { cache_dir, limits, deterministic: false, progress: None });
+    let host = Host::new(HostConfig { cache_dir, limits, deterministic: false, compiler: compiler(), progress: None });
     TestHost { host, dir }
 }
 

@@ -347,7 +347,7 @@ fn models_take_only_what_fits_and_are_let_go() {
     // All that crosses in one call is bounded before anything looks at it.
     assert_eq!(
         abuse.of("nn-huge-inputs"),
-        "plugin-output: evil-imports/nn-huge-inputs: `evaluate` returned more than 67108864 bytes\n\
+        "plugin-output: evil-imports/nn-huge-inputs: `evaluate` handed more than 67108864 bytes to a function of the host\n\
          hint: if the plugin needs it, raise [limits.plugin] state-bytes-max in plinth.toml"
     );
     let wide = self::abuse(PluginLimits { state_bytes_max: 128 << 20, ..limits() });

@@ -113,6 +113,9 @@ fn the_manifest_names_the_plugin_and_bounds_what_it_may_use() {
     );
     let error = load(&with("{", "plinth:host/log@0.1.0"), &Grants::none()).unwrap_err();
     assert!(error.to_string().contains("its manifest does not read: EOF"), "{error}");
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let error = load(&with(&deep, "plinth:host/log@0.1.0"), &Grants::none()).unwrap_err();
+    assert!(error.to_string().contains("its manifest does not read: recursion limit exceeded"), "{error}");
 }
 
 #[test]
@@ -156,6 +159,7 @@ fn a_tampered_cache_is_compiled_again_and_never_run() {
             cache_dir: cache.clone(),
             limits: PluginLimits::default(),
             deterministic: false,
+            compiler: common::compiler(),
             progress: Some(std::sync::Arc::new(move |compiling| {
                 if compiling.done {
                     count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -177,7 +181,24 @@ fn a_tampered_cache_is_compiled_again_and_never_run() {
     let mut changed = sound.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
-    for broken in [changed, sound[..100].to_vec(), Vec::new(), vec![0; 64]] {
+    // What belongs under other names: another component's code, and the same component's for another engine.
+    let others = {
+        let dir = tempfile::tempdir().unwrap();
+        let other = |deterministic, name: &str, grants: &Grants| {
+            let cache_dir = dir.path().join(format!("{name}-{deterministic}"));
+            let limits = PluginLimits::default();
+            let compiler = common::compiler();
+            let host =
+                Host::new(HostConfig { cache_dir: cache_dir.clone(), limits, deterministic, compiler, progress: None });
+            assert!(host.load_file(&component(name), grants).unwrap().transform().is_ok());
+            let files = cached_files(&cache_dir);
+            assert_ne!(files[0].file_name(), file.file_name());
+            fs::read(&files[0]).unwrap()
+        };
+        [other(false, "tabular", &Grants::none()), other(true, "evil", &common::evil_grants())]
+    };
+    let [another, of_another_engine] = others;
+    for broken in [changed, sound[..100].to_vec(), Vec::new(), vec![0; 64], another, of_another_engine] {
         fs::write(file, broken).unwrap();
         let before = compiled_so_far();
         works();
@@ -202,6 +223,7 @@ fn a_cache_that_others_can_write_to_is_left_alone() {
             cache_dir: cache.clone(),
             limits: PluginLimits::default(),
             deterministic: false,
+            compiler: common::compiler(),
             progress: None,
         }),
         dir: tempfile::tempdir().unwrap(),

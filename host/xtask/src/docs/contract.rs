@@ -362,8 +362,8 @@ pub(super) const ENDINGS: &[(Code, &[&str], &str)] = &[
     ),
     (
         codes::PLUGIN_TOO_LARGE,
-        &["component-bytes-max", "compile-ms-max"],
-        "Leave out libraries and debug information; a compilation that took too long is finished, and kept, in the background.",
+        &["component-bytes-max", "compile-ms-max", "compile-memory-bytes-max", "compiled-bytes-max"],
+        "Leave out libraries and debug information; split a function that a generator made very large.",
     ),
     (
         codes::PLUGIN_DENIED,
@@ -417,13 +417,23 @@ pub(super) const ENDINGS: &[(Code, &[&str], &str)] = &[
     ),
     (
         codes::PLUGIN_MEMORY,
-        &["memory-bytes-max", "memory-total-bytes-max", "table-elements-max"],
+        &["memory-bytes-max", "memory-total-bytes-max"],
         "Keep less: work on a block and let it go, or let the operator raise the limit.",
     ),
     (
         codes::LIMIT_EXCEEDED,
-        &["handles-max", "open-readers-max", "host-calls-per-second-max", "random-bytes-max"],
-        "Drop what is not needed any more; read more with each call.",
+        &[
+            "handles-max",
+            "open-readers-max",
+            "host-calls-per-second-max",
+            "random-bytes-max",
+            "core-instances-max",
+            "memories-max",
+            "tables-max",
+            "table-elements-max",
+            "instance-bytes-max",
+        ],
+        "Drop what is not needed any more; read more with each call; be composed of fewer components.",
     ),
     (
         codes::PLUGIN_UNAVAILABLE,

@@ -12,6 +12,7 @@ mod main_job;
 mod objects;
 mod plugins;
 mod registry;
+mod requests;
 mod serving;
 mod sql;
 mod tracking;
