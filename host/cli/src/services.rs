@@ -93,6 +93,10 @@ static CLIENT: LazyLock<OutgoingClient> = LazyLock::new(OutgoingClient::default)
 impl HttpSend for Client {
     fn send(&self, request: HttpRequest) -> Result<HttpResponse, Problem> {
         let host = request.host.clone();
+        // As a grant names it.
+        let named = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let usual = if request.url.starts_with("https:") { 443 } else { 80 };
+        let place = if request.port == usual { named } else { format!("{named}:{}", request.port) };
         let (timeout, max) = (request.timeout, request.response_bytes_max);
         let answer = CLIENT.send(Outgoing {
             method: request.method.name(),
@@ -116,7 +120,7 @@ impl HttpSend for Client {
             Ok(answer) => Ok(HttpResponse { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(NoAnswer::Blocked(reason)) => Err(problem(
                 "denied",
-                format!("{reason}; if that is wanted, add \"{host}\" to `http.private` of the plugin in plinth.toml"),
+                format!("{reason}; if that is wanted, add \"{place}\" to `http.private` of the plugin in plinth.toml"),
                 false,
             )),
             Err(NoAnswer::Timeout) => {
@@ -131,6 +135,7 @@ impl HttpSend for Client {
                 ),
                 false,
             )),
+            Err(NoAnswer::Failed(reason)) => Err(problem("http-failed", format!("`{host}`: {reason}"), true)),
             Err(other) => Err(problem("http-failed", format!("`{host}`: {other:?}"), true)),
         }
     }

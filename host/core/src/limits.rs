@@ -79,7 +79,8 @@ pub struct PluginLimits {
     pub component_bytes_max: u64,
     /// Time to compile a component the first time.
     pub compile_ms_max: u64,
-    /// Memory of the process that compiles a component; at most two of them run at once. Linux holds it to that.
+    /// Memory of the process that compiles a component, where the system is Linux; at most two of them run at once. A
+    /// component of 18 MB with Python in it takes 350 MiB.
     pub compile_memory_bytes_max: u64,
     /// Size of what a component is compiled to.
     pub compiled_bytes_max: u64,
@@ -171,7 +172,7 @@ impl Default for PluginLimits {
         Self {
             component_bytes_max: 64 << 20,
             compile_ms_max: 120_000,
-            compile_memory_bytes_max: 2 << 30,
+            compile_memory_bytes_max: 1 << 30,
             compiled_bytes_max: 512 << 20,
             core_instances_max: 64,
             memories_max: 8,

@@ -109,6 +109,9 @@ pub(crate) struct Anatomy {
     pub(crate) points: Vec<ExtensionPoint>,
 }
 
+/// Components within components. Composing tools nest a few; a compiler takes memory for each level of each.
+const DEPTH_MAX: u32 = 100;
+
 const COMPONENTIZE: &str = "make a component of it: `wasm-tools component new FILE -o PLUGIN.wasm`, or `cargo xtask plugins` in this repository";
 
 impl Anatomy {
@@ -141,6 +144,9 @@ impl Anatomy {
                     return Err(not("it is a core module".into(), COMPONENTIZE));
                 }
                 // Modules and components within it have sections of their own.
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if depth == DEPTH_MAX => {
+                    return Err(PluginError::CompileDepth { plugin: name.to_owned() });
+                }
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 0 => {

@@ -143,12 +143,18 @@ fn locals(count: usize) -> Vec<u8> {
 fn jumps(times: usize, places: usize) -> Vec<u8> {
     let mut body = vec![0];
     for _ in 0..times {
-        body.extend([0x41, 0, 0x0e]);
+        body.extend([0x02, 0x40, 0x41, 0, 0x0e]);
         leb(&mut body, places);
         body.resize(body.len() + places + 1, 0);
+        body.push(0x0b);
     }
     body.push(0x0b);
     body
+}
+
+/// A body of so many conditions.
+fn conditions(count: usize) -> Vec<u8> {
+    [vec![0], [0x41, 0, 0x04, 0x40, 0x0b].repeat(count), vec![0x0b]].concat()
 }
 
 const WRONG_WORLD: &str = "plugin-wrong-world: bomb: `describe` is not the function that this host calls";
@@ -192,7 +198,7 @@ fn compiling_ends_at_its_deadline_and_is_not_begun_again() {
 #[test]
 fn compiling_ends_at_its_memory() {
     let limits = PluginLimits { compile_memory_bytes_max: 64 << 20, ..PluginLimits::default() };
-    for bomb in [functions(1, &jumps(50, 60_000)), functions(10, &jumps(300, 10_000))] {
+    for bomb in [functions(1, &jumps(50, 60_000)), functions(1, &conditions(500_000))] {
         let watched = Watched::new(limits.clone());
         let told = watched.answer(&bomb);
         assert_eq!(
@@ -360,15 +366,27 @@ fn components_that_multiply_are_refused() {
 
 #[test]
 fn nesting_is_bounded() {
-    let mut inner = wat::parse_str("(component)").unwrap();
-    for _ in 0..5_000 {
-        let mut outer = inner[..8].to_vec();
-        outer.extend(section(4, &inner));
-        inner = outer;
-    }
-    let mut gate = gate("");
-    gate.extend_from_slice(&inner[8..]);
+    let nested = |depth: usize| {
+        let mut inner = wat::parse_str("(component)").unwrap();
+        for _ in 1..depth {
+            let mut outer = inner[..8].to_vec();
+            outer.extend(section(4, &inner));
+            inner = outer;
+        }
+        let mut gate = gate("");
+        gate.extend(section(4, &inner));
+        gate
+    };
+    assert!(answer(&nested(100), PluginLimits::default()).starts_with(WRONG_WORLD));
     let start = Instant::now();
-    let told = answer(&gate, PluginLimits::default());
-    eprintln!("{told} {:?}", start.elapsed());
+    let watched = Watched::new(PluginLimits::default());
+    for depth in [101, 5_000, 50_000] {
+        assert_eq!(
+            watched.answer(&nested(depth)),
+            "plugin-too-large: plugin `bomb` is nested too deep to be compiled\n\
+             hint: no compiler nests code so deep: report it to its author"
+        );
+    }
+    assert_eq!(watched.started(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

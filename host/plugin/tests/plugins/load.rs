@@ -113,7 +113,7 @@ fn the_manifest_names_the_plugin_and_bounds_what_it_may_use() {
     );
     let error = load(&with("{", "plinth:host/log@0.1.0"), &Grants::none()).unwrap_err();
     assert!(error.to_string().contains("its manifest does not read: EOF"), "{error}");
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{{\"x\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let error = load(&with(&deep, "plinth:host/log@0.1.0"), &Grants::none()).unwrap_err();
     assert!(error.to_string().contains("its manifest does not read: recursion limit exceeded"), "{error}");
 }

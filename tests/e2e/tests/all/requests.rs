@@ -59,7 +59,7 @@ impl Trap {
 /// A plugin that asks for what it is told to; `http` is what it is granted of it.
 fn project(http: &str) -> Project {
     let project = Project::empty();
-    project.write("evidence.json", "{}");
+    project.write("rows.csv", "x\n1\n");
     let all = r#"["objects", "tables", "kv", "http", "nn", "clock", "random", "secrets"]"#;
     project.write(
         "plinth.toml",
@@ -78,7 +78,7 @@ fn allowed(trap: &Trap) -> Project {
 
 fn ask(project: &Project, item: &str, url: &str) -> Done {
     let options = serde_json::json!({ "url": url }).to_string();
-    project.run(&["plugin", "run", "evil-imports", "evidence.json", "--item", item, "--options", &options, "--json"])
+    project.run(&["plugin", "run", "evil-imports", "rows.csv", "--item", item, "--options", &options, "--json"])
 }
 
 /// What a misdeed says that the host answered.
@@ -127,7 +127,7 @@ fn names_and_addresses_of_this_machine_are_not_public_hosts() {
     denied("localhost", "its name leads to an address that is not public");
     denied("127.0.0.1", "`127.0.0.1` is a loopback address");
     for host in ["[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
-        denied(host, "if that is wanted, add");
+        denied(host, &format!("if that is wanted, add \"{host}:{port}\" to `http.private`"));
     }
     assert_eq!(trap.seen(), Vec::<String>::new());
 }
@@ -157,7 +157,7 @@ fn answers_end_at_their_size() {
         refused(&ask(&allowed(&trap), "http-get", &trap.url("/")), "http-too-large", "is larger than 100000 bytes");
     }
     let done = ask(&allowed(&head_without_end), "http-get", &head_without_end.url("/"));
-    refused(&done, "http-failed", "127.0.0.1");
+    refused(&done, "http-failed", "`127.0.0.1`: message head is too large");
     let full = Trap::says(format!("{head}content-length: 100000\r\n\r\n{}", "x".repeat(100_000)));
     assert_eq!(observed(&ask(&allowed(&full), "http-get", &full.url("/"))), "200, 100000 bytes");
 }
