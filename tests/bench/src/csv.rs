@@ -25,6 +25,7 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
         cache_dir: folder.path().join("cache"),
         limits: plinth_core::PluginLimits::default(),
         deterministic: false,
+        compiler: place.compiler(),
         progress: None,
     });
     let plugin = host.load_file(&place.plugins.join("load-csv.wasm"), &Grants::of(["objects"]))?;

@@ -33,6 +33,18 @@ pub(crate) struct Place {
     root: PathBuf,
 }
 
+impl Place {
+    /// Starts the process that compiles components.
+    pub(crate) fn compiler(&self) -> plinth_plugin::CompilerCommand {
+        let plinth = self.plinth.clone();
+        std::sync::Arc::new(move || {
+            let mut command = std::process::Command::new(&plinth);
+            command.args(["plugin", "compile-worker"]);
+            command
+        })
+    }
+}
+
 type Measure = fn(&Place, &mut Figures) -> Result<()>;
 
 const PARTS: &[(&str, Measure)] = &[

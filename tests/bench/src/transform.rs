@@ -24,6 +24,7 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
             cache_dir: cache.path().to_owned(),
             limits: plinth_core::PluginLimits::default(),
             deterministic: false,
+            compiler: place.compiler(),
             progress: None,
         })
     };

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, Write},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +51,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         cache_dir: folder.join("compiled"),
         limits: limits.clone(),
         deterministic: false,
+        compiler: Arc::new(|| {
+            let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "plinth-soak".into()));
+            command.arg("compile-worker");
+            command
+        }),
         progress: None,
     });
     let components: Vec<PathBuf> = components.iter().map(PathBuf::from).collect();

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.split_first() {
+        // The host starts this for components that are not compiled yet.
+        Some((first, [])) if first == "compile-worker" => return plinth_plugin::compile_worker(),
         Some((first, rest)) if first == "host" => host::run(rest).map(|()| true),
         _ => plan(&arguments).and_then(|plan| driver::run(&plan)),
     };
