@@ -23,8 +23,10 @@ pub(crate) struct Cache {
     pub(crate) compiler: Compiler,
 }
 
-/// Bytes of the hash that a cached file begins with.
-const HASH_BYTES: usize = 32;
+/// Bytes of the hash that a cached file ends with.
+const HASH_BYTES: u64 = 32;
+/// How much of a file is read and hashed at a time.
+const PIECE_BYTES: usize = 256 << 10;
 
 impl Cache {
     /// A component ready to run: from the cache, or compiled.
@@ -129,12 +131,21 @@ fn key(engine: &Engine, component: ContentHash) -> ContentHash {
     }
     let mut feed = Feed(blake3::Hasher::new());
     std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut feed);
-    ContentHash::of_parts([&component.as_bytes()[..], feed.0.finalize().as_bytes()])
+    ContentHash::of_parts([&component.as_bytes()[..], feed.0.finalize().as_bytes(), b"sealed at the end"])
 }
 
-/// A cached file is the hash of the key and the code, then the code.
-fn seal(key: ContentHash, code: &[u8]) -> ContentHash {
-    ContentHash::of_parts([&key.as_bytes()[..], code])
+/// A cached file is the code, then the hash of the key and the code: so the code lies at the start of a page, and is run
+/// where the system maps the file, without a copy.
+fn seal(key: ContentHash, code: &[u8]) -> blake3::Hash {
+    let mut hasher = sealing(key);
+    hasher.update(code);
+    hasher.finalize()
+}
+
+fn sealing(key: ContentHash) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key.as_bytes());
+    hasher
 }
 
 /// What is in the cache: a component, or why it cannot be run here. `None` if it is to be compiled.
@@ -145,23 +156,24 @@ fn load(
     key: ContentHash,
     limits: &PluginLimits,
 ) -> Option<Result<Component, Refusal>> {
-    let bytes = match read(path, limits.compiled_bytes_max.saturating_add(HASH_BYTES as u64)) {
-        Ok(bytes) => bytes,
+    match sealed(path, key, limits.compiled_bytes_max.saturating_add(HASH_BYTES)) {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!(plugin, path = %path.display(), "a compiled plugin was changed on disk; compiling it again");
+            return None;
+        }
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(plugin, path = %path.display(), %error, "cannot read a compiled plugin; compiling it again");
             }
             return None;
         }
-    };
-    let Some((_, code)) = bytes.split_at_checked(HASH_BYTES).filter(|(hash, code)| *hash == seal(key, code).as_bytes())
-    else {
-        tracing::warn!(plugin, path = %path.display(), "a compiled plugin was changed on disk; compiling it again");
-        return None;
-    };
-    // SAFETY: the bytes in memory have the hash that this program wrote, in a folder that only this user can write to.
+    }
+    // SAFETY: the file's bytes have the hash that this program wrote. It lies in a folder that only this user can write
+    // to, and is never written again once it has its name, which belongs to these bytes: what is mapped is what was
+    // hashed.
     #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
-    let component = unsafe { Component::deserialize(engine, code) };
+    let component = unsafe { Component::deserialize_file(engine, path) };
     match component {
         Ok(component) => Some(Ok(component)),
         Err(error) => needs(&error, limits).map(Err).or_else(|| {
@@ -171,22 +183,34 @@ fn load(
     }
 }
 
-fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+/// Whether the file ends with the hash of what comes before.
+fn sealed(path: &Path, key: ContentHash, max: u64) -> io::Result<bool> {
     let mut file = fs::File::open(path)?;
     let size = file.metadata()?.len();
     if size > max {
         return Err(io::Error::other(format!("it has {size} bytes, more than the limit of {max}")));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    io::Read::read_to_end(&mut file, &mut bytes)?;
-    Ok(bytes)
+    let Some(code) = size.checked_sub(HASH_BYTES) else { return Ok(false) };
+    let (mut hasher, mut left) = (sealing(key), code);
+    // Piece by piece: a buffer of the whole would cost more than the hash, in pages that are made and thrown away.
+    let mut piece = vec![0; PIECE_BYTES];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        io::Read::read_exact(&mut file, &mut piece[..wanted])?;
+        hasher.update(&piece[..wanted]);
+        left -= wanted as u64;
+    }
+    let mut found = [0; HASH_BYTES as usize];
+    io::Read::read_exact(&mut file, &mut found)?;
+    // Compared in constant time, as blake3 does it.
+    Ok(hasher.finalize() == blake3::Hash::from_bytes(found))
 }
 
 fn write(path: &Path, key: ContentHash, code: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    io::Write::write_all(&mut file, seal(key, code).as_bytes())?;
     io::Write::write_all(&mut file, code)?;
+    io::Write::write_all(&mut file, seal(key, code).as_bytes())?;
     file.persist(path)?;
     Ok(())
 }

@@ -141,7 +141,7 @@ impl Host {
         Ok(Plugin(Arc::new(PluginInner {
             host: self.0.clone(),
             hash: ContentHash::of(&bytes),
-            bytes: bytes.into(),
+            bytes,
             anatomy,
             grants: grants.clone(),
             prepared: OnceLock::new(),
@@ -218,7 +218,7 @@ pub struct Plugin(Arc<PluginInner>);
 struct PluginInner {
     host: Arc<Inner>,
     hash: ContentHash,
-    bytes: Arc<[u8]>,
+    bytes: Vec<u8>,
     anatomy: Anatomy,
     grants: Grants,
     prepared: OnceLock<Arc<Prepared>>,
