@@ -141,7 +141,7 @@ mod tests {
         imports::link(&mut linker, &anatomy, &Grants::of(["objects"])).unwrap();
         let list = |limit: u32, lent: bool| {
             let limits = Arc::new(PluginLimits { list_items_max: limit, ..PluginLimits::default() });
-            let budget = Budget::new(1 << 20, Arc::default(), 1 << 20, 10_000);
+            let budget = Budget::new(&PluginLimits::default(), Arc::default());
             let mut state = State::new("mixed".into(), &limits, Services::default(), false, budget);
             if lent {
                 state.objects = Some(Arc::new(FileObjects::new([folder.path().to_owned()])));
