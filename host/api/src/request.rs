@@ -93,6 +93,9 @@ type Done = (Written, Stages, Arc<str>);
 
 /// A request in the queue of those to be scored.
 struct Job<P: Protocol> {
+    /// Held until the work is done, also when the caller has left: what counts is the work in hand. Given back before
+    /// the caller is told, by whatever way, so that who has an answer is in flight no more; so it is the first to go.
+    admission: Option<Admission>,
     protocol: P,
     call: Call,
     headers: HeaderMap,
@@ -100,12 +103,11 @@ struct Job<P: Protocol> {
     read: Option<(Batch, P::Kept)>,
     decode: Duration,
     answer: Option<oneshot::Sender<Result<Done, ApiError>>>,
-    /// Held until the work is done, also when the caller has left: what counts is the work in hand.
-    _admission: Admission,
 }
 
 impl<P: Protocol> Job<P> {
     fn tell(&mut self, told: Result<Done, ApiError>) {
+        self.admission = None;
         if let Some(answer) = self.answer.take() {
             // A caller who left meanwhile does not want it.
             let _ = answer.send(told);
@@ -276,6 +278,7 @@ async fn try_answer<P: Protocol>(
     }
     let (answer, wait) = oneshot::channel();
     let job = Job {
+        admission: Some(admission),
         protocol,
         call: Call {
             server: Arc::clone(&app.server),
@@ -287,7 +290,6 @@ async fn try_answer<P: Protocol>(
         read: None,
         decode: Duration::ZERO,
         answer: Some(answer),
-        _admission: admission,
     };
     app.server.score(Arc::clone(target.deployment()), Box::new(job))?;
     match tokio::time::timeout_at(deadline, wait).await {
