@@ -177,7 +177,7 @@ fn the_features_of_a_model_version_are_the_ones_that_it_was_trained_on() {
     let (status, answer) = server.post_text("/invocations", "text/csv", &(few.join("\n") + "\n"));
     assert_eq!(status, 200, "{answer}");
     server.stop();
-    let ask = "select count(*) as n, count(distinct state) > 3 as states from 'captures:/churn'";
+    let ask = r#"select count(*) as n, count(distinct "input.state") > 3 as states from 'captures:/churn'"#;
     assert_eq!(sql(&project, &[ask, "--format", "csv"]).succeeds().stdout, "n,states\n10,true\n");
 }
 
