@@ -141,6 +141,8 @@ impl Collector for ServerNumbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let server = &self.0;
         gauge(&mut encoder, "requests_in_flight", "Requests in flight", server.in_flight().into())?;
+        let waiting = i64::try_from(server.waiting()).unwrap_or(i64::MAX);
+        gauge(&mut encoder, "requests_waiting", "Requests in flight that wait to be scored", waiting)?;
         counter(&mut encoder, "requests_shed", "Requests turned away because too many were in flight", server.shed())?;
         let swaps = server.swap_stats();
         labelled(
@@ -181,6 +183,13 @@ impl Collector for ServerNumbers {
         for (endpoint, target) in deployed() {
             let labels = names(endpoint, target);
             ConstGauge::new(i64::from(target.plan().weight)).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Times a model was run; requests that wait together are scored together";
+        let mut family = encoder.encode_descriptor("batches", help, None, MetricType::Counter)?;
+        for (endpoint, target) in deployed() {
+            let labels = names(endpoint, target);
+            let batches = target.deployment().stats().snapshot().batches;
+            ConstCounter::new(batches).encode(family.encode_family(&labels)?)?;
         }
         let help = "What is in service, by content hash";
         let mut family = encoder.encode_descriptor("model_info", help, None, MetricType::Gauge)?;

@@ -65,6 +65,9 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         listen::warn_of_clear_text(&address, tls.as_ref(), output);
         let scheme = listen::scheme(tls.as_ref());
         output.say(format!("listening on {scheme}://{bound} {}", served(&server.routes())));
+        if server.routes().endpoints().is_empty() && server.failures().is_empty() {
+            output.say("there is no endpoint yet; what `plinth endpoint create` makes is served at once");
+        }
         for (endpoint, error) in server.failures() {
             output.say(format!("endpoint {endpoint} is not served: {error}"));
         }
@@ -266,8 +269,9 @@ impl Source for Registry {
         match &mut *seen {
             Some(seen) if seen.counter == counter => Ok(Generation(seen.number)),
             before => {
-                let (number, known) = before.take().map_or_else(Default::default, |seen| (seen.number, seen.plan));
-                let plan = self.plans(&known).map_err(|error| ServeError::outside(&error))?;
+                // What was seen stays when this fails: numbers that began anew would be taken for the old ones.
+                let (number, known) = before.as_ref().map_or((0, &[][..]), |seen| (seen.number, &seen.plan[..]));
+                let plan = self.plans(known).map_err(|error| ServeError::outside(&error))?;
                 let number = if number > 0 && plan == known { number } else { number + 1 };
                 *before = Some(Seen { counter, number, plan });
                 Ok(Generation(number))

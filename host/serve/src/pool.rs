@@ -166,21 +166,17 @@ impl Shared {
                 }
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
             };
-            // A panic takes its own requests with it, never the thread.
-            let done = match job {
+            match job {
                 Job::Other(work) => {
                     drop(queue);
-                    catch_unwind(AssertUnwindSafe(work))
+                    guarded(work);
                 }
                 Job::Score { deployment, work, at } => {
                     let waited = if queue.jobs.is_empty() { 0 } else { at.elapsed().as_millis() as u64 };
                     self.waited_ms.store(waited, Relaxed);
                     let taken = self.company(queue, &deployment, (work, at));
-                    catch_unwind(AssertUnwindSafe(|| score(&deployment, taken)))
+                    score(&deployment, taken);
                 }
-            };
-            if done.is_err() {
-                tracing::error!("the work of a request panicked");
             }
         }
     }
@@ -225,6 +221,16 @@ impl Shared {
     }
 }
 
+/// What `work` gives, or nothing if it panicked: a panic takes its own request with it, never the thread, and never
+/// those that are scored beside it.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        tracing::error!("the work of a request panicked");
+    }
+    done.ok()
+}
+
 /// Scores requests together where they fit, and answers each.
 fn score(deployment: &Deployment, taken: Taken) {
     let rows_max = deployment.batching().rows_max as usize;
@@ -235,7 +241,7 @@ fn score(deployment: &Deployment, taken: Taken) {
         if work.abandoned() {
             continue;
         }
-        let Some(rows) = work.rows() else { continue };
+        let Some(rows) = guarded(|| work.rows()).flatten() else { continue };
         if total > 0 && total + rows.num_rows() > rows_max {
             together(deployment, std::mem::take(&mut group), began);
             total = 0;
@@ -261,16 +267,18 @@ fn join(group: &[(Box<dyn Work>, Batch, Instant)]) -> Option<Batch> {
 
 fn together(deployment: &Deployment, group: Vec<(Box<dyn Work>, Batch, Instant)>, began: Instant) {
     let alone = |(work, rows, at): (Box<dyn Work>, Batch, Instant)| {
-        deployment.stats().ran(rows.num_rows());
-        let scored = deployment.scorer().score_timed(&rows);
-        work.answer(scored, began.saturating_duration_since(at), rows.num_rows());
+        guarded(|| {
+            deployment.stats().ran(rows.num_rows());
+            let scored = deployment.scorer().score_timed(&rows);
+            work.answer(scored, began.saturating_duration_since(at), rows.num_rows());
+        });
     };
     if group.len() == 1 {
         return group.into_iter().for_each(alone);
     }
     let scored = join(&group).and_then(|rows| {
         deployment.stats().ran(rows.num_rows());
-        deployment.scorer().score_timed(&rows).ok()
+        guarded(|| deployment.scorer().score_timed(&rows).ok()).flatten()
     });
     // What one of them is to blame for is not the others' fault: each gets its own answer, or its own error.
     let Some(scored) = scored else { return group.into_iter().for_each(alone) };
@@ -280,7 +288,7 @@ fn together(deployment: &Deployment, group: Vec<(Box<dyn Work>, Batch, Instant)>
         let predictions = scored.predictions.slice(from, rows.num_rows());
         from += rows.num_rows();
         let part = Scored { predictions, ..scored };
-        work.answer(Ok(part), began.saturating_duration_since(at), together);
+        guarded(|| work.answer(Ok(part), began.saturating_duration_since(at), together));
     }
 }
 

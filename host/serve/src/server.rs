@@ -240,7 +240,7 @@ impl Server {
         self.pool.score(deployment, work)
     }
 
-    /// Requests that wait for a thread.
+    /// Requests in flight that wait for a thread.
     pub fn waiting(&self) -> usize {
         self.pool.waiting()
     }

@@ -42,6 +42,7 @@ impl Model for Times {
     }
     fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
         let values = features.column(0).as_primitive::<Float64Type>().values();
+        assert!(!values.contains(&667.0), "on purpose");
         if self.factor == 0.0 || values.contains(&666.0) {
             return Err(ExtError::fault("times", codes::BAD_MODEL, "a factor of 0"));
         }
@@ -458,4 +459,7 @@ fn what_waits_for_a_deployment_is_scored_together_and_each_gets_its_own_answer()
 fn a_row_that_cannot_be_scored_costs_only_its_own_request_and_nobody_scores_for_those_who_left() {
     let (told, _) = at_once(&[1.0, 666.0, -1.0, 3.0], Batching::default());
     assert_eq!(told, [(1.0, Some(2.0), 1), (666.0, None, 1), (3.0, Some(6.0), 1)]);
+    // One that makes the model panic is told nothing, and is the only one.
+    let (told, _) = at_once(&[1.0, 667.0, 3.0], Batching::default());
+    assert_eq!(told, [(1.0, Some(2.0), 1), (3.0, Some(6.0), 1)]);
 }

@@ -51,19 +51,7 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
         EndpointCommand::Deploy { endpoint, model, name, device, weight, shadow, reason } => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
             let new = deployment(model, name.as_deref(), device.as_deref(), weight.unwrap_or_default(), *shadow)?;
-            match spec.deployments.iter_mut().find(|there| there.name == new.name) {
-                // The same name again is another model in its place, with its share.
-                Some(there) => {
-                    let weight = weight.unwrap_or(there.weight);
-                    *there = DeploymentSpec { weight, ..new };
-                }
-                None => {
-                    // The others give up what the new one gets, each in proportion.
-                    let rest = (100.0 - new.weight) / spec.deployments.iter().map(|d| d.weight).sum::<f64>();
-                    spec.deployments.iter_mut().for_each(|there| there.weight = rounded(there.weight * rest));
-                    spec.deployments.push(new);
-                }
-            }
+            place(&mut spec, new, *weight);
             changed(tracking.change_endpoint(endpoint, revision, &spec, change("deploy", reason))?)?;
         }
         EndpointCommand::Route(args) => {
@@ -157,6 +145,28 @@ fn deployment(
 /// Percentages are kept to a hundredth, which is what servers tell apart.
 fn rounded(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
+}
+
+/// Puts a deployment beside the others, or in the place of the one of its name, whose part it keeps if none is said.
+/// What it gets the others give up, each in proportion.
+fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>) {
+    let held = spec.deployments.iter().position(|there| there.name == new.name);
+    if let Some(weight) = weight {
+        let others = || spec.deployments.iter().filter(|there| there.name != new.name);
+        let all: f64 = others().map(|there| there.weight).sum();
+        if all > 0.0 {
+            let rest = (100.0 - weight) / all;
+            let others = spec.deployments.iter_mut().filter(|there| there.name != new.name);
+            others.for_each(|there| there.weight = rounded(there.weight * rest));
+        }
+    }
+    match held {
+        Some(index) => {
+            let weight = weight.unwrap_or(spec.deployments[index].weight);
+            spec.deployments[index] = DeploymentSpec { weight, ..new };
+        }
+        None => spec.deployments.push(new),
+    }
 }
 
 fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
@@ -264,4 +274,32 @@ fn events(log: &[EndpointEvent]) -> String {
 
 fn moment(time: i64) -> String {
     chrono::DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, weight: f64) -> DeploymentSpec {
+        deployment("models:/m/1", Some(name), None, weight, 0.0).unwrap()
+    }
+
+    #[test]
+    fn a_deployment_gets_the_part_that_was_said_and_the_others_share_the_rest_as_before() {
+        let parts = |held: &[(&str, f64)], name: &str, weight: Option<f64>| {
+            let deployments = held.iter().map(|(name, weight)| named(name, *weight)).collect();
+            let mut spec = EndpointSpec { deployments, ..EndpointSpec::default() };
+            place(&mut spec, named(name, weight.unwrap_or_default()), weight);
+            spec.deployments.into_iter().map(|d| (d.name, d.weight)).collect::<Vec<_>>()
+        };
+        let told = |parts: &[(&str, f64)]| parts.iter().map(|(n, w)| ((*n).to_owned(), *w)).collect::<Vec<_>>();
+        assert_eq!(parts(&[("a", 100.0)], "b", Some(20.0)), told(&[("a", 80.0), ("b", 20.0)]));
+        assert_eq!(parts(&[("a", 100.0)], "b", None), told(&[("a", 100.0), ("b", 0.0)]));
+        assert_eq!(parts(&[("a", 60.0), ("b", 20.0)], "c", Some(20.0)), told(&[("a", 60.0), ("b", 20.0), ("c", 20.0)]));
+        // In the place of another it is a part of all requests too, not beside what the others have.
+        assert_eq!(parts(&[("a", 80.0), ("b", 20.0)], "b", Some(50.0)), told(&[("a", 50.0), ("b", 50.0)]));
+        assert_eq!(parts(&[("a", 80.0), ("b", 20.0)], "b", None), told(&[("a", 80.0), ("b", 20.0)]));
+        assert_eq!(parts(&[("a", 100.0)], "a", Some(30.0)), told(&[("a", 30.0)]));
+        assert_eq!(parts(&[("a", 100.0), ("b", 0.0)], "a", Some(30.0)), told(&[("a", 30.0), ("b", 0.0)]));
+    }
 }
