@@ -190,7 +190,7 @@ impl Registry {
         let records = match &self.wanted {
             Wanted::Models(models) => {
                 let endpoint = |reference: &ModelRef| {
-                    let deployment = plan(tracking, "main", reference, None, 100.0, 0.0)?;
+                    let deployment = plan(tracking, "main", reference, None, 100.0)?;
                     let (name, deployments) = (reference.name().into(), vec![deployment]);
                     Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
                 };
@@ -217,7 +217,7 @@ impl Registry {
 fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<EndpointPlan, TrackingError> {
     let deployments = record.spec.deployments.iter().map(|spec| {
         let reference = spec.model.parse().map_err(|error: RefError| TrackingError::BadEndpoint(error.to_string()))?;
-        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight, spec.shadow)
+        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight)
     });
     let deployments = deployments.collect::<Result<_, TrackingError>>()?;
     let rules = record.spec.rules.into_iter().map(|rule| Rule {
@@ -241,14 +241,13 @@ fn plan(
     reference: &ModelRef,
     device: Option<String>,
     weight: f64,
-    shadow: f64,
 ) -> Result<DeploymentPlan, TrackingError> {
     let version = match reference {
         ModelRef::Version { version, .. } => *version,
         ModelRef::Alias { name, alias } => tracking.alias(name, alias)?,
     };
-    let hundredths = |percent: f64| (percent * 100.0).round() as u32;
-    let (weight, shadow) = (hundredths(weight), hundredths(shadow));
+    // Percentages are kept to a hundredth.
+    let weight = (weight * 100.0).round() as u32;
     Ok(DeploymentPlan {
         name: name.into(),
         model: reference.name().into(),
@@ -256,7 +255,6 @@ fn plan(
         device,
         batching: Batching::default(),
         weight,
-        shadow,
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plinth_core::ContentHash;
 
-use crate::{Deployment, DeploymentPlan, EndpointPlan, KeySource, plan::SHADOW_ALL};
+use crate::{Deployment, DeploymentPlan, EndpointPlan, KeySource};
 
 /// One of the deployments of an endpoint.
 #[derive(Debug, Clone)]
@@ -107,13 +107,6 @@ impl Endpoint {
         let number = drawn([self.plan.name.as_bytes(), key]) % all;
         let index = self.ends.iter().rposition(|end| number < *end).unwrap_or(0);
         &self.targets[index]
-    }
-
-    /// The deployments that get a copy of the request of this key.
-    pub fn shadows(&self, key: &[u8]) -> impl Iterator<Item = &Target> {
-        let shadowed = self.targets.iter().filter(|target| target.plan.shadow > 0);
-        shadowed
-            .filter(move |target| drawn([target.name().as_bytes(), key]) % SHADOW_ALL < u64::from(target.plan.shadow))
     }
 }
 

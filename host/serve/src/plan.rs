@@ -53,14 +53,10 @@ impl EndpointPlan {
             device: None,
             batching: Batching::default(),
             weight: 1,
-            shadow: 0,
         };
         Self { name: model.into(), revision: 1, deployments: vec![deployment], routing: Routing::default() }
     }
 }
-
-/// A shadow of this much gets a copy of every request.
-pub(crate) const SHADOW_ALL: u64 = 10_000;
 
 /// A model version on a device, as one of those that answer for an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +73,6 @@ pub struct DeploymentPlan {
     pub batching: Batching,
     /// Its part of the requests, relative to the weights of the others.
     pub weight: u32,
-    /// The part of all requests, of 10,000, that it gets a copy of, without being the one that answers.
-    pub shadow: u32,
 }
 
 impl DeploymentPlan {

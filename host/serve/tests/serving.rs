@@ -61,22 +61,21 @@ impl Source for Shelf {
     }
     fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
         let version = self.0.load(SeqCst);
-        Ok(vec![endpoint("times", version, &[("main", version, 100, 0)])])
+        Ok(vec![endpoint("times", version, &[("main", version, 100)])])
     }
     fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
         load(what.version)
     }
 }
 
-fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32, u32)]) -> EndpointPlan {
-    let deployment = |&(name, version, weight, shadow): &(&str, u64, u32, u32)| DeploymentPlan {
+fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32)]) -> EndpointPlan {
+    let deployment = |&(name, version, weight): &(&str, u64, u32)| DeploymentPlan {
         name: name.into(),
         model: "times".into(),
         version,
         device: None,
         batching: Batching::default(),
         weight,
-        shadow,
     };
     let deployments = deployments.iter().map(deployment).collect();
     EndpointPlan { name: name.into(), revision, deployments, routing: Routing::default() }
@@ -326,28 +325,28 @@ fn planned(plans: Vec<EndpointPlan>) -> (Arc<Plans>, Arc<Server>) {
 
 #[test]
 fn a_bad_endpoint_does_not_keep_the_others_from_their_callers() {
-    let good = endpoint("good", 1, &[("main", 2, 100, 0)]);
-    let (source, server) = planned(vec![good.clone(), endpoint("bad", 1, &[("main", 13, 100, 0)])]);
+    let good = endpoint("good", 1, &[("main", 2, 100)]);
+    let (source, server) = planned(vec![good.clone(), endpoint("bad", 1, &[("main", 13, 100)])]);
     assert_eq!(server.routes().endpoints().len(), 1);
     assert_eq!(server.failures()[0].1.code(), codes::BLOB_CORRUPT);
     let error = server.endpoint(Some("bda")).unwrap_err();
     assert_eq!((error.code(), error.hint().unwrap()), (codes::ENDPOINT_NOT_FOUND, "known: good".into()));
     let held = server.endpoint(Some("good")).unwrap().main().deployment().clone();
     // What did not change is not loaded again, and what is gone is gone.
-    source.set(vec![good, endpoint("bad", 2, &[("main", 3, 100, 0)])]);
+    source.set(vec![good, endpoint("bad", 2, &[("main", 3, 100)])]);
     assert!(server.refresh().unwrap());
     assert!(Arc::ptr_eq(&held, server.endpoint(Some("good")).unwrap().main().deployment()));
     assert!(server.failures().is_empty());
     assert_eq!(server.endpoint(None).unwrap_err().code(), codes::ENDPOINT_NOT_FOUND);
-    source.set(vec![endpoint("bad", 2, &[("main", 3, 100, 0)])]);
+    source.set(vec![endpoint("bad", 2, &[("main", 3, 100)])]);
     assert!(server.refresh().unwrap());
     assert_eq!(&**server.endpoint(None).unwrap().name(), "bad");
 }
 
 #[test]
 fn an_endpoint_changes_as_a_whole_or_not_at_all() {
-    let (source, server) = planned(vec![endpoint("e", 1, &[("old", 2, 100, 0)])]);
-    source.set(vec![endpoint("e", 2, &[("old", 2, 50, 0), ("new", 13, 50, 0)])]);
+    let (source, server) = planned(vec![endpoint("e", 1, &[("old", 2, 100)])]);
+    source.set(vec![endpoint("e", 2, &[("old", 2, 50), ("new", 13, 50)])]);
     assert!(server.refresh().is_err());
     assert_eq!(server.endpoint(Some("e")).unwrap().targets().len(), 1);
     assert_eq!(server.endpoint(Some("e")).unwrap().plan().revision, 1);
@@ -356,8 +355,7 @@ fn an_endpoint_changes_as_a_whole_or_not_at_all() {
 #[test]
 fn weights_share_callers_out_and_a_growing_canary_keeps_its_own() {
     let shares = |canary: u32| {
-        let (_, server) =
-            planned(vec![endpoint("e", 1, &[("champion", 2, 100 - canary, 0), ("canary", 3, canary, 0)])]);
+        let (_, server) = planned(vec![endpoint("e", 1, &[("champion", 2, 100 - canary), ("canary", 3, canary)])]);
         let endpoint = server.endpoint(None).unwrap();
         let chosen = |n: u32| endpoint.choose(|_| None, &n.to_le_bytes()).name().to_string();
         (0..10_000).map(|n| chosen(n) == "canary").collect::<Vec<bool>>()
@@ -374,8 +372,8 @@ fn weights_share_callers_out_and_a_growing_canary_keeps_its_own() {
 }
 
 #[test]
-fn rules_come_before_weights_and_shadows_get_their_part() {
-    let mut plan = endpoint("e", 1, &[("champion", 2, 100, 0), ("beta", 3, 0, 0), ("shadow", 4, 0, 2_500)]);
+fn rules_come_before_weights() {
+    let mut plan = endpoint("e", 1, &[("champion", 2, 100), ("beta", 3, 0)]);
     plan.routing.rules = vec![
         Rule { header: "x-beta".into(), equals: Some("yes".into()), deployment: "beta".into() },
         Rule { header: "x-any".into(), equals: None, deployment: "beta".into() },
@@ -389,8 +387,6 @@ fn rules_come_before_weights_and_shadows_get_their_part() {
     assert_eq!(with("x-beta", "yes"), "beta");
     assert_eq!(with("x-beta", "no"), "champion");
     assert_eq!(with("x-any", ""), "beta");
-    let copied = (0..10_000_u32).filter(|n| endpoint.shadows(&n.to_le_bytes()).count() == 1).count();
-    assert!((2_200..2_800).contains(&copied), "{copied}");
 }
 
 /// A request of one row, and what became of it: the answer and with how many rows it was scored.
@@ -415,7 +411,7 @@ impl Work for Ask {
 /// What becomes of these requests when they have all come before the one thread is free.
 fn at_once(xs: &[f64], batching: Batching) -> (Vec<(f64, Option<f64>, usize)>, u64) {
     let source = Arc::new(Plans::default());
-    let mut plan = endpoint("e", 1, &[("main", 2, 100, 0)]);
+    let mut plan = endpoint("e", 1, &[("main", 2, 100)]);
     plan.deployments[0].batching = batching;
     source.set(vec![plan]);
     let limits = ServeLimits { scoring_threads: 1, ..still() };

@@ -48,14 +48,6 @@ pub struct DeploymentSpec {
     /// Percent of the requests that it answers; they are taken relative to the sum of all.
     #[serde(default)]
     pub weight: f64,
-    /// Percent of all requests of which it gets a copy. Its answers are compared and discarded.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub shadow: f64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(number: &f64) -> bool {
-    *number == 0.0
 }
 
 /// Where a request says whose it is.
@@ -144,7 +136,7 @@ impl EndpointSpec {
         }
         let mut names = HashSet::new();
         for deployment in &self.deployments {
-            let DeploymentSpec { name, model, weight, shadow, .. } = deployment;
+            let DeploymentSpec { name, model, weight, .. } = deployment;
             if let Some(reason) = name_problem(name) {
                 return bad(format!("a deployment cannot be named `{name}`: it {reason}"));
             }
@@ -154,10 +146,8 @@ impl EndpointSpec {
             if let Err(error) = model.parse::<ModelRef>() {
                 return bad(format!("deployment `{name}`: {error}"));
             }
-            for (what, percent) in [("weight", weight), ("shadow", shadow)] {
-                if !(0.0..=100.0).contains(percent) {
-                    return bad(format!("deployment `{name}` has a {what} of {percent}; it is a percentage"));
-                }
+            if !(0.0..=100.0).contains(weight) {
+                return bad(format!("deployment `{name}` has a weight of {weight}; it is a percentage"));
             }
         }
         if self.deployments.iter().map(|deployment| deployment.weight).sum::<f64>() <= 0.0 {

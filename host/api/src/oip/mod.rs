@@ -108,7 +108,7 @@ fn metadata(app: &App, model: String, version: Option<String>) -> Result<Value, 
     let (endpoint, pinned) = Asked { endpoint: Some(model), version }.find(&app.server)?;
     let deployment = pinned.as_ref().unwrap_or_else(|| endpoint.main()).deployment();
     let tensors = |schema: &Schema| -> Vec<Value> {
-        let fields = schema.fields().iter();
+        let fields = schema.fields().iter().filter(|_| !app.hide_schema);
         fields.map(|f| json!({"name": f.name, "datatype": datatype(f.kind), "shape": [-1]})).collect()
     };
     let versions: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();

@@ -47,9 +47,6 @@ pub(crate) enum EndpointCommand {
         /// [default: none, or what the one in its place had]
         #[arg(long, value_name = "PERCENT")]
         weight: Option<f64>,
-        /// Percent of all requests of which it gets a copy; its answers are compared and discarded
-        #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
-        shadow: f64,
         /// Why, for the log
         #[arg(long, default_value = "")]
         reason: String,
@@ -120,9 +117,6 @@ pub(crate) struct RouteArgs {
     /// Percent of the requests that a deployment answers; those that are not named get none
     #[arg(value_name = "NAME=PERCENT")]
     pub(crate) weights: Vec<String>,
-    /// Percent of all requests of which a deployment gets a copy; may be given several times
-    #[arg(long, value_name = "NAME=PERCENT")]
-    pub(crate) shadow: Vec<String>,
     /// What makes requests those of one caller, who stays with one deployment: header:NAME, json:/POINTER, column:NAME;
     /// or none
     #[arg(long, value_name = "WHERE")]

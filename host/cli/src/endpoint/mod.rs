@@ -44,13 +44,13 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
             show(json!(log), &|| events(&log))?;
         }
         EndpointCommand::Create { endpoint, model, name, device, reason } => {
-            let deployment = deployment(model, name.as_deref(), device.as_deref(), 100.0, 0.0)?;
+            let deployment = deployment(model, name.as_deref(), device.as_deref(), 100.0)?;
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
-        EndpointCommand::Deploy { endpoint, model, name, device, weight, shadow, reason } => {
+        EndpointCommand::Deploy { endpoint, model, name, device, weight, reason } => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
-            let new = deployment(model, name.as_deref(), device.as_deref(), weight.unwrap_or_default(), *shadow)?;
+            let new = deployment(model, name.as_deref(), device.as_deref(), weight.unwrap_or_default())?;
             place(&mut spec, new, *weight);
             changed(tracking.change_endpoint(endpoint, revision, &spec, change("deploy", reason))?)?;
         }
@@ -69,7 +69,7 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
         EndpointCommand::Promote { endpoint, deployment, alias, reason } => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
             let index = spec.deployment(endpoint, deployment)?;
-            let promoted = DeploymentSpec { weight: 100.0, shadow: 0.0, ..spec.deployments.swap_remove(index) };
+            let promoted = DeploymentSpec { weight: 100.0, ..spec.deployments.swap_remove(index) };
             let reference: ModelRef = promoted.model.parse()?;
             spec = EndpointSpec { deployments: vec![promoted], sticky: spec.sticky, rules: Vec::new() };
             let record = tracking.change_endpoint(endpoint, revision, &spec, change("promote", reason))?;
@@ -124,13 +124,7 @@ fn before(log: &[EndpointEvent], now: &EndpointRecord) -> Option<u64> {
         .max()
 }
 
-fn deployment(
-    model: &str,
-    name: Option<&str>,
-    device: Option<&str>,
-    weight: f64,
-    shadow: f64,
-) -> Result<DeploymentSpec, Failure> {
+fn deployment(model: &str, name: Option<&str>, device: Option<&str>, weight: f64) -> Result<DeploymentSpec, Failure> {
     let name = match (name, model.parse::<ModelRef>()?) {
         (Some(name), _) => name.to_owned(),
         (None, ModelRef::Alias { alias, .. }) => alias,
@@ -139,7 +133,7 @@ fn deployment(
     if let Some(device) = device {
         device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
     }
-    Ok(DeploymentSpec { name, model: model.to_owned(), device: device.map(str::to_owned), weight, shadow })
+    Ok(DeploymentSpec { name, model: model.to_owned(), device: device.map(str::to_owned), weight })
 }
 
 /// Percentages are kept to a hundredth, which is what servers tell apart.
@@ -185,10 +179,6 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
     for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
         let index = spec.deployment(&args.endpoint, &name)?;
         spec.deployments[index].weight = weight;
-    }
-    for (name, shadow) in args.shadow.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
-        let index = spec.deployment(&args.endpoint, &name)?;
-        spec.deployments[index].shadow = shadow;
     }
     if let Some(sticky) = &args.sticky {
         spec.sticky = match sticky.split_once(':') {
@@ -237,12 +227,11 @@ fn describe(record: &EndpointRecord) -> String {
             deployment.name.clone(),
             deployment.model.clone(),
             format!("{}%", deployment.weight),
-            if deployment.shadow > 0.0 { format!("{}%", deployment.shadow) } else { String::new() },
             deployment.device.clone().unwrap_or_default(),
         ]
     });
     let mut text = format!("{}, revision {}, {}\n\n", record.name, record.revision, moment(record.updated));
-    text += &table(["deployment", "model", "weight", "shadow", "device"], rows);
+    text += &table(["deployment", "model", "weight", "device"], rows);
     match &record.spec.sticky {
         Some(Sticky::Header(name)) => text += &format!("\nsticky by header {name}\n"),
         Some(Sticky::Json(pointer)) => text += &format!("\nsticky by {pointer} of the body\n"),
@@ -281,7 +270,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str, weight: f64) -> DeploymentSpec {
-        deployment("models:/m/1", Some(name), None, weight, 0.0).unwrap()
+        deployment("models:/m/1", Some(name), None, weight).unwrap()
     }
 
     #[test]
