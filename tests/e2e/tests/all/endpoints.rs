@@ -101,3 +101,36 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
     endpoint(&["rollback", "churn"]).fails(2, "bad-endpoint", &[]);
     endpoint(&["deploy", "churn", "models:/churn/1", "--device", "tpu"]).fails(2, "bad-config", &[]);
 }
+
+#[test]
+fn a_server_tells_what_it_serves_or_keeps_it_to_itself_and_answers_pages_that_it_knows() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let mut wrong = customer();
+    wrong["total_day_minutes"] = json!("many");
+    let wrong = json!({"dataframe_records": [wrong]});
+    let site = [("origin", "https://example.org")];
+    let good = json!({"dataframe_records": [customer()]});
+    {
+        let server = project.serve("models:/churn@champion");
+        let told: Value = serde_json::from_str(&server.get("/openapi.json").1).expect("JSON");
+        let rows = &told["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"];
+        assert!(rows["example"]["dataframe_records"][0]["state"].is_string(), "{rows}");
+        // What it shows as an example it answers.
+        assert_eq!(server.post("/invocations", &rows["example"]).0, 200);
+        assert!(server.get("/docs").1.contains("openapi.json"));
+        assert!(server.post("/invocations", &wrong).1.contains("total_day_minutes"));
+        assert_eq!(server.told("/invocations", &site, &good, "access-control-allow-origin"), (200, String::new()));
+    }
+    project.write("plinth.toml", "[serve]\nhide-schema = true\ncors-origins = [\"https://example.org\"]\n");
+    let server = project.serve("models:/churn@champion");
+    let (status, answer) = server.post("/invocations", &wrong);
+    assert!(status == 400 && answer.contains("bad-value") && !answer.contains("total_day_minutes"), "{answer}");
+    assert_eq!(server.get("/openapi.json").0, 404);
+    let (status, metadata) = server.get("/v2/models/churn");
+    assert!(status == 200 && !metadata.contains("total_day_minutes"), "{metadata}");
+    let allowed = server.told("/invocations", &site, &good, "access-control-allow-origin");
+    assert_eq!(allowed, (200, "https://example.org".into()));
+    let other = server.told("/invocations", &[("origin", "https://evil.test")], &good, "access-control-allow-origin");
+    assert_eq!(other, (200, String::new()));
+}
