@@ -2,6 +2,8 @@
 
 mod infer;
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::{Path, Request, State, rejection::PathRejection},
@@ -111,7 +113,7 @@ fn metadata(app: &App, model: String, version: Option<String>) -> Result<Value, 
         let fields = schema.fields().iter().filter(|_| !app.hide_schema);
         fields.map(|f| json!({"name": f.name, "datatype": datatype(f.kind), "shape": [-1]})).collect()
     };
-    let versions: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
+    let versions: BTreeSet<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
     let scorer = deployment.scorer();
     Ok(json!({
         "name": &**endpoint.name(),

@@ -62,7 +62,14 @@ fn traffic_moves_between_deployments_under_load_and_nobody_is_refused() {
         until("the canary", || ask(&server, &[]).1 == "canary");
         endpoint(&["route", "churn", "champion=100", "--rule", "x-beta=yes:canary", "--sticky", "header:x-user"])
             .succeeds();
-        until("the rule", || ask(&server, &[("x-beta", "yes")]).1 == "canary");
+        // Until then the canary's answers may be of its weight.
+        until("the route", || {
+            let metrics = server.get("/metrics").1;
+            metrics
+                .lines()
+                .any(|line| line.contains("deployment_weight{") && line.contains("\"canary\"") && line.ends_with(" 0"))
+        });
+        assert_eq!(ask(&server, &[("x-beta", "yes")]).1, "canary");
         assert_eq!(ask(&server, &[("x-beta", "no")]).1, "champion");
         endpoint(&["promote", "churn", "canary"]).succeeds();
         until("the promotion", || ask(&server, &[]).1 == "canary");
