@@ -17,15 +17,8 @@ pub(crate) enum EndpointCommand {
     Create {
         /// The name that callers ask
         endpoint: String,
-        /// models:/NAME@ALIAS or models:/NAME/VERSION
-        #[arg(value_name = "REF")]
-        model: String,
-        /// Name of the deployment [default: the alias, or v and the version]
-        #[arg(long)]
-        name: Option<String>,
-        /// Where the model runs: auto, cpu or cuda:N
-        #[arg(long, value_name = "DEVICE")]
-        device: Option<String>,
+        #[command(flatten)]
+        what: DeploymentArgs,
         /// Why, for the log
         #[arg(long, default_value = "")]
         reason: String,
@@ -34,15 +27,8 @@ pub(crate) enum EndpointCommand {
     Deploy {
         /// The endpoint
         endpoint: String,
-        /// models:/NAME@ALIAS or models:/NAME/VERSION
-        #[arg(value_name = "REF")]
-        model: String,
-        /// Name of the deployment [default: the alias, or v and the version]
-        #[arg(long)]
-        name: Option<String>,
-        /// Where the model runs: auto, cpu or cuda:N
-        #[arg(long, value_name = "DEVICE")]
-        device: Option<String>,
+        #[command(flatten)]
+        what: DeploymentArgs,
         /// Percent of the requests that it answers; the others give it up in proportion
         /// [default: none, or what the one in its place had]
         #[arg(long, value_name = "PERCENT")]
@@ -108,6 +94,20 @@ pub(crate) enum EndpointCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+}
+
+/// A model that answers for an endpoint.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentArgs {
+    /// models:/NAME@ALIAS or models:/NAME/VERSION
+    #[arg(value_name = "REF")]
+    pub(crate) model: String,
+    /// Name of the deployment [default: the alias, or v and the version]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where the model runs: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) use args::EndpointCommand;
-use args::RouteArgs;
+use args::{DeploymentArgs, RouteArgs};
 
 /// `plinth endpoint`
 pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -> Result<ExitCode, Failure> {
@@ -43,14 +43,14 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
             let log = tracking.endpoint_events(endpoint, *limit)?;
             show(json!(log), &|| events(&log))?;
         }
-        EndpointCommand::Create { endpoint, model, name, device, reason } => {
-            let deployment = deployment(model, name.as_deref(), device.as_deref(), 100.0)?;
+        EndpointCommand::Create { endpoint, what, reason } => {
+            let deployment = deployment(what, 100.0)?;
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
-        EndpointCommand::Deploy { endpoint, model, name, device, weight, reason } => {
+        EndpointCommand::Deploy { endpoint, what, weight, reason } => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
-            let new = deployment(model, name.as_deref(), device.as_deref(), weight.unwrap_or_default())?;
+            let new = deployment(what, weight.unwrap_or_default())?;
             place(&mut spec, new, *weight);
             changed(tracking.change_endpoint(endpoint, revision, &spec, change("deploy", reason))?)?;
         }
@@ -124,16 +124,17 @@ fn before(log: &[EndpointEvent], now: &EndpointRecord) -> Option<u64> {
         .max()
 }
 
-fn deployment(model: &str, name: Option<&str>, device: Option<&str>, weight: f64) -> Result<DeploymentSpec, Failure> {
+fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Failure> {
+    let DeploymentArgs { model, name, device } = what;
     let name = match (name, model.parse::<ModelRef>()?) {
-        (Some(name), _) => name.to_owned(),
+        (Some(name), _) => name.clone(),
         (None, ModelRef::Alias { alias, .. }) => alias,
         (None, ModelRef::Version { version, .. }) => format!("v{version}"),
     };
     if let Some(device) = device {
         device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
     }
-    Ok(DeploymentSpec { name, model: model.to_owned(), device: device.map(str::to_owned), weight })
+    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight })
 }
 
 /// Percentages are kept to a hundredth, which is what servers tell apart.
@@ -270,7 +271,8 @@ mod tests {
     use super::*;
 
     fn named(name: &str, weight: f64) -> DeploymentSpec {
-        deployment("models:/m/1", Some(name), None, weight).unwrap()
+        let what = DeploymentArgs { model: "models:/m/1".into(), name: Some(name.into()), device: None };
+        deployment(&what, weight).unwrap()
     }
 
     #[test]
