@@ -59,6 +59,8 @@ pub(crate) struct Deed {
 const OK: &[&str] = &["ok"];
 const DEADLINE: &[&str] = &["plugin-deadline"];
 const MEMORY: &[&str] = &["plugin-memory"];
+/// A runtime that collects garbage between its growths may be out of time before it is out of memory.
+const GROWTH: &[&str] = &["plugin-memory", "plugin-deadline"];
 const TRAP: &[&str] = &["plugin-trap"];
 const STACK: &[&str] = &["plugin-stack"];
 const OUTPUT: &[&str] = &["plugin-output"];
@@ -112,7 +114,7 @@ pub(crate) fn ends(guest: &str, way: Way, at: &str, item: &str) -> Option<&'stat
 /// The misdeeds of a gate that takes them by its option `deed`: one for each language, as its own toolchain makes it.
 pub(crate) const BY_OPTION: (&str, [(&str, &[&str]); 6]) = (
     "misdeeds",
-    [("good", OK), ("loop", DEADLINE), ("bomb", MEMORY), ("flood", FLOOD), ("lie", OUTPUT), ("crash", TRAP)],
+    [("good", OK), ("loop", DEADLINE), ("bomb", GROWTH), ("flood", FLOOD), ("lie", OUTPUT), ("crash", TRAP)],
 );
 
 /// Whether an item can be committed at every place of its way.
