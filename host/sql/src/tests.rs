@@ -135,8 +135,10 @@ impl Names for Known {
     }
 }
 
-/// What the statements led to: the last one's first column, and how many rows each call had.
-fn ask(fit: Option<&'static str>, text: &str) -> Result<(Vec<Option<f64>>, Vec<usize>, usize), SqlError> {
+/// The last statement's first column, how many rows each call had, and how often the function was fitted.
+type Asked = (Vec<Option<f64>>, Vec<usize>, usize);
+
+fn ask(fit: Option<&'static str>, text: &str) -> Result<Asked, SqlError> {
     let (calls, fits) = (Arc::default(), Arc::default());
     let names = Arc::new(Known { fit, calls: Arc::clone(&calls), fits: Arc::clone(&fits) });
     let limits = Limits::default();

@@ -41,7 +41,7 @@ impl<W: Write> Grid<W> {
         self.rows += rows as u64;
         for mut row in cells {
             if self.max.is_some() {
-                row.iter_mut().for_each(|cell| shorten(cell));
+                row.iter_mut().for_each(shorten);
             }
             match &self.widths {
                 Some(widths) => line(&mut self.to, &row, widths, &self.numbers)?,

@@ -39,7 +39,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(limits: PluginLimits) -> Self {
+    fn new(limits: &PluginLimits) -> Self {
         static MARKS: AtomicU32 = AtomicU32::new(0);
         let mark = format!("bomb-{}-{}", std::process::id(), MARKS.fetch_add(1, Ordering::SeqCst));
         let started = Arc::new(AtomicU32::new(0));
@@ -47,7 +47,7 @@ impl Watched {
         let (counted, marked, plain) = (started.clone(), mark.clone(), common::compiler());
         let host = Host::new(HostConfig {
             cache_dir: dir.path().join("cache"),
-            limits: PluginLimits { breaker_faults_max: 1_000, ..limits },
+            limits: PluginLimits { breaker_faults_max: 1_000, ..limits.clone() },
             deterministic: false,
             compiler: Arc::new(move || {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -83,7 +83,7 @@ impl Watched {
     }
 }
 
-fn answer(component: &[u8], limits: PluginLimits) -> String {
+fn answer(component: &[u8], limits: &PluginLimits) -> String {
     Watched::new(limits).answer(component)
 }
 
@@ -118,9 +118,9 @@ fn functions(count: usize, body: &[u8]) -> Vec<u8> {
     module.extend(section(1, &[1, 0x60, 0, 0]));
     let (mut types, mut bodies) = (Vec::new(), Vec::new());
     leb(&mut types, count);
+    types.extend(std::iter::repeat_n(0, count));
     leb(&mut bodies, count);
     for _ in 0..count {
-        types.push(0);
         leb(&mut bodies, body.len());
         bodies.extend_from_slice(body);
     }
@@ -176,7 +176,7 @@ fn a_file_of_100_megabytes_is_not_even_read() {
 
 #[test]
 fn compiling_ends_at_its_deadline_and_is_not_begun_again() {
-    let watched = Watched::new(PluginLimits { compile_ms_max: 1_500, ..PluginLimits::default() });
+    let watched = Watched::new(&PluginLimits { compile_ms_max: 1_500, ..PluginLimits::default() });
     let bomb = blocks(200_000);
     let start = Instant::now();
     let told = watched.answer(&bomb);
@@ -199,7 +199,7 @@ fn compiling_ends_at_its_deadline_and_is_not_begun_again() {
 fn compiling_ends_at_its_memory() {
     let limits = PluginLimits { compile_memory_bytes_max: 64 << 20, ..PluginLimits::default() };
     for bomb in [functions(1, &jumps(50, 60_000)), functions(1, &conditions(500_000))] {
-        let watched = Watched::new(limits.clone());
+        let watched = Watched::new(&limits);
         let told = watched.answer(&bomb);
         assert_eq!(
             told,
@@ -216,13 +216,13 @@ fn locals_that_a_few_bytes_declare_end_at_the_deadline() {
     let limits = PluginLimits { compile_ms_max: 1_500, ..PluginLimits::default() };
     let bomb = functions(100_000, &locals(50_000));
     assert!(bomb.len() < 1 << 20);
-    assert!(answer(&bomb, limits).starts_with("plugin-too-large: plugin `bomb` did not compile within 1500 ms"));
+    assert!(answer(&bomb, &limits).starts_with("plugin-too-large: plugin `bomb` did not compile within 1500 ms"));
 }
 
 #[test]
 fn what_is_compiled_is_bounded_in_size() {
     let limits = PluginLimits { compiled_bytes_max: 100_000, ..PluginLimits::default() };
-    let told = answer(&functions(2_000, &[0, 0x0b]), limits);
+    let told = answer(&functions(2_000, &[0, 0x0b]), &limits);
     let (start, end) = told.split_once(" bytes, ").unwrap();
     assert!(start.starts_with("plugin-too-large: plugin `bomb` was compiled to "), "{told}");
     assert_eq!(
@@ -234,7 +234,7 @@ fn what_is_compiled_is_bounded_in_size() {
 
 #[test]
 fn who_comes_while_a_component_is_compiled_waits_for_the_same_answer() {
-    let watched = Watched::new(PluginLimits::default());
+    let watched = Watched::new(&PluginLimits::default());
     let bytes = fs::read(component("evil")).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -247,7 +247,7 @@ fn who_comes_while_a_component_is_compiled_waits_for_the_same_answer() {
     });
     assert_eq!(watched.started(), 1);
     let bomb = blocks(200_000);
-    let watched = Watched::new(PluginLimits { compile_ms_max: 500, ..PluginLimits::default() });
+    let watched = Watched::new(&PluginLimits { compile_ms_max: 500, ..PluginLimits::default() });
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -315,7 +315,7 @@ fn needs(what: &str, max: u64, limit: &str, code: &str) -> String {
 fn memories_tables_and_instances_beyond_the_limits_are_refused() {
     let limits = PluginLimits::default();
     let module = |what: &str| gate(&format!("(core module $m {what}) (core instance (instantiate $m))"));
-    let told = |what: &str| answer(&module(what), PluginLimits::default());
+    let told = |what: &str| answer(&module(what), &PluginLimits::default());
     let memory = |bytes: u64| {
         needs(&format!("a memory of {bytes} bytes"), limits.memory_bytes_max, "memory-bytes-max", "plugin-memory")
     };
@@ -332,7 +332,7 @@ fn memories_tables_and_instances_beyond_the_limits_are_refused() {
     // Each of them is small.
     let many = |what: &str, count: usize| {
         let instances = "(core instance (instantiate $m))".repeat(count);
-        answer(&gate(&format!("(core module $m {what}) {instances}")), PluginLimits::default())
+        answer(&gate(&format!("(core module $m {what}) {instances}")), &PluginLimits::default())
     };
     assert_eq!(many("", 900), needs("901 core instances", 64, "core-instances-max", "limit-exceeded"));
     assert_eq!(many("(memory 1)", 20), needs("20 memories", 8, "memories-max", "limit-exceeded"));
@@ -360,7 +360,7 @@ fn components_that_multiply_are_refused() {
     let bomb = gate(&format!("{text} (instance (instantiate $c8))"));
     assert!(bomb.len() < 3_000, "{}", bomb.len());
     let limits = PluginLimits { compile_ms_max: 5_000, compile_memory_bytes_max: 256 << 20, ..PluginLimits::default() };
-    let told = answer(&bomb, limits);
+    let told = answer(&bomb, &limits);
     assert!(told.starts_with("plugin-too-large: plugin `bomb` did not compile within "), "{told}");
 }
 
@@ -377,9 +377,9 @@ fn nesting_is_bounded() {
         gate.extend(section(4, &inner));
         gate
     };
-    assert!(answer(&nested(100), PluginLimits::default()).starts_with(WRONG_WORLD));
+    assert!(answer(&nested(100), &PluginLimits::default()).starts_with(WRONG_WORLD));
     let start = Instant::now();
-    let watched = Watched::new(PluginLimits::default());
+    let watched = Watched::new(&PluginLimits::default());
     for depth in [101, 5_000, 50_000] {
         assert_eq!(
             watched.answer(&nested(depth)),
