@@ -85,6 +85,8 @@ pub(crate) enum Command {
     /// Endpoints: what is served under which names, and how requests are shared out
     #[command(subcommand)]
     Endpoint(crate::endpoint::EndpointCommand),
+    /// Watch a running server: requests, latency, queue and batches of each deployment
+    Top(crate::top::TopArgs),
     /// Score a file with a model
     Predict(PredictArgs),
     /// Ask files questions in SQL, with transforms and models as functions

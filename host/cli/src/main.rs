@@ -32,6 +32,7 @@ mod serve;
 mod services;
 mod sql;
 mod stages;
+mod top;
 mod tracked;
 mod ui;
 mod up;
@@ -101,6 +102,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Up(args) => up::up(args, &settings, output),
         Command::Serve(args) => serve::serve(args, settings, output),
         Command::Endpoint(command) => endpoint::endpoint(command, &Host::open(settings, None, None)?, output),
+        Command::Top(args) => top::top(args, output),
         Command::Sql(args) => sql::sql(args, &settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),

@@ -222,6 +222,7 @@ codes! {
     BAD_SQL "bad-sql" Usage "A statement does not read as SQL, or asks for something that is not done.";
     TABLE_NOT_FOUND "table-not-found" NotFound "A statement names a table that does not exist.";
     FUNCTION_NOT_FOUND "function-not-found" NotFound "A statement calls a function that does not exist.";
+    SERVER_UNREACHABLE "server-unreachable" Unavailable "The server that was asked does not answer, or not as one of Plinth.";
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use datafusion::{
         parser::DFParserBuilder,
         sqlparser::{
             dialect::GenericDialect,
+            keywords::Keyword,
             parser::ParserError,
             tokenizer::{Token, TokenWithSpan, Tokenizer, Word},
         },
@@ -51,9 +52,20 @@ pub fn parse(text: &str, limits: &SqlLimits) -> Result<Vec<Statement>, SqlError>
 }
 
 /// Terms that stand side by side (`a + b + c`, `x or y or z`) become a tree as deep as there are terms; commas do not.
+/// A chain of `not` is nested as deep as it is long, and where the parser meets its bound within one, it says that the
+/// statement ends there: such a chain may have half of the bound, which leaves the rest for what is around it.
 fn bounded(tokens: &[TokenWithSpan], limits: &SqlLimits) -> Result<(), SqlError> {
     let (mut run, mut longest) = (0_u64, 0_u64);
+    let mut nots = 0_u32;
     for token in tokens {
+        match &token.token {
+            Token::Word(word) if word.keyword == Keyword::NOT => nots += 1,
+            Token::Whitespace(_) => {}
+            _ => nots = 0,
+        }
+        if nots > limits.nesting_max / 2 {
+            return Err(too_deep(limits));
+        }
         match token.token {
             Token::Comma | Token::SemiColon => run = 0,
             Token::Whitespace(_) => {}
@@ -83,8 +95,8 @@ fn expand_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 value: value.to_owned(),
                 quote_style: quote,
                 keyword: match quote {
-                    Some(_) => datafusion::sql::sqlparser::keywords::Keyword::NoKeyword,
-                    None => datafusion::sql::sqlparser::keywords::Keyword::AS,
+                    Some(_) => Keyword::NoKeyword,
+                    None => Keyword::AS,
                 },
             };
             out.push(TokenWithSpan { token: Token::Word(word("AS", None)), span: token.span });
@@ -104,11 +116,7 @@ fn refused(error: &DataFusionError, text: &str, limits: &SqlLimits) -> SqlError 
         other => return SqlError::bad(line(&other.strip_backtrace())),
     };
     let said = match parser {
-        ParserError::RecursionLimitExceeded => {
-            let message = format!("the statement is nested deeper than the limit of {}", limits.nesting_max);
-            return SqlError::new(codes::LIMIT_EXCEEDED, message)
-                .with_hint("name its parts in a with clause, or raise limits.sql.nesting-max in plinth.toml");
-        }
+        ParserError::RecursionLimitExceeded => return too_deep(limits),
         ParserError::TokenizerError(said) | ParserError::ParserError(said) => line(said),
     };
     let near = place(&said).and_then(|(row, column)| {
@@ -119,6 +127,12 @@ fn refused(error: &DataFusionError, text: &str, limits: &SqlLimits) -> SqlError 
     let said = said.replace(" at Line: ", " at line ").replace(", Column: ", ", column ");
     let said = said.replacen("Expected:", "expected", 1).replacen(", found:", ", found", 1);
     SqlError::bad(format!("{said}{}", near.unwrap_or_default()))
+}
+
+fn too_deep(limits: &SqlLimits) -> SqlError {
+    let message = format!("the statement is nested deeper than the limit of {}", limits.nesting_max);
+    SqlError::new(codes::LIMIT_EXCEEDED, message)
+        .with_hint("name its parts in a with clause, or raise limits.sql.nesting-max in plinth.toml")
 }
 
 /// The line and column that a message of the parser names.

@@ -230,4 +230,12 @@ fn statements_that_would_leave_the_machine_or_the_bounds_are_refused() {
     ] {
         assert_eq!(ask(FIT, text).unwrap_err().code(), codes::BAD_SQL, "{text}");
     }
+    for deep in
+        [format!("select {} true", "not ".repeat(126)), format!("select {}1{}", "(".repeat(200), ")".repeat(200))]
+    {
+        let error = ask(FIT, &deep).unwrap_err();
+        assert_eq!(error.code(), codes::LIMIT_EXCEEDED, "{error}");
+        assert!(error.to_string().contains("nested deeper than the limit of 128"), "{error}");
+    }
+    ask(FIT, &format!("select {} true", "not ".repeat(60))).unwrap();
 }

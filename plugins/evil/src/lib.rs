@@ -38,6 +38,7 @@
 //! | `wrong-schema` | `output` says one int64 column `evil`; the block is the input |
 //! | `huge-name` | `output` has a column whose name is 1 MiB |
 //! | `many-columns` | `output` has 100,000 columns |
+//! | `most-columns` | `output` has ten million columns, their names empty |
 //! | `same-names` | `output` has every column twice |
 //! | `empty-name` | `output` has a column without a name |
 //! | `big-state` | the fitted state is 96 MiB |

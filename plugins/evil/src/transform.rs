@@ -27,6 +27,7 @@ pub const OWN: [&str; 21] = [
     "wrong-schema",
     "huge-name",
     "many-columns",
+    "most-columns",
     "same-names",
     "empty-name",
 ];
@@ -120,6 +121,7 @@ impl Fitted for EvilFitted {
             "wrong-schema" => fields = vec![Field::new("evil", Kind::Int64, false)],
             "huge-name" => fields.push(float("x".repeat(1 << 20))),
             "many-columns" => fields = (0..100_000).map(|index| float(format!("c{index}"))).collect(),
+            "most-columns" => fields = vec![float(String::new()); 10_000_000],
             "same-names" => fields.extend(self.input.fields.iter().cloned()),
             "empty-name" => fields.push(float(String::new())),
             _ => {}

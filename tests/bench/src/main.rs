@@ -7,6 +7,7 @@
 mod csv;
 mod figures;
 mod load;
+mod many;
 mod memory;
 mod peer;
 mod search;
@@ -50,6 +51,7 @@ type Measure = fn(&Place, &mut Figures) -> Result<()>;
 const PARTS: &[(&str, Measure)] = &[
     ("transform", transform::measure),
     ("csv", csv::measure),
+    ("plugins", many::measure),
     ("start", start::measure),
     ("serve", serve::measure),
     ("sql", sql::measure),
@@ -82,6 +84,9 @@ fn main() -> Result<()> {
         if !needed.exists() {
             bail!("{} is missing: run `cargo xtask bench`, which builds it", needed.display());
         }
+    }
+    if arguments.first().is_some_and(|a| a == "many-plugins") {
+        return many::load(&place);
     }
     for argument in &arguments {
         if !PARTS.iter().chain(LONG).any(|(name, _)| name == argument) {

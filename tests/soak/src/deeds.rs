@@ -122,7 +122,7 @@ pub(crate) fn anywhere(item: &str) -> bool {
     EVERYWHERE.iter().any(|(name, _)| *name == item)
 }
 
-const OF_TRANSFORMS: [(&str, &[&str]); 23] = [
+const OF_TRANSFORMS: [(&str, &[&str]); 24] = [
     ("good", OK),
     ("lying-lengths", OUTPUT),
     ("long-f64s", OUTPUT),
@@ -143,6 +143,7 @@ const OF_TRANSFORMS: [(&str, &[&str]); 23] = [
     ("wrong-schema", OUTPUT),
     ("huge-name", OUTPUT),
     ("many-columns", OUTPUT),
+    ("most-columns", GROWTH),
     ("same-names", OUTPUT),
     ("empty-name", OUTPUT),
     ("big-state", OK),
