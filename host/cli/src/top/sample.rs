@@ -159,18 +159,14 @@ impl Rates {
             let (was, is) = (old(&deployed.model), after.models.get(&deployed.model).unwrap_or(&none));
             let of_endpoint = after.deployments.iter().filter(|other| other.endpoint == deployed.endpoint);
             let weights: f64 = of_endpoint.map(|other| other.weight).sum();
-            let same = |other: &&Deployed| {
-                (&other.endpoint, &other.deployment) == (&deployed.endpoint, &deployed.deployment)
-            };
+            let same =
+                |other: &&Deployed| (&other.endpoint, &other.deployment) == (&deployed.endpoint, &deployed.deployment);
             // A model version in several places has one account of rows, so what it ran is added up as well.
             let ran = |sample: &Sample| -> f64 {
                 sample.deployments.iter().filter(|d| d.model == deployed.model).map(|d| d.batches).sum()
             };
-            let batches = if before.deployments.iter().any(|d| same(&d)) {
-                since(ran(before), ran(after))
-            } else {
-                ran(after)
-            };
+            let batches =
+                if before.deployments.iter().any(|d| same(&d)) { since(ran(before), ran(after)) } else { ran(after) };
             let rows = since(was.rows, is.rows);
             let within: Vec<(Bound, f64)> = is
                 .within

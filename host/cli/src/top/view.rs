@@ -2,15 +2,19 @@
 
 use std::{
     collections::VecDeque,
+    io::{self, Write},
     process::ExitCode,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
 use ratatui::{
-    DefaultTerminal, Frame,
-    crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    Frame, Terminal,
+    backend::TermionBackend,
     layout::{Constraint, Layout},
     style::{Color, Modifier, Style},
+    termion::{event::Key, input::TermRead, raw::IntoRawMode, screen::IntoAlternateScreen},
     text::Line,
     widgets::{Cell, Row, Sparkline, Table},
 };
@@ -84,46 +88,58 @@ pub(super) fn show(scraper: &Scraper, first: Sample, interval: Duration) -> Resu
         held: false,
         sorted_by: 0,
     };
-    // Restores the terminal however this ends, a panic included.
-    let mut terminal = ratatui::try_init().map_err(|error| io_failure("the terminal", &error))?;
-    let ended = watch(&mut terminal, scraper, first, &mut screen);
-    ratatui::restore();
-    ended.map_err(|error| io_failure("the terminal", &error))?;
+    let broken = |error: io::Error| io_failure("the terminal", &error);
+    // Both put the terminal back when they go out of scope, which they also do when a panic passes.
+    let raw = io::stdout().into_raw_mode().and_then(IntoAlternateScreen::into_alternate_screen).map_err(broken)?;
+    let mut terminal = Terminal::new(TermionBackend::new(raw)).map_err(broken)?;
+    watch(&mut terminal, scraper, first, &mut screen, &keys()).map_err(broken)?;
+    terminal.show_cursor().map_err(broken)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn watch(
-    terminal: &mut DefaultTerminal,
+/// The keys that are pressed. The thread that waits for them ends with the process.
+fn keys() -> Receiver<Key> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for key in io::stdin().keys().map_while(Result::ok) {
+            if sender.send(key).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn watch<W: Write>(
+    terminal: &mut Terminal<TermionBackend<W>>,
     scraper: &Scraper,
     mut last: Sample,
     screen: &mut Screen<'_>,
-) -> std::io::Result<()> {
+    keys: &Receiver<Key>,
+) -> io::Result<()> {
     let mut next = Instant::now() + screen.interval;
     loop {
         terminal.draw(|frame| screen.draw(frame))?;
-        if event::poll(next.saturating_duration_since(Instant::now()))? {
-            let Event::Key(key) = event::read()? else { continue };
-            match key.code {
-                _ if key.kind != KeyEventKind::Press => {}
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
-                KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(()),
-                KeyCode::Char('p') => screen.held = !screen.held,
-                KeyCode::Char('s') => screen.sorted_by = (screen.sorted_by + 1) % COLUMNS.len(),
-                _ => {}
-            }
-            continue;
-        }
-        next = Instant::now() + screen.interval;
-        match scraper.look() {
-            Ok(sample) => {
-                screen.trouble = None;
-                if !screen.held {
-                    screen.take(Rates::between(&last, &sample));
+        match keys.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            // Without a keyboard nobody could end it.
+            Ok(Key::Char('q') | Key::Esc | Key::Ctrl('c' | 'd')) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Ok(Key::Char('p')) => screen.held = !screen.held,
+            Ok(Key::Char('s')) => screen.sorted_by = (screen.sorted_by + 1) % COLUMNS.len(),
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                next = Instant::now() + screen.interval;
+                match scraper.look() {
+                    Ok(sample) => {
+                        screen.trouble = None;
+                        if !screen.held {
+                            screen.take(Rates::between(&last, &sample));
+                        }
+                        last = sample;
+                    }
+                    // The last picture stays, with what is wrong: a server that restarts comes back.
+                    Err(failure) => screen.trouble = Some(failure.message),
                 }
-                last = sample;
             }
-            // The last picture stays, with what is wrong: a server that restarts comes back.
-            Err(failure) => screen.trouble = Some(failure.message),
         }
     }
 }

@@ -26,7 +26,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Ends the callers, also when the test fails meanwhile.
-struct End<'a>(&'a AtomicBool);
+pub(crate) struct End<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {

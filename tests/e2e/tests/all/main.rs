@@ -15,6 +15,7 @@ mod registry;
 mod requests;
 mod serving;
 mod sql;
+mod top;
 mod tracking;
 mod ui;
 mod webhooks;

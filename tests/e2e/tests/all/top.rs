@@ -1,0 +1,39 @@
+//! `plinth top` against a running server.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use plinth_e2e::Project;
+use serde_json::{Value, json};
+
+use crate::{endpoints::End, serving::customer};
+
+#[test]
+fn what_a_server_does_is_told_while_it_does_it() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let server = project.listening(&["serve", "models:/churn/1", "--port", "0"]);
+    let body = json!({"dataframe_records": [customer()]});
+    let stop = AtomicBool::new(false);
+    let told: Value = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                assert_eq!(server.told("/invocations", &[], &body, "x-deployment").0, 200);
+            }
+        });
+        let _end = End(&stop);
+        project.json(&["top", &server.url(""), "--interval", "1s"])
+    });
+    assert!(told["requests_per_second"].as_f64() > Some(1.0), "{told}");
+    let deployment = &told["deployments"][0];
+    assert_eq!((&deployment["model"], &deployment["version"]), (&json!("churn"), &json!("1")), "{told}");
+    assert_eq!(deployment["share"], 100.0, "{told}");
+    assert!(deployment["rows_per_second"].as_f64() > Some(1.0), "{told}");
+    let (half, most) = (deployment["p50_ms"].as_f64(), deployment["p99_ms"].as_f64());
+    assert!(half > Some(0.0) && half <= most, "{told}");
+
+    let once = project.run(&["top", &server.url(""), "--once", "--interval", "100ms"]);
+    assert!(once.succeeds().stdout.contains("DEPLOYMENT"));
+    project.run(&["top", "http://127.0.0.1:9", "--once"]).fails(12, "server-unreachable", &["127.0.0.1:9"]);
+    project.run(&["top", "ftp://127.0.0.1", "--once"]).fails(2, "usage", &["ftp"]);
+    project.run(&["top", "--once", "--interval", "1us"]).fails(2, "usage", &[]);
+}
