@@ -15,8 +15,8 @@ use crate::{
 };
 
 const PLUGINS: usize = 100;
-/// The component that wants grants; the others load without any.
-const WANTING: &str = "evil-imports";
+/// Components that abuse what they are granted, so they want grants; the others load without any.
+const WANTING: &str = "evil";
 
 /// Asks a process of its own, whose memory holds nothing of other measurements.
 pub(crate) fn measure(_: &Place, figures: &mut Figures) -> Result<()> {
@@ -62,7 +62,9 @@ fn components(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "wasm") && path.file_stem().is_some_and(|stem| stem != WANTING) {
+        if path.extension().is_some_and(|e| e == "wasm")
+            && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WANTING))
+        {
             found.push(path);
         }
     }
