@@ -50,6 +50,11 @@ const EDGES: &[Edge] = &[
         reason: "a component and Rust code are held to the same, so it sees traits only",
     },
     Edge { name: "tensor", may_use: &["core", "ext"], reason: "model execution does not know who asks" },
+    Edge {
+        name: "explain",
+        may_use: &["core"],
+        reason: "mathematics on numbers; what is explained, and where it runs, is told to it",
+    },
     Edge { name: "train", may_use: &["core", "ext"], reason: "a trainer sees batches and options, not runs" },
     Edge { name: "tracking", may_use: &["core", "store"], reason: "records do not compute" },
     Edge {
@@ -58,7 +63,11 @@ const EDGES: &[Edge] = &[
         reason: "stage handlers are registered by cli, so the engine knows none of them",
     },
     Edge { name: "monitor", may_use: &["core", "ext", "store", "table"], reason: "siblings do not import each other" },
-    Edge { name: "score", may_use: &["core", "ext", "tensor"], reason: "the one scoring path: no network, no catalog" },
+    Edge {
+        name: "score",
+        may_use: &["core", "explain", "ext", "tensor"],
+        reason: "the one scoring path: no network, no catalog",
+    },
     Edge {
         name: "serve",
         may_use: &["core", "ext", "score", "store", "table"],
@@ -102,9 +111,9 @@ pub(crate) const HEAVY: &[Heavy] = &[
     Heavy { pattern: "forust-ml", owners: &["train"], only_ours: true, reason: "one trainer's implementation" },
     Heavy {
         pattern: "prost",
-        owners: &["api", "train"],
+        owners: &["api", "explain", "train"],
         only_ours: true,
-        reason: "the ONNX export writes protobuf, OpenTelemetry's spans arrive in it",
+        reason: "the ONNX export writes protobuf, trees are read out of it, OpenTelemetry's spans arrive in it",
     },
     Heavy { pattern: "parquet", owners: &["table"], only_ours: false, reason: "file formats are known in one place" },
     Heavy { pattern: "datafusion*", owners: &["sql"], only_ours: false, reason: "the heaviest of all" },
