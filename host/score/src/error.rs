@@ -1,6 +1,7 @@
 //! What can be wrong with rows to score, or with the parts that score them.
 
 use plinth_core::{Code, Coded, codes};
+use plinth_explain::ExplainError;
 use plinth_ext::{ExtError, Kind, SchemaError};
 
 /// Rows cannot be scored, or a scorer cannot be put together.
@@ -89,6 +90,12 @@ pub enum ScoreError {
         /// What came back.
         found: String,
     },
+    /// The model returns no number that could be explained.
+    #[error("the model returns no numbers that could be explained, only labels")]
+    NothingToExplain,
+    /// A prediction cannot be explained.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// A transform or the model failed.
     #[error(transparent)]
     Part(#[from] ExtError),
@@ -105,6 +112,8 @@ impl Coded for ScoreError {
             Self::Twice { .. } => codes::BAD_TABLE,
             Self::NotFed { .. } | Self::FedOtherKind { .. } => codes::SCHEMA_MISMATCH,
             Self::BadAnswer { .. } => codes::INTERNAL,
+            Self::NothingToExplain => codes::BAD_MODEL,
+            Self::Explain(error) => error.code(),
             Self::Part(error) => error.code(),
             Self::Schema(error) => error.code(),
         }
@@ -121,6 +130,7 @@ impl Coded for ScoreError {
             Self::BadValue { kind: Kind::Utf8, .. } => Some("write it in quotes".into()),
             Self::BadValue { kind: Kind::Boolean, .. } => Some("write true or false".into()),
             Self::Null { .. } => Some("the model was trained without missing values in this column".into()),
+            Self::Explain(error) => error.hint(),
             Self::Part(error) => error.hint(),
             Self::Schema(error) => error.hint(),
             _ => None,

@@ -3,6 +3,8 @@
 //! Deliberately knows nothing of networks, catalogs, files or WebAssembly: serving, evaluation and batch prediction
 //! all call this, so that a row gets the same answer wherever it is scored.
 //!
+//! [`Explainer`] says what each raw column had to do with a prediction.
+//!
 //! Start at [`Signature`] (the columns a caller sends, and how loosely typed values become them) and [`Scorer`]
 //! (checked once when it is made, then called from many threads).
 //!
@@ -13,10 +15,15 @@
 
 mod column;
 mod error;
+mod explain;
+#[cfg(test)]
+mod explain_tests;
 mod scorer;
 mod signature;
 
 pub use column::{Column, Rows};
 pub use error::ScoreError;
+pub use explain::{Attribution, Explained, Explainer, Method, Scale};
+pub use plinth_explain::{Sampling, Trees};
 pub use scorer::{Scored, Scorer};
 pub use signature::Signature;

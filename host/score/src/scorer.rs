@@ -186,7 +186,7 @@ impl Feed {
 }
 
 /// A numeric column as floats of `kind`; nulls stay nulls.
-fn cast(column: &ArrayRef, kind: Kind) -> ArrayRef {
+pub(crate) fn cast(column: &ArrayRef, kind: Kind) -> ArrayRef {
     let wide: Float64Array = match Kind::from_arrow(column.data_type()) {
         Some(Kind::Boolean) => column.as_boolean().iter().map(|v| v.map(|v| f64::from(u8::from(v)))).collect(),
         Some(Kind::Int64) => column.as_primitive::<Int64Type>().unary(|v| v as f64),
