@@ -51,17 +51,23 @@ impl Cache {
             return found;
         }
         let code = self.compiler.compile(plugin, bytes)?;
+        // What is on disk is mapped: pages that nothing touches cost no memory, and those that are touched can be dropped.
+        if let Some(path) = &path {
+            match write(path, key, &code) {
+                Ok(()) => {
+                    if let Some(found) = load(engine, plugin, path, key, limits) {
+                        return found;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(plugin, path = %path.display(), %error, "cannot keep a compiled plugin");
+                }
+            }
+        }
         // SAFETY: this program made the bytes a moment ago, and they came through a pipe that nobody else holds.
         #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
         let component = unsafe { Component::deserialize(engine, &code) };
-        let component = component.map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)));
-        // What an instance of it needs is the limits' concern, and they may be raised.
-        if let (Ok(_) | Err(Refusal::Needs { .. }), Some(path)) = (&component, &path)
-            && let Err(error) = write(path, key, &code)
-        {
-            tracing::warn!(plugin, path = %path.display(), %error, "cannot keep a compiled plugin");
-        }
-        component
+        component.map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)))
     }
 
     /// The folder, made if need be, if nobody else can write to it.

@@ -141,7 +141,8 @@ impl Host {
         Ok(Plugin(Arc::new(PluginInner {
             host: self.0.clone(),
             hash: ContentHash::of(&bytes),
-            bytes,
+            size: bytes.len(),
+            bytes: Mutex::new(Some(Arc::new(bytes))),
             anatomy,
             grants: grants.clone(),
             prepared: OnceLock::new(),
@@ -186,14 +187,19 @@ impl Inner {
         let known = Arc::clone(lock(&self.components).entry(plugin.hash).or_default());
         let mut known = lock(&known);
         match &*known {
-            Known::Ready(component) => return Ok(component.clone()),
+            Known::Ready(component) => {
+                lock(&plugin.bytes).take();
+                return Ok(component.clone());
+            }
             Known::Refused(refusal, until) if until.is_none_or(|until| Instant::now() < until) => {
                 return Err(refusal.error(name, &self.limits));
             }
             _ => {}
         }
-        match self.cache.component(engine, name, plugin.hash, &plugin.bytes) {
+        let bytes = lock(&plugin.bytes).clone().unwrap_or_default();
+        match self.cache.component(engine, name, plugin.hash, &bytes) {
             Ok(component) => {
+                lock(&plugin.bytes).take();
                 *known = Known::Ready(component.clone());
                 Ok(component)
             }
@@ -218,7 +224,9 @@ pub struct Plugin(Arc<PluginInner>);
 struct PluginInner {
     host: Arc<Inner>,
     hash: ContentHash,
-    bytes: Vec<u8>,
+    /// Until it is compiled: compiled code does not need them, and they may be many.
+    bytes: Mutex<Option<Arc<Vec<u8>>>>,
+    size: usize,
     anatomy: Anatomy,
     grants: Grants,
     prepared: OnceLock<Arc<Prepared>>,
@@ -243,9 +251,14 @@ impl Plugin {
         &self.0.anatomy.manifest.name
     }
 
-    /// The component's bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0.bytes
+    /// The size of the component in bytes.
+    pub fn size(&self) -> usize {
+        self.0.size
+    }
+
+    /// The component's bytes; they are given up when it is first run.
+    pub fn bytes(&self) -> Option<Arc<Vec<u8>>> {
+        lock(&self.0.bytes).clone()
     }
 
     /// The extension points that it exports.

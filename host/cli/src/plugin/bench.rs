@@ -137,7 +137,7 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
     let load = begun.elapsed().as_secs_f64();
     let instance = median(|| Ok(plugin.try_instance()?))?;
     let mut figures = Map::from_iter([
-        ("bytes".to_owned(), json!(plugin.bytes().len())),
+        ("bytes".to_owned(), json!(plugin.size())),
         ("first-use-ms".to_owned(), json!(first * 1e3)),
         ("load-from-cache-ms".to_owned(), json!(load * 1e3)),
         ("instance-us".to_owned(), json!(instance * 1e6)),

@@ -54,7 +54,7 @@ pub(super) fn check(
         }),
         Ok(plugin) => {
             let most = settings.config.limits.plugin.component_bytes_max;
-            let size = format!("{} of at most {most} bytes, blake3 {}", plugin.bytes().len(), plugin.hash());
+            let size = format!("{} of at most {most} bytes, blake3 {}", plugin.size(), plugin.hash());
             findings.push(Finding { level: Level::Ok, what: "component", found: size });
             exports(plugin, &mut findings);
             versions(plugin, &mut findings);

@@ -158,16 +158,16 @@ pub(super) fn push(
 ) -> Result<ExitCode, Failure> {
     let found = PluginRef::named(&component_of(&args.plugin)?).find(settings)?;
     let plugin = components.whole(&found)?;
+    let bytes = plugin.bytes().expect("it was read and not run");
     let signature = read_signature(&found.path)?;
     if let Some(signature) = &signature {
         // A signature that does not hold would only be found out by those who pull.
-        signature.verify(plugin.bytes())?;
+        signature.verify(&bytes)?;
     }
     let registry = Registry::at(&args.reference, args.insecure, &environment)?;
     let about = about(&plugin, signature);
-    let digest = waiting(output, format!("pushing to {}", registry.reference()), || {
-        registry.push(plugin.bytes().to_vec(), &about)
-    })?;
+    let digest =
+        waiting(output, format!("pushing to {}", registry.reference()), || registry.push(bytes.to_vec(), &about))?;
     let signed = about.signature.as_ref().map(|signature| signature.key);
     let told = json!({"reference": registry.reference(), "digest": digest, "hash": plugin.hash(), "signed": signed});
     output
@@ -261,10 +261,11 @@ fn fetch(
     let folder = settings.pulled_dir();
     std::fs::create_dir_all(&folder).map_err(|error| io_failure(&folder.display().to_string(), &error))?;
     let file = folder.join(format!("{name}.wasm"));
+    let bytes = plugin.bytes().expect("it was read and not run");
     let signature = pulled.signature.as_deref().map(Signature::from_json).transpose()?;
     // What is not trusted does not come into the project.
     if let Some(signature) = &signature {
-        signature.verify(plugin.bytes())?;
+        signature.verify(&bytes)?;
     }
     let trust = &settings.config.trust;
     let by = signature.as_ref().map(|signature| signature.key);
@@ -282,7 +283,7 @@ fn fetch(
         Some(signature) => write(&beside, (signature.to_json() + "\n").as_bytes())?,
         None => drop(std::fs::remove_file(&beside)),
     }
-    write(&file, plugin.bytes())?;
+    write(&file, &bytes)?;
     let reference = wanted.map_or_else(|| registry.reference(), |(_, locked)| locked.reference.clone());
     Ok((name, Locked { reference, digest: pulled.digest, hash }))
 }
