@@ -15,16 +15,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::future::{Either, Ready, ready};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use plinth_core::HttpLimits;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 
@@ -35,17 +39,33 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// What a connection with room reads at once. In smaller pieces a fast client is told of every one that it may go on.
 const READ_BYTES: usize = 408 << 10;
 
+/// How HTTP/2 begins, as far as no method of HTTP/1 does.
+const PREFACE: &[u8; 4] = b"PRI ";
+const PEEK_REST: Duration = Duration::from_millis(2);
+/// Requests of one HTTP/2 connection at once; further ones wait at the client.
+const STREAMS_MAX: u32 = 256;
+/// What a client of HTTP/2 may send before it hears from us: some tensors are large.
+const WINDOW_BYTES: u32 = 2 << 20;
+/// How often a silent HTTP/2 connection is asked whether it is there, and how long its answer may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// Where a server is reached.
 #[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
     tls: Option<Tls>,
+    http2: bool,
 }
 
 impl Door {
     /// A listener, with TLS or without.
     pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
-        Self { listener, tls }
+        Self { listener, tls, http2: false }
+    }
+
+    /// The same for clients that speak HTTP/2 too, as those of gRPC do.
+    pub(crate) fn with_http2(self) -> Self {
+        Self { http2: true, ..self }
     }
 }
 
@@ -79,8 +99,7 @@ pub(crate) async fn serve(
     drain_max: Duration,
     limits: &HttpLimits,
 ) -> io::Result<()> {
-    let Door { listener, tls } = door;
-    // HTTP/1 alone: to find out whether a connection speaks HTTP/2 its first bytes must be waited for, without limit.
+    let Door { listener, tls, http2: two } = door;
     let mut builder = http1::Builder::new();
     // A connection that says nothing, or says it byte by byte, is closed: it would hold a place for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.header_ms_max));
@@ -88,6 +107,17 @@ pub(crate) async fn serve(
     let mut roomy = builder.clone();
     builder.max_buf_size(head_bytes_max);
     roomy.max_buf_size(head_bytes_max.max(READ_BYTES));
+    let mut second = http2::Builder::new(TokioExecutor::new());
+    second
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits.header_bytes_max)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        // Who is not there any more would hold a place for ever.
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_timeout(KEEP_ALIVE);
+    let header_max = Duration::from_millis(limits.header_ms_max);
     let room = Arc::new(Semaphore::new(limits.roomy_connections_max as usize));
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
     let shaking = Arc::new(Semaphore::new(limits.handshakes_max as usize));
@@ -121,14 +151,25 @@ pub(crate) async fn serve(
         let told = Told { app: TowerToHyperService::new(app.clone()), peer, head_bytes_max };
         let room = Arc::clone(&room).try_acquire_owned().ok();
         let (builder, watcher) = (if room.is_some() { &roomy } else { &builder }.clone(), graceful.watcher());
-        let Some(acceptor) = tls.as_ref().map(|tls| tls.acceptor.clone()) else {
+        let (second, mut closed) = (two.then(|| second.clone()), closed.clone());
+        let Some(acceptor) = tls.as_ref().map(|tls| if two { &tls.acceptor_of_both } else { &tls.acceptor }.clone())
+        else {
             tokio::spawn(async move {
                 let _place = (place, room);
-                talk(&builder, stream, told, watcher).await;
+                let Some(second) = second else { return talk(&builder, stream, told, watcher).await };
+                let first = tokio::select! {
+                    first = tokio::time::timeout(header_max, begins_http2(&stream)) => first,
+                    _ = closed.changed() => return,
+                };
+                match first {
+                    Ok(Ok(true)) => talk_http2(&second, stream, told, watcher).await,
+                    Ok(Ok(false)) => talk(&builder, stream, told, watcher).await,
+                    Ok(Err(_)) | Err(_) => tracing::debug!("a connection said nothing"),
+                }
             });
             continue;
         };
-        let (shaking, mut closed) = (Arc::clone(&shaking), closed.clone());
+        let shaking = Arc::clone(&shaking);
         tokio::spawn(async move {
             let _place = (place, room);
             let shake = async {
@@ -140,7 +181,10 @@ pub(crate) async fn serve(
                 _ = closed.changed() => return,
             };
             match shaken {
-                Ok(Ok(stream)) => talk(&builder, stream, told, watcher).await,
+                Ok(Ok(stream)) => match second.filter(|_| stream.get_ref().1.alpn_protocol() == Some(b"h2")) {
+                    Some(second) => talk_http2(&second, stream, told, watcher).await,
+                    None => talk(&builder, stream, told, watcher).await,
+                },
                 Ok(Err(error)) => tracing::debug!(%error, "a connection agreed on no keys"),
                 Err(_) => tracing::debug!("a connection took too long to agree on keys"),
             }
@@ -166,6 +210,37 @@ async fn talk(
     // A client that went away, or took too long, is no fault of the server.
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn talk_http2(
+    builder: &http2::Builder<TokioExecutor>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    told: Told,
+    watcher: Watcher,
+) {
+    let connection = builder.serve_connection(TokioIo::new(stream), told);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Whether what a client says first is how HTTP/2 begins; nothing is taken from the stream. Waits until that is known.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut first).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[..read] != PREFACE[..read] {
+            return Ok(false);
+        }
+        if read == PREFACE.len() {
+            return Ok(true);
+        }
+        // The rest of four bytes is on its way, and what is there already would wake us at once.
+        tokio::time::sleep(PEEK_REST).await;
     }
 }
 

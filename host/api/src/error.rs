@@ -1,7 +1,7 @@
 //! One error for all surfaces, told in each surface's own form.
 
 use axum::{
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use plinth_core::{Class, Code, Coded, codes};
@@ -10,11 +10,15 @@ use plinth_score::ScoreError;
 use plinth_serve::ServeError;
 use serde::Serialize;
 
+use crate::oip;
+
 /// Which protocol a caller speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Surface {
     Mlflow,
     Oip,
+    /// The same protocol over gRPC, which tells errors as statuses.
+    Grpc,
 }
 
 impl Surface {
@@ -22,6 +26,7 @@ impl Surface {
         match self {
             Self::Mlflow => "mlflow",
             Self::Oip => "oip",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -52,6 +57,20 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, codes::MODEL_NOT_FOUND, message)
     }
 
+    /// The caller's own time is over.
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, codes::OVERLOADED, message)
+    }
+
+    /// The model cannot make anything of the tensors that the caller sent.
+    pub(crate) fn of_tensors(error: &ScoreError) -> Self {
+        let told = Self::coded(error);
+        match error.code() {
+            codes::BAD_MODEL | codes::SCHEMA_MISMATCH => Self { status: StatusCode::BAD_REQUEST, ..told },
+            _ => told,
+        }
+    }
+
     /// The body, or its number of rows, is past a limit.
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, codes::LIMIT_EXCEEDED, message)
@@ -59,6 +78,14 @@ impl ApiError {
 
     pub(crate) const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    pub(crate) const fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     fn coded(error: &dyn Coded) -> Self {
@@ -89,7 +116,7 @@ impl ApiError {
                 let body = Body { error_code: self.mlflow_code(), message: &self.message, code: self.code.name() };
                 serde_json::to_vec(&body)
             }
-            Surface::Oip => {
+            Surface::Oip | Surface::Grpc => {
                 #[derive(Serialize)]
                 struct Body<'a> {
                     error: &'a str,
@@ -115,7 +142,7 @@ impl ApiError {
             403 => "PERMISSION_DENIED",
             404 => "RESOURCE_DOES_NOT_EXIST",
             413 => "REQUEST_LIMIT_EXCEEDED",
-            503 => "TEMPORARILY_UNAVAILABLE",
+            503 | 504 => "TEMPORARILY_UNAVAILABLE",
             _ => "INTERNAL_ERROR",
         }
     }
@@ -145,7 +172,10 @@ impl From<ServeError> for ApiError {
     }
 }
 
-pub(crate) async fn not_found(uri: Uri) -> Response {
+pub(crate) async fn not_found(headers: HeaderMap, uri: Uri) -> Response {
+    if oip::grpc::is_grpc(&headers) {
+        return oip::grpc::unimplemented(uri.path());
+    }
     let message = format!("there is nothing at {}", uri.path());
     ApiError::not_found(message).response(Surface::of(uri.path()))
 }

@@ -39,6 +39,7 @@ use plinth_serve::Server;
 
 pub use connections::Door;
 pub use mlflow::{Tracker, TrackerConfig, endpoints, tracking_router};
+pub use oip::LogControl;
 pub use tls::{Tls, TlsError, install_crypto};
 pub use webhooks::{AllowedHost, Answer, NoAnswer, Outgoing, OutgoingClient, Tested, WebhookConfig, Webhooks};
 
@@ -49,9 +50,21 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     /// Whether errors keep to themselves what a model takes.
     hide_schema: bool,
+    settings: Arc<oip::Settings>,
 }
 
-/// Answers scoring requests at `door`, also those of pages of `cors_origins`, until `shutdown` is ready, lets those in flight finish (for as long as the
+/// How a scoring server is set up beside what it serves.
+#[derive(Default)]
+pub struct Surroundings {
+    /// A second place to reach it, such as where clients of gRPC look. Both speak everything.
+    pub also: Option<Door>,
+    /// How much is logged, if callers may change that.
+    pub log: Option<LogControl>,
+    /// Whose pages may ask the server (`*` is any).
+    pub cors_origins: Vec<String>,
+}
+
+/// Answers scoring requests at `door` until `shutdown` is ready, lets those in flight finish (for as long as the
 /// limits allow), and stores what was captured.
 ///
 /// # Errors
@@ -59,20 +72,35 @@ pub(crate) struct App {
 pub async fn serve(
     door: impl Into<Door>,
     server: Arc<Server>,
-    cors_origins: Vec<String>,
+    around: Surroundings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let drain_max = Duration::from_millis(server.limits().drain_ms_max);
     let draining = Arc::clone(&server);
-    let stop = async move {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
+        // An error says that nobody can tell any more, which is as good as being told.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let telling = tokio::spawn(async move {
         shutdown.await;
         draining.drain();
-    };
+        let _ = stop.send(true);
+    });
     let limits = server.limits().http.clone();
-    let router = router(Arc::clone(&server), cors_origins);
-    let outcome = connections::serve(door.into(), router, stop, drain_max, &limits).await;
+    let app = router_with(Arc::clone(&server), around.log, around.cors_origins);
+    let open =
+        |door: Door| connections::serve(door.with_http2(), app.clone(), wait(stopped.clone()), drain_max, &limits);
+    let also = async {
+        match around.also {
+            Some(door) => open(door).await,
+            None => Ok(()),
+        }
+    };
+    let (outcome, other) = tokio::join!(open(door.into()), also);
+    telling.abort();
     let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
-    outcome.and(stopped.map_err(io::Error::other))
+    outcome.and(other).and(stopped.map_err(io::Error::other))
 }
 
 /// How long requests in flight may take when a tracking server stops.
@@ -104,6 +132,10 @@ pub async fn serve_tracking(
 
 /// The routes; pages of `cors_origins` may ask them (`*` is any).
 pub fn router(server: Arc<Server>, cors_origins: Vec<String>) -> Router {
+    router_with(server, None, cors_origins)
+}
+
+fn router_with(server: Arc<Server>, log: Option<LogControl>, cors_origins: Vec<String>) -> Router {
     let cors = mlflow::cors(cors_origins);
     let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
     Router::new()
@@ -115,19 +147,16 @@ pub fn router(server: Arc<Server>, cors_origins: Vec<String>) -> Router {
         .route("/metrics", get(expose))
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page))
-        .route("/v2", get(oip::server))
-        .route("/v2/health/live", get(oip::live))
-        .route("/v2/health/ready", get(oip::ready))
-        .route("/v2/models/{model}", get(oip::model))
-        .route("/v2/models/{model}/ready", get(oip::model_ready))
-        .route("/v2/models/{model}/infer", post(oip::infer))
-        .route("/v2/models/{model}/versions/{version}", get(oip::model_version))
-        .route("/v2/models/{model}/versions/{version}/ready", get(oip::model_version_ready))
-        .route("/v2/models/{model}/versions/{version}/infer", post(oip::infer_version))
+        .merge(oip::routes())
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
         .layer(cors)
-        .with_state(App { hide_schema: server.hides_schema(), server, metrics })
+        .with_state(App {
+            hide_schema: server.hides_schema(),
+            server,
+            metrics,
+            settings: Arc::new(oip::Settings::new(log)),
+        })
 }
 
 async fn expose(State(app): State<App>) -> impl IntoResponse {

@@ -8,11 +8,16 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
-use plinth_ext::{Field, Kind, Schema};
-use plinth_serve::Endpoint;
+use plinth_ext::{DType, Field, Kind, Schema, Slot};
+use plinth_serve::{Endpoint, Served, TensorModel};
 use serde_json::{Map, Value, json};
 
-use crate::{App, error::ApiError, error::Surface, oip::datatype};
+use crate::{
+    App,
+    error::ApiError,
+    error::Surface,
+    oip::{datatype, datatype_of},
+};
 
 /// The page; it has everything in itself and asks nobody but this server.
 const PAGE: &str = include_str!("openapi.html");
@@ -61,7 +66,10 @@ fn plain(tag: &str, summary: &str) -> Value {
 }
 
 fn invocations(endpoint: &Endpoint) -> Value {
-    let scorer = endpoint.main().deployment().scorer();
+    let scorer = match endpoint.main().deployment().served() {
+        Served::Rows(scorer) => scorer,
+        Served::Tensors(model) => return nested_invocations(endpoint, model),
+    };
     let (columns, output) = (scorer.signature().columns(), scorer.output());
     let row = row(columns);
     let names: Vec<&str> = columns.fields().iter().map(|field| field.name.as_str()).collect();
@@ -94,7 +102,10 @@ fn invocations(endpoint: &Endpoint) -> Value {
 }
 
 fn infer(endpoint: &Endpoint) -> Value {
-    let scorer = endpoint.main().deployment().scorer();
+    let scorer = match endpoint.main().deployment().served() {
+        Served::Rows(scorer) => scorer,
+        Served::Tensors(model) => return tensor_infer(endpoint, model),
+    };
     let tensor = |field: &Field| {
         json!({"type": "object", "required": ["name", "shape", "datatype", "data"], "properties": {
             "name": {"const": field.name},
@@ -121,6 +132,42 @@ fn infer(endpoint: &Endpoint) -> Value {
     let answer = json!({"type": "object", "properties": {
         "model_name": {"type": "string"}, "model_version": {"type": "string"}, "id": {"type": "string"},
         "outputs": tensors(scorer.output()),
+    }});
+    operation(endpoint, "Predictions for tensors, as the Open Inference Protocol asks for them", &body, &answer)
+}
+
+/// A model of tensors asked with nested lists.
+fn nested_invocations(endpoint: &Endpoint, model: &TensorModel) -> Value {
+    let list = |slot: &Slot| (slot.name.clone(), json!({"type": "array", "description": slot.shape_text()}));
+    let lists = |slots: &[Slot]| slots.iter().map(list).collect::<Map<_, _>>();
+    let names: Vec<&str> = model.inputs().iter().map(|slot| slot.name.as_str()).collect();
+    let body = json!({"application/json": {"schema": object("inputs", &json!({
+        "type": "object", "required": names, "properties": lists(model.inputs()),
+    }))}});
+    let answer = json!({"type": "object", "properties": {"predictions": {}}});
+    operation(endpoint, "Predictions for tensors, as nested lists", &body, &answer)
+}
+
+/// A model of tensors asked with them as they are.
+fn tensor_infer(endpoint: &Endpoint, model: &TensorModel) -> Value {
+    let tensors = |slots: &[Slot]| {
+        let one = |slot: &Slot| {
+            json!({"type": "object", "required": ["name", "shape", "datatype", "data"], "properties": {
+                "name": {"const": slot.name},
+                "shape": {"type": "array", "items": {"type": "integer"}, "description": slot.shape_text()},
+                "datatype": {"const": datatype_of(slot.dtype.unwrap_or(DType::Text))},
+                "data": {"type": "array"},
+            }})
+        };
+        json!({"type": "array", "items": {"anyOf": slots.iter().map(one).collect::<Vec<_>>()}})
+    };
+    let body = json!({"application/json": {"schema": {
+        "type": "object", "required": ["inputs"],
+        "properties": {"id": {"type": "string"}, "inputs": tensors(model.inputs())},
+    }}});
+    let answer = json!({"type": "object", "properties": {
+        "model_name": {"type": "string"}, "model_version": {"type": "string"}, "id": {"type": "string"},
+        "outputs": tensors(model.outputs()),
     }});
     operation(endpoint, "Predictions for tensors, as the Open Inference Protocol asks for them", &body, &answer)
 }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     future::poll_fn,
+    io::Read,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,10 +16,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use plinth_core::codes;
 use plinth_ext::Batch;
 use plinth_score::{ScoreError, Scored};
-use plinth_serve::{Admission, Deployment, Endpoint, KeySource, ServeError, Server, Stages, Target, Work};
+use plinth_serve::{
+    Admission, Deployment, Endpoint, Input, KeySource, Output, ServeError, Server, Stages, Target, Work,
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -38,11 +42,18 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// One scoring request on its scoring thread.
 pub(crate) struct Call {
     server: Arc<Server>,
+    endpoint: Arc<str>,
     deployment: Arc<Deployment>,
     request_id: Arc<str>,
+    began: Instant,
 }
 
 impl Call {
+    /// The name that was asked.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     pub(crate) fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
     }
@@ -58,6 +69,16 @@ impl Call {
         }
     }
 
+    /// Whether there is time left for a caller who gave a time.
+    pub(crate) fn within(&self, timeout: Option<Duration>) -> Result<(), ApiError> {
+        match timeout.filter(|timeout| self.began.elapsed() > *timeout) {
+            None => Ok(()),
+            Some(timeout) => {
+                Err(ApiError::timed_out(format!("the request's timeout of {} µs has passed", timeout.as_micros())))
+            }
+        }
+    }
+
     pub(crate) fn rows_max(&self) -> usize {
         self.server.limits().request_rows_max as usize
     }
@@ -68,25 +89,25 @@ pub(crate) struct Written {
     pub(crate) body: Vec<u8>,
     /// None for JSON.
     pub(crate) content_type: Option<&'static str>,
-    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl From<Vec<u8>> for Written {
     fn from(body: Vec<u8>) -> Self {
-        Self { body, content_type: None, header: None }
+        Self { body, content_type: None, headers: Vec::new() }
     }
 }
 
 /// How a protocol reads and writes. Both run on a scoring thread.
 pub(crate) trait Protocol: Send + 'static {
-    /// What the rows are read from the body with, kept until the answer is written.
+    /// What is read from the body beside what is scored, kept until the answer is written.
     type Kept: Send + 'static;
 
-    /// Reads the rows.
-    fn read(&self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Batch, Self::Kept), ApiError>;
+    /// Reads what is to be scored: what the call's deployment takes.
+    fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError>;
 
     /// Writes the answer.
-    fn write(&self, call: &Call, kept: Self::Kept, scored: &Batch) -> Result<Written, ApiError>;
+    fn write(&self, call: &Call, headers: &HeaderMap, kept: Self::Kept, scored: &Output) -> Result<Written, ApiError>;
 }
 
 type Done = (Written, Stages, Arc<str>);
@@ -100,7 +121,8 @@ struct Job<P: Protocol> {
     call: Call,
     headers: HeaderMap,
     body: Bytes,
-    read: Option<(Batch, P::Kept)>,
+    /// The rows that were read, to be captured; of tensors nothing is.
+    read: Option<(Option<Batch>, P::Kept)>,
     decode: Duration,
     answer: Option<oneshot::Sender<Result<Done, ApiError>>>,
 }
@@ -120,9 +142,9 @@ impl<P: Protocol> Work for Job<P> {
         self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    fn rows(&mut self) -> Option<Batch> {
+    fn input(&mut self) -> Option<Input> {
         let began = Instant::now();
-        let (rows, kept) = match self.protocol.read(&mut self.call, &self.headers, &self.body) {
+        let (input, kept) = match self.protocol.read(&mut self.call, &self.headers, &self.body) {
             Ok(read) => read,
             Err(error) => {
                 self.tell(Err(error));
@@ -132,34 +154,55 @@ impl<P: Protocol> Work for Job<P> {
         // Not needed any more, and large.
         self.body = Bytes::new();
         self.decode = began.elapsed();
-        if rows.num_rows() == 0 {
-            let none = Batch::empty(self.call.deployment.scorer().output().clone());
-            let written = self.protocol.write(&self.call, kept, &none);
+        if let (Input::Rows(rows), Some(scorer)) = (&input, self.call.deployment.scorer())
+            && rows.num_rows() == 0
+        {
+            let predictions = Batch::empty(scorer.output().clone());
+            let none = Output::Rows(Scored { predictions, transform: Duration::ZERO, model: Duration::ZERO });
+            let written = self.protocol.write(&self.call, &self.headers, kept, &none);
             let id = Arc::clone(&self.call.request_id);
             self.tell(written.map(|written| (written, Stages::default(), id)));
             return None;
         }
-        self.read = Some((rows.clone(), kept));
-        Some(rows)
+        let rows = match &input {
+            Input::Rows(rows) => Some(rows.clone()),
+            Input::Tensors(_) => None,
+        };
+        self.read = Some((rows, kept));
+        Some(input)
     }
 
-    fn answer(mut self: Box<Self>, scored: Result<Scored, ScoreError>, waited: Duration, together: usize) {
+    fn answer(mut self: Box<Self>, scored: Result<Output, ScoreError>, waited: Duration, together: usize) {
         let Some((rows, kept)) = self.read.take() else { return };
         let scored = match scored {
             Ok(scored) => scored,
+            Err(error) if self.call.deployment.tensors().is_some() => {
+                return self.tell(Err(ApiError::of_tensors(&error)));
+            }
             Err(error) => return self.tell(Err(error.into())),
         };
-        let Call { server, deployment, request_id } = &self.call;
-        server.capture(deployment, request_id, &rows, &scored.predictions);
+        let Call { server, deployment, request_id, .. } = &self.call;
+        let (transform, model, rows) = match (&rows, &scored) {
+            (Some(rows), Output::Rows(scored)) => {
+                server.capture(deployment, request_id, rows, &scored.predictions);
+                (scored.transform, scored.model, rows.num_rows() as u64)
+            }
+            (_, Output::Rows(scored)) => (scored.transform, scored.model, scored.predictions.num_rows() as u64),
+            (_, Output::Tensors { tensors, model }) => {
+                let rowwise = deployment.tensors().is_some_and(plinth_serve::TensorModel::is_rowwise);
+                let rows = tensors.first().and_then(plinth_ext::Tensor::rows).filter(|_| rowwise);
+                (Duration::ZERO, *model, rows.unwrap_or(1) as u64)
+            }
+        };
         let began = Instant::now();
-        let written = self.protocol.write(&self.call, kept, &scored.predictions);
+        let written = self.protocol.write(&self.call, &self.headers, kept, &scored);
         let stages = Stages {
             queue: waited,
             decode: self.decode,
-            transform: scored.transform,
-            model: scored.model,
+            transform,
+            model,
             encode: began.elapsed(),
-            rows: rows.num_rows() as u64,
+            rows,
             batch_rows: together as u64,
         };
         let id = Arc::clone(&self.call.request_id);
@@ -177,6 +220,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// An endpoint by name, and a version; an empty one is any.
+    pub(crate) fn of(endpoint: String, version: Option<String>) -> Self {
+        Self { endpoint: Some(endpoint), version: version.filter(|version| !version.is_empty()) }
+    }
+
     /// The endpoint, and the deployment of the version if one was asked for.
     pub(crate) fn find(&self, server: &Server) -> Result<(Arc<Endpoint>, Option<Target>), ApiError> {
         let endpoint = server.endpoint(self.endpoint.as_deref())?;
@@ -190,7 +238,23 @@ impl Asked {
     }
 }
 
-/// Answers one scoring request: `check` looks at the head before anything is read.
+/// What a caller sent, as far as it is there already.
+pub(crate) enum Sent {
+    /// It is still coming.
+    Coming(Body),
+    /// All of it.
+    Whole(Bytes),
+}
+
+/// How a request went.
+pub(crate) struct Told {
+    pub(crate) request_id: Arc<str>,
+    /// Who answered, or would have; none if nobody of that name is there.
+    target: Option<Target>,
+    pub(crate) outcome: Result<Written, ApiError>,
+}
+
+/// Answers one scoring request over HTTP: `check` looks at the head before anything is read.
 pub(crate) async fn answer<P: Protocol>(
     app: &App,
     surface: Surface,
@@ -199,35 +263,59 @@ pub(crate) async fn answer<P: Protocol>(
     check: impl FnOnce(&HeaderMap) -> Result<(), ApiError>,
     protocol: P,
 ) -> Response {
+    let (head, body) = request.into_parts();
+    let told = ask(app, surface, &asked, head.headers, Sent::Coming(body), check, protocol).await;
+    let mut response = match told.outcome {
+        Ok(written) => {
+            let kind = HeaderValue::from_static(written.content_type.unwrap_or("application/json"));
+            let mut response = ([(header::CONTENT_TYPE, kind)], written.body).into_response();
+            response.headers_mut().extend(written.headers);
+            response
+        }
+        Err(error) => error.response(surface),
+    };
+    let headers = response.headers_mut();
+    set(headers, &REQUEST_ID, &told.request_id);
+    if let Some(target) = told.target {
+        set(headers, &MODEL_NAME, target.deployment().model());
+        set(headers, &MODEL_VERSION, target.deployment().version());
+        set(headers, &DEPLOYMENT, target.name());
+    }
+    response
+}
+
+/// Answers one scoring request, whatever brought it, and counts it.
+pub(crate) async fn ask<P: Protocol>(
+    app: &App,
+    surface: Surface,
+    asked: &Asked,
+    headers: HeaderMap,
+    sent: Sent,
+    check: impl FnOnce(&HeaderMap) -> Result<(), ApiError>,
+    protocol: P,
+) -> Told {
     let began = Instant::now();
-    let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| acceptable(id));
+    let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| acceptable(id));
     let request_id: Arc<str> = given.map_or_else(|| app.server.next_id().into(), Into::into);
     let (endpoint, pinned) = match asked.find(&app.server) {
         Ok(found) => found,
         Err(error) => {
             app.metrics.nobody(surface, error.status());
-            let mut response = error.response(surface);
-            set(response.headers_mut(), &REQUEST_ID, &request_id);
-            return response;
+            return Told { request_id, target: None, outcome: Err(error) };
         }
     };
     // Until it is known who answers, and where a request fails before that, it is the first that is meant.
     let mut target = pinned.clone().unwrap_or_else(|| endpoint.main().clone());
     let outcome =
-        try_answer(app, &endpoint, pinned.is_some(), &mut target, &request_id, request, check, protocol).await;
-    let (status, stages, request_id, mut response) = match outcome {
-        Ok((written, stages, request_id)) => {
-            let kind = HeaderValue::from_static(written.content_type.unwrap_or("application/json"));
-            let mut response = ([(header::CONTENT_TYPE, kind)], written.body).into_response();
-            response.headers_mut().extend(written.header);
-            (StatusCode::OK, stages, request_id, response)
-        }
+        try_answer(app, &endpoint, pinned.is_some(), &mut target, &request_id, headers, sent, check, protocol).await;
+    let (status, stages, request_id, outcome) = match outcome {
+        Ok((written, stages, request_id)) => (StatusCode::OK, stages, request_id, Ok(written)),
         Err(mut error) => {
             tracing::debug!(request.id = %request_id, status = error.status().as_u16(), ?error, "refused");
             if app.hide_schema {
                 error.hide();
             }
-            (error.status(), Stages::default(), request_id, error.response(surface))
+            (error.status(), Stages::default(), request_id, Err(error))
         }
     };
     let deployment = target.deployment();
@@ -237,12 +325,7 @@ pub(crate) async fn answer<P: Protocol>(
         _ => deployment.stats().failed(total),
     }
     app.metrics.observe(deployment, surface, status, total, &stages);
-    let headers = response.headers_mut();
-    set(headers, &REQUEST_ID, &request_id);
-    set(headers, &MODEL_NAME, deployment.model());
-    set(headers, &MODEL_VERSION, deployment.version());
-    set(headers, &DEPLOYMENT, target.name());
-    response
+    Told { request_id, target: Some(target), outcome }
 }
 
 fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
@@ -258,23 +341,36 @@ async fn try_answer<P: Protocol>(
     pinned: bool,
     target: &mut Target,
     request_id: &Arc<str>,
-    request: Request,
+    headers: HeaderMap,
+    sent: Sent,
     check: impl FnOnce(&HeaderMap) -> Result<(), ApiError>,
     protocol: P,
 ) -> Result<Done, ApiError> {
+    let began = Instant::now();
     let admission = app.server.admit()?;
-    check(request.headers())?;
+    check(&headers)?;
     let limits = app.server.limits();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.request_ms_max);
-    let (head, body) = request.into_parts();
-    let body = tokio::time::timeout_at(deadline, read(&head.headers, body, limits.body_bytes_max)).await;
-    let body = body.map_err(|_| {
-        let message = format!("the body did not arrive within {} ms", limits.request_ms_max);
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, codes::BAD_REQUEST, message)
-    })??;
+    let body = match sent {
+        Sent::Whole(body) => body,
+        Sent::Coming(body) => {
+            let body = tokio::time::timeout_at(deadline, read(&headers, body, limits.body_bytes_max)).await;
+            let body = body.map_err(|_| {
+                let message = format!("the body did not arrive within {} ms", limits.request_ms_max);
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, codes::BAD_REQUEST, message)
+            })??;
+            match headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+                None => body,
+                Some(encoding) => {
+                    let (encoding, bytes_max) = (encoding.clone(), limits.body_bytes_max);
+                    app.server.run(move || inflated(&encoding, &body, bytes_max)).await??
+                }
+            }
+        }
+    };
     if !pinned {
-        let key = routing_key(endpoint, &head.headers, &body, request_id);
-        *target = endpoint.choose(|name| text(&head.headers, name), &key).clone();
+        let key = routing_key(endpoint, &headers, &body, request_id);
+        *target = endpoint.choose(|name| text(&headers, name), &key).clone();
     }
     let (answer, wait) = oneshot::channel();
     let job = Job {
@@ -282,10 +378,12 @@ async fn try_answer<P: Protocol>(
         protocol,
         call: Call {
             server: Arc::clone(&app.server),
+            endpoint: Arc::clone(endpoint.name()),
             deployment: Arc::clone(target.deployment()),
             request_id: Arc::clone(request_id),
+            began,
         },
-        headers: head.headers,
+        headers,
         body,
         read: None,
         decode: Duration::ZERO,
@@ -316,6 +414,27 @@ fn routing_key<'a>(endpoint: &Endpoint, headers: &'a HeaderMap, body: &[u8], req
         KeySource::Json(pointer) => key::at(body, pointer).map_or_else(own, Cow::Owned),
         KeySource::Column(column) => key::in_column(body, column).map_or_else(own, Cow::Owned),
     }
+}
+
+/// A body that was made smaller, as it was before; no larger than a body may be.
+pub(crate) fn inflated(encoding: &HeaderValue, body: &[u8], bytes_max: u64) -> Result<Bytes, ApiError> {
+    let mut whole = Vec::new();
+    // One more byte than may be tells what is too large.
+    let outcome = match encoding.as_bytes() {
+        b"gzip" | b"x-gzip" => MultiGzDecoder::new(body).take(bytes_max + 1).read_to_end(&mut whole),
+        b"deflate" => ZlibDecoder::new(body).take(bytes_max + 1).read_to_end(&mut whole),
+        _ => {
+            let message =
+                format!("the content encoding {encoding:?} is not known; send gzip, deflate, or the plain body");
+            let code = codes::UNSUPPORTED_MEDIA_TYPE;
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message));
+        }
+    };
+    outcome.map_err(|error| ApiError::bad(format!("the body is not {encoding:?}: {error}")))?;
+    if whole.len() as u64 > bytes_max {
+        return Err(ApiError::too_large(format!("the body is larger than {bytes_max} bytes once it is unpacked")));
+    }
+    Ok(whole.into())
 }
 
 async fn read(headers: &HeaderMap, mut body: Body, bytes_max: u64) -> Result<Bytes, ApiError> {

@@ -25,6 +25,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) acceptor: TlsAcceptor,
+    /// For servers that speak HTTP/2 beside HTTP/1.
+    pub(crate) acceptor_of_both: TlsAcceptor,
     files: Arc<Files>,
 }
 
@@ -143,8 +145,11 @@ impl Tls {
             .map_err(TlsError::Refused)?;
         let resolver = Arc::clone(&files);
         let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
+        let mut both = config.clone();
+        both.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), files })
+        let [acceptor, acceptor_of_both] = [config, both].map(|config| TlsAcceptor::from(Arc::new(config)));
+        Ok(Self { acceptor, acceptor_of_both, files })
     }
 
     /// Reads the files again if they have changed since they were looked at; returns whether there is another

@@ -275,9 +275,12 @@ pub(crate) struct ServeArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Option<String>,
-    /// Port to listen on; 0 takes a free one
+    /// Port to listen on, for HTTP and for gRPC; 0 takes a free one
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// A second port, where clients of gRPC look for one of their own (Triton's is 8001); 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) grpc_port: Option<u16>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
     /// Where the model runs: auto, cpu or cuda:N

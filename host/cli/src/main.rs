@@ -18,8 +18,10 @@ mod gc;
 mod host;
 mod info;
 mod listen;
+mod logging;
 mod models;
 mod monitor;
+mod onnx;
 mod output;
 mod plugin;
 mod plugins;
@@ -93,14 +95,14 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     }
     let cwd = std::env::current_dir().map_err(|error| output::io_failure("the current folder", &error))?;
     let settings = Settings::load(&cli.global, &cwd, |name| std::env::var(name).ok())?;
-    start_logging(cli, &settings, output);
+    let log = logging::start(cli, &settings, output);
     match &cli.command {
         Command::Run(RunArgs { verb: Some(verb), .. }) | Command::Runs(verb) => {
             tracked::run(verb, &Host::open(settings, None, None)?, output)
         }
         Command::Run(args) => run::run(args, settings, output),
         Command::Up(args) => up::up(args, &settings, output),
-        Command::Serve(args) => serve::serve(args, settings, output),
+        Command::Serve(args) => serve::serve(args, settings, log, output),
         Command::Endpoint(command) => endpoint::endpoint(command, &Host::open(settings, None, None)?, output),
         Command::Top(args) => top::top(args, output),
         Command::Sql(args) => sql::sql(args, &settings, output),
@@ -123,23 +125,4 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Show { origin }) => info::config(&settings, *origin, output),
         Command::Errors | Command::Completions { .. } => unreachable!("answered above"),
     }
-}
-
-/// Sends events of every crate to stderr, as much as `-v` asks for; `PLINTH_LOG` takes a finer filter.
-fn start_logging(cli: &Cli, settings: &Settings, output: Output) {
-    use tracing_subscriber::EnvFilter;
-    let level = match cli.global.verbose {
-        0 => "warn",
-        1 => "plinth=info,warn",
-        2 => "plinth=debug,info",
-        _ => "trace",
-    };
-    // Crates are named plinth_store, plinth_plugin, ...: a target that starts with `plinth` is one of ours.
-    let filter = EnvFilter::try_from_env("PLINTH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output.color)
-        .with_target(cli.global.verbose > 1);
-    if settings.config.log_format == "json" { builder.json().init() } else { builder.init() }
 }

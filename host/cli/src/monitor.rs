@@ -83,7 +83,10 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         Some(path) => read_all(&host.components, path, &version_options(version, path)?)?,
         None => captured(host, version, args.since.as_ref())?,
     };
-    let signature = spec.signature();
+    let Some(signature) = spec.signature() else {
+        let message = format!("{} takes tensors, whose drift is not looked at", version.reference());
+        return Err(Failure::new(codes::BAD_MODEL, message).hint("register it with --rows"));
+    };
     let mut current_side = signature.coerce(&current)?;
     let mut reference_side = signature.coerce(&reference)?;
     // The label tells too, where it is known.

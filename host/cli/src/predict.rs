@@ -72,9 +72,9 @@ pub(crate) fn partial(path: &Path) -> PathBuf {
 /// The loader's options that a version's own pipeline reads files of this format with, as JSON.
 pub(crate) fn version_options(version: &ModelVersion, path: &Path) -> Result<String, Failure> {
     let spec = scorer::Spec::of(version)?;
-    let load = spec.load();
-    let same = load.plugin == Format::of(path)?.loader();
-    Ok(if same { Value::Object(load.options.clone()).to_string() } else { "{}".to_owned() })
+    let loader = Format::of(path)?.loader();
+    let same = spec.load().filter(|load| load.plugin == loader);
+    Ok(same.map_or_else(|| "{}".to_owned(), |load| Value::Object(load.options.clone()).to_string()))
 }
 
 /// Reads a file by the loader plugin for its format and hands its rows on; gives its columns.

@@ -7,14 +7,17 @@ use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_ext::{Fitted, Model};
 use plinth_pipeline::StageFailure;
 use plinth_score::{Scorer, Signature};
+use plinth_serve::Served;
 use plinth_tensor::SessionOptions;
 use plinth_tracking::{FileRole, ModelVersion};
 
 use crate::{
     host::Host,
+    onnx,
     output::Failure,
     stages::documents::{
-        ComponentDocument, ComponentVersionDocument, LoadDocument, ModelDocument, TransformDocument, VersionDocument,
+        ComponentDocument, ComponentVersionDocument, LoadDocument, ModelDocument, OnnxVersionDocument,
+        TransformDocument, VersionDocument,
     },
 };
 
@@ -24,15 +27,22 @@ pub(crate) enum Spec {
     Trained(Box<VersionDocument>),
     /// It is a component.
     Component(Box<ComponentVersionDocument>),
+    /// It is an ONNX file.
+    Onnx(Box<OnnxVersionDocument>),
+    /// MLflow's client logged it: what it is, its own files say.
+    Logged,
 }
 
 impl Spec {
     /// Reads it.
     pub(crate) fn of(version: &ModelVersion) -> Result<Self, Failure> {
         let spec = version.spec.clone();
-        let read = match spec.get("component") {
-            Some(_) => serde_json::from_value(spec).map(Self::Component),
-            None => serde_json::from_value(spec).map(Self::Trained),
+        let has = |key: &str| spec.get(key).is_some();
+        let read = match spec.as_object() {
+            Some(none) if none.is_empty() => return Ok(Self::Logged),
+            _ if has("component") => serde_json::from_value(spec).map(Self::Component),
+            _ if has("onnx") => serde_json::from_value(spec).map(Self::Onnx),
+            _ => serde_json::from_value(spec).map(Self::Trained),
         };
         read.map_err(|error| {
             let message = format!("the specification of {} does not read: {error}", version.reference());
@@ -46,28 +56,33 @@ impl Spec {
         match self {
             Self::Trained(document) => Some(&document.model.transform),
             Self::Component(document) => document.transform.as_ref(),
+            Self::Onnx(_) | Self::Logged => None,
         }
     }
 
-    /// What a caller sends.
-    pub(crate) fn signature(&self) -> &Signature {
+    /// The columns that a caller sends, if they are recorded.
+    pub(crate) fn signature(&self) -> Option<&Signature> {
         match self {
-            Self::Trained(document) => &document.model.transform.signature,
-            Self::Component(document) => &document.signature,
+            Self::Trained(document) => Some(&document.model.transform.signature),
+            Self::Component(document) => Some(&document.signature),
+            Self::Onnx(document) => document.signature.as_ref(),
+            Self::Logged => None,
         }
     }
 
-    /// How files of rows are read.
-    pub(crate) fn load(&self) -> &LoadDocument {
+    /// How files of rows are read, if that is recorded.
+    pub(crate) fn load(&self) -> Option<&LoadDocument> {
         match self {
-            Self::Trained(document) => &document.pipeline.load,
-            Self::Component(document) => &document.load,
+            Self::Trained(document) => Some(&document.pipeline.load),
+            Self::Component(document) => Some(&document.load),
+            Self::Onnx(document) => Some(&document.load),
+            Self::Logged => None,
         }
     }
 
     /// Whether the ONNX Runtime is needed.
     pub(crate) fn is_onnx(&self) -> bool {
-        matches!(self, Self::Trained(_))
+        !matches!(self, Self::Component(_))
     }
 
     /// Every part by content, in the order in which people want to read them.
@@ -78,6 +93,8 @@ impl Spec {
                 let artifact = document.component.artifact.map(|hash| ("artifact", hash));
                 [Some(("model", document.component.hash)), artifact]
             }
+            Self::Onnx(document) => [Some(("model", document.onnx)), None],
+            Self::Logged => [None, None],
         };
         let transform =
             self.transform().map(|transform| [("transform", transform.component), ("state", transform.state)]);
@@ -90,9 +107,8 @@ impl Spec {
 pub(crate) fn document(version: &ModelVersion) -> Result<VersionDocument, Failure> {
     match Spec::of(version)? {
         Spec::Trained(document) => Ok(*document),
-        Spec::Component(_) => {
-            let message =
-                format!("{} is a component that was registered as it is: no pipeline made it", version.reference());
+        Spec::Component(_) | Spec::Onnx(_) | Spec::Logged => {
+            let message = format!("{} was registered as it is: no pipeline made it", version.reference());
             Err(Failure::new(codes::BAD_MODEL, message)
                 .hint("it can be served and asked; training, gates and retraining need a version made by `plinth run`"))
         }
@@ -108,13 +124,13 @@ pub(crate) enum Use {
     Online,
 }
 
-/// A scorer for a model version. The component must be the one that was recorded, byte for byte.
-pub(crate) fn of_version(
+/// What serves a model version. The component must be the one that was recorded, byte for byte.
+pub(crate) fn served(
     host: &Host,
     version: &ModelVersion,
     sessions: &SessionOptions,
     what: Use,
-) -> Result<Scorer, Failure> {
+) -> Result<(Served, Hashes), Failure> {
     let spec = Spec::of(version)?;
     let same = |role, recorded: ContentHash| {
         let found = version.file(role)?.hash;
@@ -126,14 +142,40 @@ pub(crate) fn of_version(
     if let Some(transform) = spec.transform() {
         same(FileRole::Component, transform.component)?;
     }
-    let scorer = match &spec {
-        Spec::Trained(document) => of_model(host, &document.model, sessions, what),
+    let served = match &spec {
+        Spec::Trained(document) => of_model(host, &document.model, sessions, what).map(Served::from),
         Spec::Component(document) => {
             same(FileRole::Model, document.component.hash)?;
-            of_component(host, &document.component, document.transform.as_ref(), &document.signature, what)
+            let (component, transform) = (&document.component, document.transform.as_ref());
+            of_component(host, component, transform, &document.signature, what).map(Served::from)
         }
+        Spec::Onnx(document) => {
+            same(FileRole::Model, document.onnx)?;
+            onnx::of_file(host, document, sessions)
+        }
+        Spec::Logged => return onnx::of_logged(host, version, sessions),
     };
-    scorer.map_err(|failure| Failure::of(&*failure.error))
+    Ok((served.map_err(|failure| Failure::of(&*failure.error))?, spec.hashes()))
+}
+
+/// Every part by name and content.
+pub(crate) type Hashes = Vec<(String, ContentHash)>;
+
+/// A scorer for a model version over the columns of a table.
+pub(crate) fn of_version(
+    host: &Host,
+    version: &ModelVersion,
+    sessions: &SessionOptions,
+    what: Use,
+) -> Result<Scorer, Failure> {
+    match served(host, version, sessions, what)?.0 {
+        Served::Rows(scorer) => Ok(*scorer),
+        Served::Tensors(_) => {
+            let message = format!("{} takes tensors, not the columns of a table", version.reference());
+            Err(Failure::new(codes::BAD_MODEL, message)
+                .hint("serve it and ask it over the Open Inference Protocol; or register it with --rows or --column"))
+        }
+    }
 }
 
 /// A scorer for a component in the blob store.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use plinth_api::{Door, LogControl, Surroundings};
 use plinth_core::{
     codes,
     refs::{ModelRef, RefError},
@@ -15,7 +16,7 @@ use plinth_serve::{
     Options, Routes, Routing, Rule, ServeError, Server, Source,
 };
 use plinth_tensor::SessionOptions;
-use plinth_tracking::{Capture, EndpointRecord, ModelVersion, Sticky, Tracking, TrackingError};
+use plinth_tracking::{Capture, EndpointRecord, Model, ModelVersion, Sticky, Tracking, TrackingError};
 
 use crate::{
     args::ServeArgs,
@@ -30,7 +31,12 @@ use crate::{
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// `plinth serve`
-pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
+pub(crate) fn serve(
+    args: &ServeArgs,
+    settings: Settings,
+    log: LogControl,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     let models: Vec<ModelRef> = args.models.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let tls = listen::tls(&args.tls, &settings)?;
     let host = Arc::new(Host::open(settings, args.device.as_deref(), None)?);
@@ -64,16 +70,27 @@ pub(crate) fn serve(args: &ServeArgs, settings: Settings, output: Output) -> Res
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         listen::warn_of_clear_text(&address, tls.as_ref(), output);
         let scheme = listen::scheme(tls.as_ref());
-        output.say(format!("listening on {scheme}://{bound} {}", served(&server.routes())));
+        let second = match args.grpc_port {
+            Some(port) => Some(listen::bind(&address, port).await?),
+            None => None,
+        };
+        let mut also = String::new();
+        if let Some(second) = &second {
+            let bound = second.local_addr().map_err(|error| io_failure("the address for gRPC", &error))?;
+            also = format!(", gRPC on {bound}");
+        }
+        output.say(format!("listening on {scheme}://{bound} {}{also}", served(&server.routes())));
         if server.routes().endpoints().is_empty() && server.failures().is_empty() {
             output.say("there is no endpoint yet; what `plinth endpoint create` makes is served at once");
         }
         for (endpoint, error) in server.failures() {
             output.say(format!("endpoint {endpoint} is not served: {error}"));
         }
+        let also = second.map(|second| Door::new(second, tls.clone()));
         let door = listen::door(listener, tls, output)?;
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
-        let served = plinth_api::serve(door, server, cors, shutdown).await;
+        let served =
+            plinth_api::serve(door, server, Surroundings { also, log: Some(log), cors_origins: cors }, shutdown).await;
         telling.abort();
         served.map_err(|error| io_failure("the server", &error))
     })?;
@@ -235,6 +252,21 @@ fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<Endpoint
     Ok(EndpointPlan { name: record.name.into(), revision: record.revision, deployments, routing })
 }
 
+/// The version of a model that is meant where none is named: its champion, else its newest.
+fn preferred(model: &Model) -> Option<u64> {
+    let champion = model.aliases.iter().find(|alias| alias.alias == "champion").map(|alias| alias.version);
+    champion.or(model.versions.last().copied())
+}
+
+/// A registered model as an endpoint of its name.
+fn model_plan(tracking: &Tracking, model: &Model) -> Result<EndpointPlan, TrackingError> {
+    let name = model.name.clone();
+    let reference = ModelRef::Version { name, version: preferred(model).unwrap_or(1) };
+    let deployment = plan(tracking, "main", &reference, None, 100.0)?;
+    let (name, deployments) = (model.name.as_str().into(), vec![deployment]);
+    Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
+}
+
 fn plan(
     tracking: &Tracking,
     name: &str,
@@ -282,6 +314,20 @@ impl Source for Registry {
         Ok(seen.as_ref().map(|seen| seen.plan.clone()).unwrap_or_default())
     }
 
+    fn find(&self, name: &str) -> Result<EndpointPlan, ServeError> {
+        let tracking = self.host.tracking();
+        let found = match tracking.endpoint(name) {
+            Ok(record) => endpoint_plan(tracking, record),
+            Err(_) => tracking.model(name).and_then(|model| model_plan(tracking, &model)),
+        };
+        found.map_err(|error| ServeError::outside(&error))
+    }
+
+    fn known(&self) -> Result<Vec<(Arc<str>, u64)>, ServeError> {
+        let models = self.host.tracking().models().map_err(|error| ServeError::outside(&error))?;
+        Ok(models.iter().filter_map(|model| Some((model.name.as_str().into(), preferred(model)?))).collect())
+    }
+
     fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
         let reference = ModelRef::Version { name: what.model.to_string(), version: what.version };
         let version = self.host.tracking().resolve(&reference).map_err(|error| ServeError::outside(&error))?;
@@ -302,8 +348,8 @@ impl Source for Registry {
 }
 
 fn deployment(host: &Host, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
-    let scorer = scorer::of_version(host, version, sessions, scorer::Use::Online)?;
-    Ok(Deployment::new(&version.model, version.version, scorer, scorer::Spec::of(version)?.hashes()))
+    let (served, hashes) = scorer::served(host, version, sessions, scorer::Use::Online)?;
+    Ok(Deployment::new(&version.model, version.version, served, hashes))
 }
 
 /// Captured requests, as Parquet blobs with a row in the catalog.

@@ -219,6 +219,11 @@ impl Graph for OnnxGraph {
             return Err(bad(format!("an input that the model does not have; it has: {}", known())));
         }
         let outputs = self.0.run(&ordered).map_err(|error| nn_failed(error.to_string()))?;
+        if let Some(other) =
+            outputs.iter().map(plinth_tensor::Tensor::dtype).find(|dtype| tensor_type(*dtype).is_none())
+        {
+            return Err(bad(format!("an output is {other}, which the contract does not know")));
+        }
         let named = self.0.outputs().iter().zip(outputs);
         Ok(named.map(|(slot, tensor)| from_session(&slot.name, tensor)).collect())
     }
@@ -238,7 +243,12 @@ fn tensor_type(dtype: DType) -> Option<TensorType> {
         DType::I64 => TensorType::Int64,
         DType::Bool => TensorType::Boolean,
         DType::Text => TensorType::Utf8,
-        _ => return None,
+        DType::F16 => TensorType::Fp16,
+        DType::BF16 => TensorType::Bf16,
+        DType::U8 => TensorType::Uint8,
+        DType::I8 => TensorType::Int8,
+        // The contract has no such types.
+        DType::I16 | DType::U16 | DType::U32 | DType::U64 => return None,
     })
 }
 
@@ -253,14 +263,14 @@ fn to_session(tensor: &Tensor) -> Result<plinth_tensor::Tensor, Problem> {
         TensorType::Fp64 => numbers!(F64, f64),
         TensorType::Int32 => numbers!(I32, i32),
         TensorType::Int64 => numbers!(I64, i64),
+        TensorType::Fp16 => numbers!(F16, u16),
+        TensorType::Bf16 => numbers!(BF16, u16),
+        TensorType::Uint8 => numbers!(U8, u8),
+        TensorType::Int8 => numbers!(I8, i8),
         TensorType::Boolean => Data::Bool(tensor.data.iter().map(|byte| *byte != 0).collect()),
         TensorType::Utf8 => {
             let texts = plinth_plugin::texts(&tensor.data).unwrap_or_default();
             Data::Text(texts.into_iter().map(str::to_owned).collect())
-        }
-        other => {
-            let message = format!("`{}` is {other:?}, which this host does not run", tensor.name);
-            return Err(Problem { code: "bad-tensor".into(), message, ..Problem::default() });
         }
     };
     let shape = tensor.dimensions.iter().map(|dimension| *dimension as usize).collect();
@@ -284,7 +294,11 @@ fn from_session(name: &str, tensor: plinth_tensor::Tensor) -> Tensor {
             let one = |text: String| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
             texts.into_iter().flat_map(one).collect()
         }
-        _ => Vec::new(),
+        Data::F16(values) | Data::BF16(values) => values.into_iter().flat_map(u16::to_le_bytes).collect(),
+        Data::U8(values) => values,
+        Data::I8(values) => values.into_iter().flat_map(i8::to_le_bytes).collect(),
+        // Turned away by `tensor_type`.
+        Data::I16(_) | Data::U16(_) | Data::U32(_) | Data::U64(_) => Vec::new(),
     };
     Tensor { name: name.to_owned(), dimensions, ty, data }
 }
@@ -300,12 +314,12 @@ mod tests {
             (TensorType::Fp32, [1.5_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat()),
             (TensorType::Int64, [1_i64.to_le_bytes(), (-2_i64).to_le_bytes()].concat()),
             (TensorType::Boolean, vec![1, 0]),
+            (TensorType::Fp16, vec![0, 0x3c, 1, 2]),
+            (TensorType::Int8, vec![1, 0xff]),
             (TensorType::Utf8, texts),
         ] {
             let tensor = Tensor { name: "x".into(), dimensions: vec![2, 1], ty, data };
             assert_eq!(from_session("x", to_session(&tensor).unwrap()), tensor);
         }
-        let half = Tensor { name: "x".into(), dimensions: vec![1], ty: TensorType::Fp16, data: vec![0, 0] };
-        assert_eq!(to_session(&half).unwrap_err().message, "`x` is Fp16, which this host does not run");
     }
 }

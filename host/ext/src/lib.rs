@@ -19,6 +19,7 @@ mod gate;
 mod loader;
 mod model;
 mod schema;
+mod tensor;
 mod transform;
 
 pub use batch::Batch;
@@ -28,6 +29,7 @@ pub use gate::{Check, CheckOutcome, Evidence, Gate, LentTable, Metric, NoTables,
 pub use loader::{Loader, Partition, ReadPlan, Reader};
 pub use model::{Model, Models, metadata};
 pub use schema::{Field, Kind, Schema, SchemaError};
+pub use tensor::{DType, Data, Graph, ShapeMismatch, Slot, Tensor};
 pub use transform::{Fitted, Fitting, Step, Transform};
 
 /// One named thing that a plugin offers.

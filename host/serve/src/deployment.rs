@@ -5,14 +5,35 @@ use std::sync::Arc;
 use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_score::Scorer;
 
-use crate::{Batching, ServeError, Stats};
+use crate::{Batching, ServeError, Stats, TensorModel};
+
+/// What answers: something over the columns of a table, or over tensors as they are.
+#[derive(Debug)]
+pub enum Served {
+    /// Rows in, predictions out.
+    Rows(Box<Scorer>),
+    /// Tensors in, tensors out.
+    Tensors(TensorModel),
+}
+
+impl From<Scorer> for Served {
+    fn from(scorer: Scorer) -> Self {
+        Self::Rows(Box::new(scorer))
+    }
+}
+
+impl From<TensorModel> for Served {
+    fn from(model: TensorModel) -> Self {
+        Self::Tensors(model)
+    }
+}
 
 /// A model version that can answer.
 #[derive(Debug)]
 pub struct Deployment {
     model: Arc<str>,
     version: Arc<str>,
-    scorer: Scorer,
+    served: Served,
     hashes: Vec<(String, ContentHash)>,
     batching: Batching,
     stats: Stats,
@@ -21,9 +42,9 @@ pub struct Deployment {
 impl Deployment {
     /// A version of a registered model. `hashes` names every part by content, such as `model`, `transform`, `state`,
     /// in the order in which people want to read them.
-    pub fn new(model: &str, version: u64, scorer: Scorer, hashes: Vec<(String, ContentHash)>) -> Self {
-        let (model, version) = (model.into(), version.to_string().into());
-        Self { model, version, scorer, hashes, batching: Batching::default(), stats: Stats::default() }
+    pub fn new(model: &str, version: u64, served: impl Into<Served>, hashes: Vec<(String, ContentHash)>) -> Self {
+        let (model, version, served) = (model.into(), version.to_string().into(), served.into());
+        Self { model, version, served, hashes, batching: Batching::default(), stats: Stats::default() }
     }
 
     /// The same with other batches.
@@ -53,9 +74,25 @@ impl Deployment {
         &self.version
     }
 
-    /// What turns rows into predictions.
-    pub const fn scorer(&self) -> &Scorer {
-        &self.scorer
+    /// What answers.
+    pub const fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// What turns rows into predictions; none if it is over tensors.
+    pub fn scorer(&self) -> Option<&Scorer> {
+        match &self.served {
+            Served::Rows(scorer) => Some(scorer),
+            Served::Tensors(_) => None,
+        }
+    }
+
+    /// The model of tensors; none if it is over the columns of a table.
+    pub const fn tensors(&self) -> Option<&TensorModel> {
+        match &self.served {
+            Served::Rows(_) => None,
+            Served::Tensors(model) => Some(model),
+        }
     }
 
     /// The content hash of every part.
@@ -69,9 +106,16 @@ impl Deployment {
     /// [`ServeError::Outside`] if the recorded example cannot be scored. Without an example the row is made up, so
     /// parts that dislike its values (an unknown category, say) are not at fault.
     pub(crate) fn warm_up(&self) -> Result<(), ServeError> {
-        let row = self.scorer.signature().trial_row().map_err(|error| ServeError::outside(&error))?;
-        match self.scorer.score(&row) {
-            Err(error) if self.scorer.signature().example().is_some() || !is_about_values(error.code()) => {
+        let scorer = match &self.served {
+            Served::Rows(scorer) => scorer,
+            Served::Tensors(model) => {
+                model.warm_up();
+                return Ok(());
+            }
+        };
+        let row = scorer.signature().trial_row().map_err(|error| ServeError::outside(&error))?;
+        match scorer.score(&row) {
+            Err(error) if scorer.signature().example().is_some() || !is_about_values(error.code()) => {
                 Err(ServeError::outside(&error))
             }
             _ => Ok(()),

@@ -20,12 +20,14 @@ mod plan;
 mod pool;
 mod server;
 mod stats;
+mod tensors;
 
 pub use capture::{CaptureSink, CaptureStats, Captured};
-pub use deployment::Deployment;
+pub use deployment::{Deployment, Served};
 pub use endpoint::{Endpoint, Routes, Target};
 pub use error::ServeError;
 pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, Routing, Rule, Source};
-pub use pool::{Batching, Work};
-pub use server::{Admission, Options, Server, SwapStats};
+pub use pool::{Batching, Input, Output, Work};
+pub use server::{Admission, Indexed, Options, Server, SwapStats};
 pub use stats::{Snapshot, Stages, Stats};
+pub use tensors::TensorModel;

@@ -23,6 +23,22 @@ pub trait Source: Send + Sync + 'static {
     /// [`ServeError::outside`].
     fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError>;
 
+    /// An endpoint that is not planned, when somebody asks for it by name: a model whose version is chosen by the source.
+    ///
+    /// # Errors
+    /// [`ServeError::NoEndpoint`] unless there is one.
+    fn find(&self, name: &str) -> Result<EndpointPlan, ServeError> {
+        Err(ServeError::NoEndpoint { name: name.to_owned(), known: Vec::new() })
+    }
+
+    /// Names that [`Source::find`] knows, with the version that it would choose.
+    ///
+    /// # Errors
+    /// [`ServeError::outside`].
+    fn known(&self) -> Result<Vec<(Arc<str>, u64)>, ServeError> {
+        Ok(Vec::new())
+    }
+
     /// Loads one deployment of a plan.
     ///
     /// # Errors

@@ -16,28 +16,53 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arrow_array::Array;
 use arrow_select::concat::concat;
-use plinth_ext::Batch;
-use plinth_score::{ScoreError, Scored};
+use plinth_core::codes;
+use plinth_ext::{Batch, ExtError, Tensor};
+use plinth_score::{ScoreError, Scored, Scorer};
 use tokio::sync::oneshot;
 
-use crate::{Deployment, ServeError};
+use crate::{Deployment, ServeError, Served, TensorModel};
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
 pub trait Work: Send + 'static {
     /// Whether nobody waits for the answer any more; then nothing else is called.
     fn abandoned(&self) -> bool;
 
-    /// Reads the rows to score; none if the request has had its answer already, for instance because it does not read.
-    fn rows(&mut self) -> Option<Batch>;
+    /// Reads what is to be scored, which is what the deployment takes; none if the request has had its answer already,
+    /// for instance because it does not read.
+    fn input(&mut self) -> Option<Input>;
 
-    /// Writes the answer for these rows. `waited` is how long the request was in the queue, `together` with how many
-    /// rows it was scored.
-    fn answer(self: Box<Self>, scored: Result<Scored, ScoreError>, waited: std::time::Duration, together: usize);
+    /// Writes the answer. `waited` is how long the request was in the queue, `together` with how many rows it was
+    /// scored.
+    fn answer(self: Box<Self>, scored: Result<Output, ScoreError>, waited: Duration, together: usize);
+}
+
+/// What a request sends to be scored.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Rows of the signature.
+    Rows(Batch),
+    /// Tensors in the order in which the model takes them.
+    Tensors(Vec<Tensor>),
+}
+
+/// What it gets for that.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// For rows.
+    Rows(Scored),
+    /// For tensors.
+    Tensors {
+        /// In the order in which the model returns them.
+        tensors: Vec<Tensor>,
+        /// Time in the model.
+        model: Duration,
+    },
 }
 
 /// How many requests are scored at once.
@@ -189,7 +214,7 @@ impl Shared {
         first: (Box<dyn Work>, Instant),
     ) -> Taken {
         let Batching { rows_max, wait_us } = deployment.batching();
-        let until = first.1 + std::time::Duration::from_micros(wait_us.into());
+        let until = first.1 + Duration::from_micros(wait_us.into());
         let mut taken = vec![first];
         if rows_max <= 1 {
             return taken;
@@ -233,6 +258,19 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 
 /// Scores requests together where they fit, and answers each.
 fn score(deployment: &Deployment, taken: Taken) {
+    match deployment.served() {
+        Served::Rows(scorer) => score_rows(deployment, scorer, taken),
+        Served::Tensors(model) => score_tensors(deployment, model, taken),
+    }
+}
+
+/// What no caller can bring about: a reader that does not read what its deployment takes.
+fn unfit(work: Box<dyn Work>) {
+    let error = ExtError::fault("the request", codes::INTERNAL, "was read as what the model does not take");
+    work.answer(Err(error.into()), Duration::ZERO, 0);
+}
+
+fn score_rows(deployment: &Deployment, scorer: &Scorer, taken: Taken) {
     let rows_max = deployment.batching().rows_max as usize;
     let began = Instant::now();
     let mut group: Vec<(Box<dyn Work>, Batch, Instant)> = Vec::with_capacity(taken.len());
@@ -241,16 +279,23 @@ fn score(deployment: &Deployment, taken: Taken) {
         if work.abandoned() {
             continue;
         }
-        let Some(rows) = guarded(|| work.rows()).flatten() else { continue };
+        let rows = match guarded(|| work.input()).flatten() {
+            Some(Input::Rows(rows)) => rows,
+            Some(Input::Tensors(_)) => {
+                unfit(work);
+                continue;
+            }
+            None => continue,
+        };
         if total > 0 && total + rows.num_rows() > rows_max {
-            together(deployment, std::mem::take(&mut group), began);
+            together(deployment, scorer, std::mem::take(&mut group), began);
             total = 0;
         }
         total += rows.num_rows();
         group.push((work, rows, at));
     }
     if !group.is_empty() {
-        together(deployment, group, began);
+        together(deployment, scorer, group, began);
     }
 }
 
@@ -265,11 +310,11 @@ fn join(group: &[(Box<dyn Work>, Batch, Instant)]) -> Option<Batch> {
     Batch::new(first.schema().clone(), columns.collect::<Result<_, _>>().ok()?, rows).ok()
 }
 
-fn together(deployment: &Deployment, group: Vec<(Box<dyn Work>, Batch, Instant)>, began: Instant) {
+fn together(deployment: &Deployment, scorer: &Scorer, group: Vec<(Box<dyn Work>, Batch, Instant)>, began: Instant) {
     let alone = |(work, rows, at): (Box<dyn Work>, Batch, Instant)| {
         guarded(|| {
             deployment.stats().ran(rows.num_rows());
-            let scored = deployment.scorer().score_timed(&rows);
+            let scored = scorer.score_timed(&rows).map(Output::Rows);
             work.answer(scored, began.saturating_duration_since(at), rows.num_rows());
         });
     };
@@ -278,7 +323,7 @@ fn together(deployment: &Deployment, group: Vec<(Box<dyn Work>, Batch, Instant)>
     }
     let scored = join(&group).and_then(|rows| {
         deployment.stats().ran(rows.num_rows());
-        guarded(|| deployment.scorer().score_timed(&rows).ok()).flatten()
+        guarded(|| scorer.score_timed(&rows).ok()).flatten()
     });
     // What one of them is to blame for is not the others' fault: each gets its own answer, or its own error.
     let Some(scored) = scored else { return group.into_iter().for_each(alone) };
@@ -288,7 +333,85 @@ fn together(deployment: &Deployment, group: Vec<(Box<dyn Work>, Batch, Instant)>
         let predictions = scored.predictions.slice(from, rows.num_rows());
         from += rows.num_rows();
         let part = Scored { predictions, ..scored };
-        guarded(|| work.answer(Ok(part), began.saturating_duration_since(at), together));
+        guarded(|| work.answer(Ok(Output::Rows(part)), began.saturating_duration_since(at), together));
+    }
+}
+
+/// The same for a model of tensors: what fits has the same sizes but for the number of rows.
+fn score_tensors(deployment: &Deployment, model: &TensorModel, taken: Taken) {
+    let rows_max = deployment.batching().rows_max as usize;
+    let began = Instant::now();
+    let mut group: Vec<Sent> = Vec::with_capacity(taken.len());
+    for (mut work, at) in taken {
+        if work.abandoned() {
+            continue;
+        }
+        let tensors = match guarded(|| work.input()).flatten() {
+            Some(Input::Tensors(tensors)) => tensors,
+            Some(Input::Rows(_)) => {
+                unfit(work);
+                continue;
+            }
+            None => continue,
+        };
+        let rows = tensors.first().and_then(Tensor::rows).filter(|_| model.is_rowwise());
+        let even = rows.is_some() && tensors.iter().all(|tensor| tensor.rows() == rows);
+        let sent = Sent { rows: rows.filter(|_| even).unwrap_or(1), even, work, tensors, at };
+        let fits = |first: &Sent| {
+            let mut pairs = first.tensors.iter().zip(&sent.tensors);
+            first.even && sent.even && pairs.all(|(a, b)| a.shape().get(1..) == b.shape().get(1..))
+        };
+        let total: usize = group.iter().map(|sent| sent.rows).sum();
+        if group.first().is_some_and(|first| !fits(first)) || (total > 0 && total + sent.rows > rows_max) {
+            run_together(deployment, model, std::mem::take(&mut group), began);
+        }
+        group.push(sent);
+    }
+    run_together(deployment, model, group, began);
+}
+
+/// A request for a model of tensors.
+struct Sent {
+    work: Box<dyn Work>,
+    tensors: Vec<Tensor>,
+    /// Everything counts as one where there are no rows.
+    rows: usize,
+    /// Whether all of its tensors have that many.
+    even: bool,
+    at: Instant,
+}
+
+fn run_together(deployment: &Deployment, model: &TensorModel, group: Vec<Sent>, began: Instant) {
+    let run = |tensors: &[Tensor], rows: usize| {
+        deployment.stats().ran(rows);
+        let start = Instant::now();
+        let tensors = model.run(tensors)?;
+        Ok::<_, ExtError>((tensors, start.elapsed()))
+    };
+    let alone = |sent: Sent| {
+        guarded(|| {
+            let output = run(&sent.tensors, sent.rows).map(|(tensors, model)| Output::Tensors { tensors, model });
+            sent.work.answer(output.map_err(ScoreError::from), began.saturating_duration_since(sent.at), sent.rows);
+        });
+    };
+    let together: usize = group.iter().map(|sent| sent.rows).sum();
+    let joined = (group.len() > 1).then(|| {
+        let column = |index: usize| Tensor::join(&group.iter().map(|sent| &sent.tensors[index]).collect::<Vec<_>>());
+        (0..model.inputs().len()).map(column).collect::<Option<Vec<_>>>()
+    });
+    let output = joined.flatten().and_then(|joined| guarded(|| run(&joined, together).ok()).flatten());
+    // What it was found to be when it was loaded holds for what it returned, or it is run again for each.
+    let output = output.filter(|(tensors, _)| tensors.iter().all(|tensor| tensor.rows() == Some(together)));
+    let Some((whole, time)) = output else { return group.into_iter().for_each(alone) };
+    let mut from = 0;
+    for sent in group {
+        let rows = from..from + sent.rows;
+        from = rows.end;
+        let waited = began.saturating_duration_since(sent.at);
+        guarded(|| {
+            let tensors = whole.iter().map(|tensor| tensor.slice(rows.clone())).collect();
+            sent.work.answer(Ok(Output::Tensors { tensors, model: time }), waited, together);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state of a scoring server: what is served, who may enter, where the work is done.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -82,10 +82,33 @@ struct Watched {
     /// The generation of the plan that was read last.
     seen: Option<Generation>,
     plan: Vec<EndpointPlan>,
+    /// Endpoints that somebody asked for beside those of the plan.
+    extra: Vec<EndpointPlan>,
+    /// Those of the plan that somebody took out of service.
+    out: BTreeSet<Arc<str>>,
     /// The plan could not be read.
     unread: Option<Failed>,
     /// Endpoints of the plan that could not be put in service.
     failed: BTreeMap<Arc<str>, Failed>,
+}
+
+/// An endpoint that is served, or might be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Indexed {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The version of a model that answers, or would.
+    pub version: Option<u64>,
+    /// Why it is not served; none if it is.
+    pub unavailable: Option<String>,
+}
+
+impl Watched {
+    /// What should be served.
+    fn wanted(&self) -> impl Iterator<Item = &EndpointPlan> {
+        let planned = self.plan.iter().filter(|plan| !self.out.contains(&plan.name));
+        planned.chain(self.extra.iter().filter(|extra| !self.plan.iter().any(|plan| plan.name == extra.name)))
+    }
 }
 
 /// What failed, when to try again, and how long to wait after that.
@@ -275,13 +298,22 @@ impl Server {
     /// is tried again after a pause that grows.
     pub fn refresh(&self) -> Result<bool, ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = &mut *watched;
+        self.look(&mut watched)
+    }
+
+    fn look(&self, watched: &mut Watched) -> Result<bool, ServeError> {
         if watched.unread.as_ref().is_some_and(|unread| Instant::now() < unread.again) {
             return Ok(false);
         }
         let current = self.source.current().and_then(|wanted| {
             if watched.seen != Some(wanted) {
                 watched.plan = self.source.plan()?;
+                // What cannot be found now stays as it is: an alias may be about to be set again.
+                watched.extra.iter_mut().for_each(|extra| {
+                    if let Ok(found) = self.source.find(&extra.name) {
+                        *extra = found;
+                    }
+                });
                 watched.seen = Some(wanted);
             }
             Ok(())
@@ -296,12 +328,96 @@ impl Server {
         self.reconcile(watched)
     }
 
+    /// Puts an endpoint in service that is not, as it should be now. Blocks.
+    ///
+    /// # Errors
+    /// [`ServeError`] if there is none of that name, or it cannot be loaded; what is in service stays.
+    pub fn load(&self, name: &str) -> Result<(), ServeError> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = &mut *watched;
+        watched.out.remove(name);
+        watched.failed.remove(name);
+        // Others may fail, which is told where they are asked for.
+        let _ = self.look(watched);
+        let known = watched.wanted().any(|plan| *plan.name == *name);
+        if !known {
+            watched.extra.push(self.source.find(name)?);
+            let _ = self.reconcile(watched);
+        }
+        let Some(failed) = watched.failed.get(name) else { return Ok(()) };
+        let error = failed.error.clone();
+        if !known {
+            // Asked for once, and not to be tried for ever.
+            watched.extra.retain(|plan| *plan.name != *name);
+            watched.failed.remove(name);
+        }
+        Err(error)
+    }
+
+    /// Takes an endpoint out of service. Requests that it has begun are answered. Blocks.
+    ///
+    /// # Errors
+    /// [`ServeError::NoEndpoint`] if there is none of that name.
+    pub fn unload(&self, name: &str) -> Result<(), ServeError> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = &mut *watched;
+        if watched.out.contains(name) {
+            return Ok(());
+        }
+        let Some(plan) = watched.wanted().find(|plan| *plan.name == *name) else {
+            let known = watched.wanted().map(|plan| plan.name.to_string()).collect();
+            return Err(ServeError::NoEndpoint { name: name.to_owned(), known });
+        };
+        let name = Arc::clone(&plan.name);
+        watched.extra.retain(|plan| plan.name != name);
+        watched.failed.remove(&name);
+        watched.out.insert(name);
+        let _ = self.reconcile(watched);
+        Ok(())
+    }
+
+    /// Everything that is served or might be, by name.
+    pub fn index(&self) -> Vec<Indexed> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        for endpoint in self.routes.load().endpoints() {
+            all.extend(endpoint.targets().iter().map(|target| Indexed {
+                name: Arc::clone(endpoint.name()),
+                version: Some(target.plan().version),
+                unavailable: None,
+            }));
+        }
+        let known = match self.source.known() {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, "which models there are beside those that are served could not be read");
+                Vec::new()
+            }
+        };
+        let planned = watched
+            .plan
+            .iter()
+            .flat_map(|plan| plan.deployments.iter().map(move |d| (Arc::clone(&plan.name), d.version)));
+        for (name, version) in planned.chain(known) {
+            if all.iter().any(|indexed| indexed.name == name) {
+                continue;
+            }
+            let failed = watched.failed.get(&name).map(|failed| failed.error.to_string());
+            let out = || if watched.out.contains(&name) { "unloaded" } else { "not loaded" }.to_owned();
+            let unavailable = Some(failed.unwrap_or_else(out));
+            all.push(Indexed { name, version: Some(version), unavailable });
+        }
+        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        all
+    }
+
     /// Brings what is served to what is planned, endpoint by endpoint.
     fn reconcile(&self, watched: &mut Watched) -> Result<bool, ServeError> {
         let served = self.routes.load_full();
-        let mut next = Vec::with_capacity(watched.plan.len());
+        let wanted: Vec<EndpointPlan> = watched.wanted().cloned().collect();
+        let mut next = Vec::with_capacity(wanted.len());
         let (mut changed, mut first) = (0, None);
-        for plan in &watched.plan {
+        for plan in &wanted {
             let now = served.get(&plan.name);
             if let Some(now) = now.filter(|now| now.plan() == plan) {
                 next.push(Arc::clone(now));
@@ -336,7 +452,7 @@ impl Server {
                 }
             }
         }
-        watched.failed.retain(|name, _| watched.plan.iter().any(|plan| plan.name == *name));
+        watched.failed.retain(|name, _| wanted.iter().any(|plan| plan.name == *name));
         let gone = served.endpoints().iter().filter(|was| !next.iter().any(|is| is.name() == was.name())).count();
         changed += gone;
         if changed > 0 {

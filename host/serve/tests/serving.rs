@@ -10,11 +10,11 @@ use std::sync::{
 use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Float64Type};
 use plinth_core::{Coded, FixedClock, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
-use plinth_score::{ScoreError, Scored};
+use plinth_score::ScoreError;
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, KeySource, Options, Routing,
-    Rule, ServeError, Server, Source, SwapStats, Work,
+    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, KeySource, Options,
+    Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -120,7 +120,7 @@ fn still() -> ServeLimits {
 
 fn score(server: &Server, x: f64) -> f64 {
     let deployment = deployment(server);
-    let scored = deployment.scorer().score(&rows(&[x])).unwrap();
+    let scored = deployment.scorer().unwrap().score(&rows(&[x])).unwrap();
     scored.column(0).as_primitive::<Float64Type>().value(0)
 }
 
@@ -201,7 +201,7 @@ fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
         server.refresh().unwrap();
         let deployment = self::deployment(&server);
         let inputs = rows(values);
-        server.capture(&deployment, &id.into(), &inputs, &deployment.scorer().score(&inputs).unwrap());
+        server.capture(&deployment, &id.into(), &inputs, &deployment.scorer().unwrap().score(&inputs).unwrap());
     }
     server.flush_capture();
     let mut captured = drawer.0.lock().unwrap();
@@ -246,7 +246,7 @@ fn a_slow_sink_makes_rows_drop_and_a_failing_one_is_counted_but_nobody_waits() {
     let deployment = self::deployment(&server);
     let push = |n: usize| {
         let inputs = rows(&vec![1.0; n]);
-        let outputs = deployment.scorer().score(&inputs).unwrap();
+        let outputs = deployment.scorer().unwrap().score(&inputs).unwrap();
         server.capture(&deployment, &"id".into(), &inputs, &outputs);
     };
     let stats = || {
@@ -399,11 +399,14 @@ impl Work for Ask {
     fn abandoned(&self) -> bool {
         self.x < 0.0
     }
-    fn rows(&mut self) -> Option<Batch> {
-        Some(rows(&[self.x]))
+    fn input(&mut self) -> Option<Input> {
+        Some(Input::Rows(rows(&[self.x])))
     }
-    fn answer(self: Box<Self>, scored: Result<Scored, ScoreError>, _: std::time::Duration, together: usize) {
-        let answer = scored.ok().map(|scored| scored.predictions.column(0).as_primitive::<Float64Type>().value(0));
+    fn answer(self: Box<Self>, scored: Result<Output, ScoreError>, _: std::time::Duration, together: usize) {
+        let answer = scored.ok().map(|scored| match scored {
+            Output::Rows(scored) => scored.predictions.column(0).as_primitive::<Float64Type>().value(0),
+            Output::Tensors { .. } => panic!("it is over rows"),
+        });
         self.tell.send((self.x, answer, together)).unwrap();
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use plinth_core::{Code, Coded, codes};
-use plinth_ext::{ExtError, SchemaError};
+use plinth_ext::{DType, ExtError, SchemaError, ShapeMismatch};
 
-use crate::{DType, Device};
+use crate::Device;
 
 /// A model cannot be loaded or run.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,13 +76,8 @@ pub enum TensorError {
         found: Vec<usize>,
     },
     /// A tensor has not as many values as its shape says.
-    #[error("a tensor of the shape {shape:?} has {values} values")]
-    ShapeMismatch {
-        /// The shape.
-        shape: Vec<usize>,
-        /// How many values there are.
-        values: usize,
-    },
+    #[error(transparent)]
+    ShapeMismatch(#[from] ShapeMismatch),
     /// A feature is NaN, infinite or null, and the model was not trained to take that.
     #[error("row {row}, feature `{column}`: {value} where the model needs a finite number")]
     NotFinite {
@@ -128,7 +123,7 @@ impl Coded for TensorError {
             Self::InputCount { .. }
             | Self::InputType { .. }
             | Self::InputShape { .. }
-            | Self::ShapeMismatch { .. }
+            | Self::ShapeMismatch(_)
             | Self::Features { .. } => codes::SCHEMA_MISMATCH,
             Self::NotFinite { .. } => codes::NOT_FINITE,
             Self::Schema(error) => error.code(),

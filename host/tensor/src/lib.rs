@@ -21,7 +21,7 @@ mod tensor;
 
 pub use device::Device;
 pub use error::TensorError;
+pub use plinth_ext::{DType, Data, Slot, Tensor};
 pub use runtime::{Runtime, RuntimeConfig};
-pub use session::{Session, SessionOptions, Slot};
+pub use session::{Session, SessionOptions};
 pub use table::OnnxModel;
-pub use tensor::{DType, Data, Tensor};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Condvar, Mutex, PoisonError},
 };
 
@@ -11,10 +12,11 @@ use ort::{
         Session as OrtSession, SessionInputValue, SessionOutputs,
         builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
     },
-    value::{Outlet, TensorRef},
+    value::TensorRef,
 };
+use plinth_ext::{ExtError, Graph, Slot, Tensor};
 
-use crate::{DType, Data, Device, Runtime, Tensor, TensorError};
+use crate::{Device, Runtime, TensorError, tensor};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,35 +35,11 @@ impl Default for SessionOptions {
     }
 }
 
-/// A named input or output of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    /// Its name in the graph.
-    pub name: String,
-    /// Type of its elements; none if it is no tensor of a type we know.
-    pub dtype: Option<DType>,
-    /// Its dimensions; none where any size will do.
-    pub shape: Vec<Option<usize>>,
-}
-
-impl Slot {
-    fn of(outlet: &Outlet) -> Self {
-        let dtype = outlet.dtype().tensor_type().and_then(DType::from_ort);
-        let shape = outlet.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
-        let shape = shape.into_iter().map(|dim| usize::try_from(dim).ok()).collect();
-        Self { name: outlet.name().to_owned(), dtype, shape }
-    }
-
-    fn accepts(&self, shape: &[usize]) -> bool {
-        self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(want, got)| want.is_none_or(|w| w == *got))
-    }
-
-    /// The shape for a person: `[?, 70]`.
-    pub fn shape_text(&self) -> String {
-        let dims: Vec<String> = self.shape.iter().map(|dim| dim.map_or("?".into(), |d| d.to_string())).collect();
-        format!("[{}]", dims.join(", "))
-    }
+/// Where a model is read from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    Bytes(&'a [u8]),
+    File(&'a Path),
 }
 
 /// A loaded model. May be called from many threads at once.
@@ -82,10 +60,23 @@ impl Session {
     /// [`TensorError::BadModel`] if the bytes are no model, or one of operators that the library lacks;
     /// [`TensorError::DeviceNotFound`].
     pub fn load(runtime: &Runtime, model: &[u8], options: &SessionOptions) -> Result<Self, TensorError> {
+        Self::of(runtime, Origin::Bytes(model), options)
+    }
+
+    /// Reads a model from a file, and from the files beside it in which it keeps its weights, if it does. None of them
+    /// is needed afterwards.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub fn open(runtime: &Runtime, model: &Path, options: &SessionOptions) -> Result<Self, TensorError> {
+        Self::of(runtime, Origin::File(model), options)
+    }
+
+    fn of(runtime: &Runtime, model: Origin<'_>, options: &SessionOptions) -> Result<Self, TensorError> {
         let weights = PrepackedWeights::new();
         let (first, device) = open_on_device(runtime, model, options, &weights)?;
-        let inputs = first.inputs().iter().map(Slot::of).collect();
-        let outputs = first.outputs().iter().map(Slot::of).collect();
+        let inputs = first.inputs().iter().map(tensor::slot).collect();
+        let outputs = first.outputs().iter().map(tensor::slot).collect();
         let metadata = read_metadata(&first);
         let mut idle = vec![first];
         while idle.len() < options.sessions {
@@ -122,8 +113,8 @@ impl Session {
     /// [`TensorError::BadModel`] if the model fails on these values.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, TensorError> {
         self.check(inputs)?;
-        let values = inputs.iter().map(borrow).collect::<Result<Vec<_>, _>>()?;
-        self.with_outputs(&values, |outputs| outputs.values().map(|value| Tensor::from_value(&value)).collect())
+        let values = inputs.iter().map(tensor::lend).collect::<Result<Vec<_>, _>>()?;
+        self.with_outputs(&values, |outputs| outputs.values().map(|value| tensor::copy(&value)).collect())
     }
 
     /// Runs a model of one float matrix input on `rows` rows, and hands the outputs over before they are freed.
@@ -176,6 +167,24 @@ impl Session {
     }
 }
 
+impl Graph for Session {
+    fn inputs(&self) -> &[Slot] {
+        self.inputs()
+    }
+
+    fn outputs(&self) -> &[Slot] {
+        self.outputs()
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExtError> {
+        Ok(self.run(inputs)?)
+    }
+
+    fn format(&self) -> &'static str {
+        "onnx"
+    }
+}
+
 /// A session taken from the pool; goes back when dropped, also when the caller panics.
 struct Lent<'a> {
     pool: &'a Session,
@@ -191,22 +200,10 @@ impl Drop for Lent<'_> {
     }
 }
 
-fn borrow(tensor: &Tensor) -> Result<SessionInputValue<'_>, TensorError> {
-    let shape = tensor.shape();
-    Ok(match tensor.data() {
-        Data::F32(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-        Data::F64(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-        Data::I32(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-        Data::I64(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-        Data::Bool(v) => TensorRef::from_array_view((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-        Data::Text(v) => ort::value::Tensor::from_string_array((shape, v.as_slice())).map_err(TensorError::run)?.into(),
-    })
-}
-
 /// Opens the model where the options say; says where that was.
 fn open_on_device(
     runtime: &Runtime,
-    model: &[u8],
+    model: Origin<'_>,
     options: &SessionOptions,
     weights: &PrepackedWeights,
 ) -> Result<(OrtSession, Device), TensorError> {
@@ -231,7 +228,7 @@ fn open_on_device(
 
 fn open(
     runtime: &Runtime,
-    model: &[u8],
+    model: Origin<'_>,
     device: Device,
     options: &SessionOptions,
     weights: &PrepackedWeights,
@@ -244,7 +241,11 @@ fn open(
             .register(&mut builder)
             .map_err(|error| TensorError::DeviceNotFound { device, reason: error.to_string() })?;
     }
-    builder.commit_from_memory(model).map_err(TensorError::load)
+    let session = match model {
+        Origin::Bytes(bytes) => builder.commit_from_memory(bytes),
+        Origin::File(path) => builder.commit_from_file(path),
+    };
+    session.map_err(TensorError::load)
 }
 
 fn configure(runtime: &Runtime, options: &SessionOptions, weights: &PrepackedWeights) -> ort::Result<SessionBuilder> {

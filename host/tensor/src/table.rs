@@ -6,9 +6,9 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use ort::session::SessionOutputs;
-use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema, metadata};
+use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Schema, Tensor, metadata};
 
-use crate::{DType, Data, Device, Runtime, Session, SessionOptions, Tensor, TensorError};
+use crate::{Device, Runtime, Session, SessionOptions, TensorError, tensor};
 
 /// An ONNX model of one float input `[rows, features]`, seen as columns in and columns out.
 ///
@@ -193,7 +193,7 @@ impl Model for OnnxModel {
 impl OutputColumns {
     /// Splits the output into columns.
     fn read(&self, outputs: &SessionOutputs<'_>, rows: usize, into: &mut Vec<ArrayRef>) -> Result<(), TensorError> {
-        let tensor = Tensor::from_value(&outputs[self.index])?;
+        let tensor: Tensor = tensor::copy(&outputs[self.index])?;
         if tensor.data().len() != rows * self.width {
             return Err(TensorError::run(format!("{rows} rows went in and {:?} came out", tensor.shape())));
         }
@@ -219,6 +219,8 @@ impl OutputColumns {
                 (0..width)
                     .map(|c| -> ArrayRef { Arc::new(StringArray::from_iter_values(v.iter().skip(c).step_by(width))) }),
             ),
+            // Turned away when the model was loaded.
+            other => return Err(TensorError::NotTabular(format!("an output is {}", other.dtype()))),
         }
         Ok(())
     }
@@ -271,7 +273,7 @@ fn plan(
                 slot.name
             )));
         };
-        let one_row = Tensor::from_value(&outputs[index])?;
+        let one_row = tensor::copy(&outputs[index])?;
         let width = one_row.data().len();
         if width == 0 || one_row.shape().len() > 2 || one_row.shape().first().is_none_or(|rows| *rows != 1) {
             let shape = one_row.shape();
@@ -292,6 +294,7 @@ fn plan(
             DType::I32 | DType::I64 => Kind::Int64,
             DType::Bool => Kind::Boolean,
             DType::Text => Kind::Utf8,
+            other => return Err(TensorError::NotTabular(format!("its output `{}` is {other}", slot.name))),
         };
         columns.push(OutputColumns { index, width, names, kind });
     }

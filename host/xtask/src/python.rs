@@ -17,6 +17,9 @@ use crate::{cache, repo::Repo, shell};
 /// The stock MLflow client, its server, and what drives them in tests.
 pub(crate) const MLFLOW: (&str, &str) = ("mlflow", "tests/conformance/mlflow/requirements.txt");
 
+/// The stock clients of the Open Inference Protocol.
+pub(crate) const TRITON: (&str, &str) = ("tritonclient", "tests/conformance/oip/requirements.txt");
+
 /// The fastest server there is that speaks MLflow's protocol.
 pub(crate) const FASTTRACKML: (&str, &str) = ("fasttrackml", "tests/bench/fasttrackml.txt");
 

@@ -15,7 +15,7 @@ pub(crate) const HELP: &str =
     "test [--nextest] [--clients] [--soak [--minutes N] [--seed N] [--json FILE]] [-- ARGUMENT…]
 
 Installs what is missing, builds the components and the `plinth` binary, then runs the tests of the product, of the
-plugins and of the SDK, and drives the binary with the stock MLflow client. The tracking server's are run twice: with
+plugins and of the SDK, and drives the binary with the stock clients of MLflow and Triton. The tracking server's are run twice: with
 the catalog on SQLite and on PostgreSQL. Arguments after `--` go to `cargo test` of the product (a test's name, for
 example).
 
@@ -104,16 +104,23 @@ fn soak(repo: &Repo, arguments: &[String]) -> Result<()> {
 
 /// Drives the built binary with other people's clients.
 fn clients(repo: &Repo, arguments: &[String]) -> Result<()> {
-    let bin = python::install(repo, python::MLFLOW)?;
-    shell::say("driving plinth with the stock MLflow client");
-    shell::stream(
-        Command::new(bin.join("python"))
-            .args(["-m", "pytest", "--numprocesses", "auto"])
-            .args(arguments)
-            .current_dir(repo.path("tests/conformance/mlflow"))
-            .env("PLINTH_BIN", repo.target().join("debug/plinth"))
-            .env("PYTHONDONTWRITEBYTECODE", "1"),
-    )
+    for (client, (environment, folder), workers) in [
+        ("the stock MLflow client", (python::MLFLOW, "tests/conformance/mlflow"), &["--numprocesses", "auto"][..]),
+        ("tritonclient", (python::TRITON, "tests/conformance/oip"), &[]),
+    ] {
+        let bin = python::install(repo, environment)?;
+        shell::say(&format!("driving plinth with {client}"));
+        shell::stream(
+            Command::new(bin.join("python"))
+                .args(["-m", "pytest"])
+                .args(workers)
+                .args(arguments)
+                .current_dir(repo.path(folder))
+                .env("PLINTH_BIN", repo.target().join("debug/plinth"))
+                .env("PYTHONDONTWRITEBYTECODE", "1"),
+        )?;
+    }
+    Ok(())
 }
 
 /// The suites of the tracking server once more, with their catalogs on PostgreSQL; what was built for SQLite serves.

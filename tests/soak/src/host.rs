@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let stopped = async move {
             let _ = stopped.await;
         };
-        plinth_api::serve(listener, server, Vec::new(), stopped).await
+        plinth_api::serve(listener, server, plinth_api::Surroundings::default(), stopped).await
     });
     let say = |answer: &Value| -> Result<()> {
         let mut out = std::io::stdout().lock();

@@ -1,32 +1,24 @@
-//! The bodies of `infer`: one tensor for each raw column in, one for each output column out.
+//! The quick way for a model over columns that is asked in JSON: one tensor for each raw column, its values straight into
+//! the column.
 
 use std::fmt;
 
-use plinth_ext::{Batch, Kind};
+use plinth_ext::Batch;
 use plinth_score::Scorer;
-use plinth_serve::Deployment;
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
-use super::datatype;
+use super::{
+    asked::{Output, Rest, rest},
+    feed::{check_column, even},
+};
 use crate::{
     cells::{Cell, Reading},
-    encode::{View, json, list},
     error::ApiError,
 };
 
-/// What was asked.
-pub(crate) struct Asked {
-    pub(crate) id: Option<String>,
-    pub(crate) rows: Batch,
-    /// Columns of the answer, by where they stand in the model's output; none means all.
-    pub(crate) outputs: Option<Vec<usize>>,
-}
-
 /// Reads a body.
-pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<Asked, ApiError> {
+pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<(Batch, Rest), ApiError> {
     let mut reading = Reading::new(scorer.signature(), rows_max);
     let mut head = Head::default();
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -38,85 +30,17 @@ pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<Aske
         let name = &scorer.signature().columns().fields()[missing].name;
         return Err(scorer.signature().missing(name, []).into());
     }
-    // Asking for more outputs than there are repeats some: the answer would be as long as the client likes.
-    if let Some(names) = &head.outputs
-        && names.len() > scorer.output().len()
-    {
-        let (asked, known) = (names.len(), scorer.output().len());
-        return Err(ApiError::bad(format!("{asked} outputs are asked for, but the model has {known}")));
-    }
-    let outputs = head.outputs.map(|names| {
-        let found = names.iter().map(|output| scorer.output().require(&output.name).map_err(ApiError::from));
-        found.collect::<Result<Vec<_>, _>>()
-    });
-    let rows = rows_of(reading)?;
-    Ok(Asked { id: head.id, rows, outputs: outputs.transpose()? })
-}
-
-/// Writes an answer.
-pub(crate) fn write(
-    deployment: &Deployment,
-    request_id: &str,
-    asked_id: Option<&str>,
-    scored: &Batch,
-    outputs: Option<&[usize]>,
-) -> Vec<u8> {
-    let all: Vec<usize>;
-    let wanted = match outputs {
-        Some(wanted) => wanted,
-        None => {
-            all = (0..scored.num_columns()).collect();
-            &all
-        }
-    };
-    let mut out = Vec::with_capacity(128 + wanted.len() * (96 + scored.num_rows() * 20));
-    out.extend_from_slice(b"{\"model_name\":");
-    json(&mut out, &**deployment.model());
-    out.extend_from_slice(b",\"model_version\":");
-    json(&mut out, &**deployment.version());
-    out.extend_from_slice(b",\"id\":");
-    json(&mut out, asked_id.unwrap_or(request_id));
-    out.extend_from_slice(b",\"outputs\":");
-    list(&mut out, b'[', b']', wanted, |out, &index| {
-        let field = &scored.schema().fields()[index];
-        out.extend_from_slice(b"{\"name\":");
-        json(out, &field.name);
-        out.extend_from_slice(b",\"datatype\":");
-        json(out, datatype(field.kind));
-        out.extend_from_slice(b",\"shape\":[");
-        json(out, &scored.num_rows());
-        out.extend_from_slice(b"],\"data\":");
-        let view = View::of(scored, index);
-        list(out, b'[', b']', 0..scored.num_rows(), |out, row| view.write(out, row));
-        out.push(b'}');
-    });
-    out.push(b'}');
-    out
-}
-
-/// The rows, after a check that all tensors are equally long.
-fn rows_of(mut reading: Reading<'_>) -> Result<Batch, ApiError> {
-    let lengths: Vec<(&str, usize)> = reading.rows.columns().iter().map(|c| (c.name(), c.len())).collect();
-    if let Some(pair) = lengths.windows(2).find(|pair| pair[0].1 != pair[1].1) {
-        let [(first, n), (second, m)] = [pair[0], pair[1]];
-        let message = format!("input `{first}` has {n} rows and input `{second}` has {m}");
-        return Err(ApiError::bad(message));
-    }
-    Ok(reading.rows.finish()?)
+    even(&mut reading.rows)?;
+    Ok((reading.rows.finish()?, rest(head.id, head.outputs, &head.parameters)?))
 }
 
 #[derive(Default)]
 struct Head {
     id: Option<String>,
     outputs: Option<Vec<Output>>,
+    parameters: Map<String, Value>,
     /// For each column of the signature, whether its tensor came.
     seen: Vec<bool>,
-}
-
-/// What is known of a requested output; parameters, such as whether it should be binary, are ignored.
-#[derive(Deserialize)]
-struct Output {
-    name: String,
 }
 
 /// The whole body.
@@ -146,6 +70,7 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
             match key.as_str() {
                 "id" => head.id = entries.next_value()?,
                 "outputs" => head.outputs = entries.next_value()?,
+                "parameters" => head.parameters = entries.next_value::<Option<_>>()?.unwrap_or_default(),
                 "inputs" if inputs => return Err(reading.fault.set(ApiError::bad("the body has `inputs` twice"))),
                 "inputs" => {
                     inputs = true;
@@ -160,8 +85,6 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
         if !inputs {
             return Err(reading.fault.set(ApiError::bad("the body has no `inputs`")));
         }
-        // An empty list of outputs asks for all of them.
-        head.outputs = head.outputs.take().filter(|outputs| !outputs.is_empty());
         Ok(())
     }
 }
@@ -286,26 +209,8 @@ fn check(
     let Some(shape) = shape else {
         return Err(ApiError::bad(format!("input `{name}` has no `shape`")));
     };
-    if !matches!(shape, [_] | [_, 1]) || shape[0] != len as i64 {
-        let message = format!("input `{name}` has shape {shape:?} and {len} values; its shape is [{len}] or [{len},1]");
-        return Err(ApiError::bad(message));
-    }
     let Some(given) = given else {
         return Err(ApiError::bad(format!("input `{name}` has no `datatype`")));
     };
-    let number = matches!(
-        given,
-        "INT8" | "INT16" | "INT32" | "INT64" | "UINT8" | "UINT16" | "UINT32" | "UINT64" | "FP16" | "FP32" | "FP64"
-    );
-    let fits = match column.kind() {
-        Kind::Boolean => given == "BOOL",
-        Kind::Int64 | Kind::Float32 | Kind::Float64 => number,
-        Kind::TimestampUs => given == "INT64" || given == "BYTES",
-        Kind::Utf8 | Kind::Binary => given == "BYTES",
-    };
-    if fits {
-        return Ok(());
-    }
-    let wanted = datatype(column.kind());
-    Err(ApiError::bad(format!("input `{name}` has datatype {given} where {wanted} is expected")))
+    check_column(column.kind(), name, shape, len, given)
 }

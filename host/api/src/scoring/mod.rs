@@ -2,6 +2,7 @@
 
 mod csv;
 mod payload;
+mod tensors;
 
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
@@ -11,6 +12,7 @@ use axum::{
 use bytes::Bytes;
 use plinth_core::codes;
 use plinth_ext::Batch;
+use plinth_serve::{Input, Output, Served};
 
 use crate::{
     App,
@@ -50,17 +52,31 @@ struct Invocations;
 impl Protocol for Invocations {
     type Kept = ();
 
-    fn read(&self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Batch, ()), ApiError> {
-        let signature = call.deployment().scorer().signature();
-        let rows = match format(headers)? {
-            Format::Json => payload::read(signature, body, call.rows_max())?,
-            Format::Csv => csv::read(signature, body, call.rows_max())?,
+    fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, ()), ApiError> {
+        let format = format(headers)?;
+        let scorer = match call.deployment().served() {
+            Served::Rows(scorer) => scorer,
+            Served::Tensors(model) if format == Format::Json => {
+                return Ok((Input::Tensors(tensors::read(model, body, call.rows_max())?), ()));
+            }
+            Served::Tensors(_) => {
+                let message = "this model takes tensors, which CSV cannot say; send Content-Type: application/json";
+                return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message));
+            }
         };
-        Ok((rows, ()))
+        let rows = match format {
+            Format::Json => payload::read(scorer.signature(), body, call.rows_max())?,
+            Format::Csv => csv::read(scorer.signature(), body, call.rows_max())?,
+        };
+        Ok((Input::Rows(rows), ()))
     }
 
-    fn write(&self, _: &Call, (): (), scored: &Batch) -> Result<Written, ApiError> {
-        Ok(predictions(scored).into())
+    fn write(&self, call: &Call, _: &HeaderMap, (): (), scored: &Output) -> Result<Written, ApiError> {
+        match (scored, call.deployment().tensors()) {
+            (Output::Rows(scored), _) => Ok(predictions(&scored.predictions).into()),
+            (Output::Tensors { tensors, .. }, Some(model)) => Ok(tensors::write(model, tensors)?.into()),
+            (Output::Tensors { .. }, None) => Err(ApiError::bad("the model gave tensors")),
+        }
     }
 }
 

@@ -171,6 +171,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: ureq::http::HeaderMap,
     pub(crate) text: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -187,12 +188,21 @@ pub(crate) fn serving() -> Serving {
 }
 
 pub(crate) fn serving_with(limits: ServeLimits, gate: Option<Arc<Gate>>) -> Serving {
+    let shelf = Arc::new(Shelf { version: AtomicU64::new(1), gate });
+    serving_from(Arc::clone(&shelf) as _, shelf, limits)
+}
+
+/// A server of another source than the shelf.
+pub(crate) fn serving_of(source: Arc<dyn Source>) -> Serving {
+    serving_from(source, Arc::new(Shelf { version: AtomicU64::new(1), gate: None }), ServeLimits::default())
+}
+
+fn serving_from(source: Arc<dyn Source>, shelf: Arc<Shelf>, limits: ServeLimits) -> Serving {
     // Tests say when to look for a new version.
     let limits = ServeLimits { source_poll_ms: 3_600_000, scoring_threads: 2, ..limits };
-    let shelf = Arc::new(Shelf { version: AtomicU64::new(1), gate });
     let drawer = Arc::new(Drawer::default());
     let options = Options { limits, capture: Some(Arc::clone(&drawer) as _), ..Options::default() };
-    let server = Server::start(Arc::clone(&shelf) as _, options).unwrap();
+    let server = Server::start(source, options).unwrap();
     let (stop, stopped) = oneshot::channel();
     let (tell, told) = mpsc::channel();
     let served = Arc::clone(&server);
@@ -204,7 +214,7 @@ pub(crate) fn serving_with(limits: ServeLimits, gate: Option<Arc<Gate>>) -> Serv
             let shutdown = async {
                 let _ = stopped.await;
             };
-            plinth_api::serve(listener, served, Vec::new(), shutdown).await
+            plinth_api::serve(listener, served, plinth_api::Surroundings::default(), shutdown).await
         })
     });
     Serving { address: told.recv().unwrap(), server, shelf, drawer, stop, thread }
@@ -261,8 +271,9 @@ impl Client {
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Answer {
-    let text = response.body_mut().read_to_string().unwrap();
-    Answer { status: response.status().as_u16(), headers: response.headers().clone(), text }
+    let bytes = response.body_mut().read_to_vec().unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Answer { status: response.status().as_u16(), headers: response.headers().clone(), text, bytes }
 }
 
 pub(crate) const ONE_ROW: &str =

@@ -5,3 +5,4 @@ mod common;
 mod inference;
 mod life;
 mod mlflow;
+mod tensors;

@@ -133,6 +133,20 @@ pub(crate) struct ComponentVersionDocument {
     pub(crate) load: LoadDocument,
 }
 
+/// What a model version is that is an ONNX file: its `spec` in the registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OnnxVersionDocument {
+    /// Raised when a reader of the last form could not read this one.
+    pub(crate) format: u32,
+    /// The model.
+    pub(crate) onnx: ContentHash,
+    /// The columns that a caller sends; none where the model is asked with tensors.
+    pub(crate) signature: Option<Signature>,
+    /// How files of rows are read.
+    pub(crate) load: LoadDocument,
+}
+
 /// A model that is a component.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

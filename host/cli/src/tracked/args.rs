@@ -423,11 +423,14 @@ pub(crate) enum ModelCommand {
 
 #[derive(Debug, Args)]
 #[command(
-    group = clap::ArgGroup::new("signature").required(true).args(["rows", "column", "transform_of"]),
+    group = clap::ArgGroup::new("signature").args(["rows", "column", "transform_of"]),
+    group = clap::ArgGroup::new("model").required(true).args(["component", "onnx"]),
     after_help = "Examples:\n  \
         plinth model register price --component linear.wasm --artifact coefficients.json --rows houses.csv\n  \
         plinth model register price --component linear.wasm --column area=float64 --column rooms=int64?\n  \
-        plinth model register churn --component rules.wasm --transform-of models:/churn/7 --alias challenger\n\n\
+        plinth model register churn --component rules.wasm --transform-of models:/churn/7 --alias challenger\n  \
+        plinth model register digits --onnx cnn.onnx                     asked with its own tensors\n  \
+        plinth model register risk --onnx forest.onnx --rows loans.csv --without defaulted\n\n\
         The component and its artifact are stored by content, and the model has to load before it is registered. \
         `plinth serve`\nand `plinth predict` run exactly these bytes."
 )]
@@ -436,7 +439,10 @@ pub(crate) struct RegisterArgs {
     pub(crate) name: String,
     /// The component: a plugin's name or file
     #[arg(long, value_name = "PLUGIN")]
-    pub(crate) component: String,
+    pub(crate) component: Option<String>,
+    /// An ONNX model, in place of a component; with --rows or --column it is asked by these columns
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["item", "artifact", "transform_of"])]
+    pub(crate) onnx: Option<PathBuf>,
     /// Which of its kinds of model, if it has several
     #[arg(long)]
     pub(crate) item: Option<String>,

@@ -16,6 +16,7 @@ mod experiments;
 mod metrics;
 mod models;
 mod names;
+mod onnx;
 mod page;
 mod plot;
 mod register;

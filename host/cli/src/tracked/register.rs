@@ -10,7 +10,7 @@ use plinth_table::Reservoir;
 use plinth_tracking::{AliasMove, FileRole, ModelVersion, NewVersion, VersionFile};
 use serde_json::json;
 
-use super::{args::RegisterArgs, print};
+use super::{args::RegisterArgs, onnx, print};
 use crate::{
     access::operator,
     host::{Host, PluginRef},
@@ -39,6 +39,13 @@ pub(super) fn register(args: &RegisterArgs, host: &Host, output: Output) -> Resu
     if let Some(alias) = &args.alias {
         tracking.check_new_alias(alias)?;
     }
+    if let Some(path) = &args.onnx {
+        return onnx::register(args, path, host, output);
+    }
+    if args.rows.is_none() && args.column.is_empty() && args.transform_of.is_none() {
+        return Err(Failure::new(codes::USAGE, "which columns callers send is not said")
+            .hint("give rows such as they send with --rows, or each column with --column, or --transform-of"));
+    }
     let component = stored(args, host)?;
     let before = args.transform_of.as_deref().map(|text| resolve(host, text)).transpose()?;
     let transform = before.as_ref().map(transform_of).transpose()?;
@@ -50,7 +57,7 @@ pub(super) fn register(args: &RegisterArgs, host: &Host, output: Output) -> Resu
     };
     let load = match (&args.rows, &before) {
         (Some(path), _) => LoadDocument { plugin: Format::of(path)?.loader().to_owned(), ..LoadDocument::default() },
-        (None, Some(version)) => Spec::of(version)?.load().clone(),
+        (None, Some(version)) => Spec::of(version)?.load().cloned().unwrap_or_default(),
         (None, None) => LoadDocument::default(),
     };
     // What does not load is not registered; nor is what fails on the rows that it is said to be for.
@@ -81,16 +88,7 @@ pub(super) fn register(args: &RegisterArgs, host: &Host, output: Output) -> Resu
     }
     let document = ComponentVersionDocument { format: 1, component, transform, signature, load };
     let version = tracking.register(&args.name, &NewVersion { run_id: None, spec: json!(document), files })?;
-    if let Some(alias) = &args.alias {
-        tracking.set_alias(&AliasMove {
-            model: &args.name,
-            alias,
-            version,
-            principal: &operator(),
-            reason: "registered with it on the command line",
-            evidence: None,
-        })?;
-    }
+    point(args, version, host)?;
     let value = json!({
         "name": args.name, "version": version, "alias": args.alias, "component": document.component.hash,
         "artifact": document.component.artifact, "signature": document.signature, "output": scorer.output(),
@@ -105,6 +103,14 @@ pub(super) fn register(args: &RegisterArgs, host: &Host, output: Output) -> Resu
     })
 }
 
+/// Lets the alias that is asked for name a version.
+pub(super) fn point(args: &RegisterArgs, version: u64, host: &Host) -> Result<(), Failure> {
+    let Some(alias) = &args.alias else { return Ok(()) };
+    let reason = "registered with it on the command line";
+    let to = AliasMove { model: &args.name, alias, version, principal: &operator(), reason, evidence: None };
+    Ok(host.tracking().set_alias(&to)?)
+}
+
 /// The component and its artifact, put into the blob store.
 fn stored(args: &RegisterArgs, host: &Host) -> Result<ComponentDocument, Failure> {
     let options = serde_json::from_str(&args.options).map_err(|error| {
@@ -113,7 +119,7 @@ fn stored(args: &RegisterArgs, host: &Host) -> Result<ComponentDocument, Failure
     })?;
     let artifact = args.artifact.as_ref().map(|path| std::fs::read(path).map_err(|error| read_failure(path, &error)));
     let artifact = artifact.transpose()?;
-    let plugin = PluginRef::named(&args.component);
+    let plugin = PluginRef::named(args.component.as_deref().unwrap_or_default());
     let (_, item, identity) = told(host.components.models(&plugin, args.item.as_deref()))?;
     told(host.put_file("component", &identity.path, identity.hash))?;
     let artifact = artifact.map(|bytes| host.store().blobs().put(&bytes)).transpose()?;
@@ -136,7 +142,7 @@ fn transform_of(version: &ModelVersion) -> Result<TransformDocument, Failure> {
 }
 
 /// A sample of the rows with what the model says about them: the reference of drift checks.
-fn profile(host: &Host, scorer: &Scorer, rows: &Batch) -> Result<plinth_core::ContentHash, StageFailure> {
+pub(super) fn profile(host: &Host, scorer: &Scorer, rows: &Batch) -> Result<plinth_core::ContentHash, StageFailure> {
     let rows_max = usize::try_from(host.limits().table.profile_rows_max).unwrap_or(usize::MAX);
     let mut sample = Reservoir::new(rows.schema().clone(), rows_max, PROFILE_SEED);
     sample.push(rows)?;
@@ -146,6 +152,6 @@ fn profile(host: &Host, scorer: &Scorer, rows: &Batch) -> Result<plinth_core::Co
     Ok(host.write_table("profile", rows.schema(), |write| write(&rows))?.blob)
 }
 
-fn told<T>(result: Result<T, StageFailure>) -> Result<T, Failure> {
+pub(super) fn told<T>(result: Result<T, StageFailure>) -> Result<T, Failure> {
     result.map_err(|failure| Failure::of(&*failure.error))
 }
