@@ -7,7 +7,7 @@ use plinth_sdk::{Block, Field, Fitted, Fitting, Item, Kind, Problem, Schema, Ste
 use crate::deeds;
 
 /// Misdeeds of transforms alone.
-pub const OWN: [&str; 21] = [
+pub const OWN: [&str; 22] = [
     "good",
     "lying-lengths",
     "long-f64s",

@@ -256,16 +256,20 @@ fn schemas_past_the_limits_are_refused_at_load() {
 
 #[test]
 fn ten_million_columns_end_in_the_guest_or_at_the_border() {
-    assert!(loaded("most-columns").starts_with("plugin-memory: evil/most-columns:"), "{}", loaded("most-columns"));
-    let host = common::host(PluginLimits { memory_bytes_max: 1 << 30, ..PluginLimits::default() });
-    let evil = common::evil(&host);
-    let answer = evil.transform().unwrap().load("most-columns", b"", table(3).schema());
+    let refused = |memory_bytes_max| {
+        let patient = PluginLimits { online_call_ms_max: 60_000, memory_bytes_max, ..PluginLimits::default() };
+        let host = common::host(patient);
+        let evil = common::evil(&host);
+        let answer = evil.transform().unwrap().load("most-columns", b"", table(3).schema());
+        good_still_works(&evil);
+        told(&answer.err().expect("the output schema is refused"))
+    };
+    assert!(refused(256 << 20).starts_with("plugin-memory: evil/most-columns:"), "{}", refused(256 << 20));
     assert_eq!(
-        told(&answer.err().expect("the output schema is refused")),
-        "plugin-output: evil/most-columns: `fitted.output` returned more than 67108864 bytes\n\
-         hint: if the plugin needs it, raise [limits.plugin] state-bytes-max in plinth.toml"
+        refused(1 << 30),
+        "plugin-output: evil/most-columns: `fitted.output` returned more than 134217728 bytes\n\
+         hint: if the plugin needs it, raise [limits.plugin] output-bytes-max in plinth.toml"
     );
-    good_still_works(&evil);
 }
 
 #[test]
