@@ -51,6 +51,7 @@ pub(crate) struct App {
     /// Whether errors keep to themselves what a model takes.
     hide_schema: bool,
     settings: Arc<oip::Settings>,
+    loader: Arc<oip::Loader>,
 }
 
 /// How a scoring server is set up beside what it serves.
@@ -156,6 +157,7 @@ fn router_with(server: Arc<Server>, log: Option<LogControl>, cors_origins: Vec<S
             server,
             metrics,
             settings: Arc::new(oip::Settings::new(log)),
+            loader: Arc::default(),
         })
 }
 

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-OPSET = [helper.make_opsetid("", 17)]
+OPSET = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
 
 
 def _model(name, nodes, inputs, outputs, constants=()):
@@ -48,6 +48,25 @@ def matrix():
     node = helper.make_node("MatMul", ["x", "w"], ["scores"])
     outputs = [_slot("scores", TensorProto.FLOAT, ["N", 3])]
     return _model("matrix", [node], [_slot("x", TensorProto.FLOAT, ["N", 4])], outputs, [weights])
+
+
+def forest(trees=100, depth=7):
+    """Full trees over four features that all ask the same: hundreds of small pieces of memory for each."""
+    inner, all_nodes = 2**depth - 1, 2 ** (depth + 1) - 1
+    ids = np.tile(np.arange(all_nodes), trees)
+    owners = np.repeat(np.arange(trees), all_nodes)
+    leaf = ids >= inner
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=owners.tolist(), nodes_nodeids=ids.tolist(), nodes_featureids=(ids % 4).tolist(),
+        nodes_values=(ids / all_nodes).tolist(), nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
+        nodes_truenodeids=np.where(leaf, 0, 2 * ids + 1).tolist(),
+        nodes_falsenodeids=np.where(leaf, 0, 2 * ids + 2).tolist(),
+        target_treeids=owners[leaf].tolist(), target_nodeids=ids[leaf].tolist(),
+        target_ids=[0] * int(leaf.sum()), target_weights=(ids[leaf] / all_nodes).tolist(),
+    )
+    inputs, outputs = [_slot("x", TensorProto.FLOAT, ["N", 4])], [_slot("y", TensorProto.FLOAT, ["N", 1])]
+    return _model("forest", [node], inputs, outputs)
 
 
 def several():

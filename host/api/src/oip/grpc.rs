@@ -149,13 +149,15 @@ pub(crate) async fn call(State(app): State<App>, Path(method): Path<String>, req
         "RepositoryModelLoad" => {
             let load = |app: App, asked: LoadRequest| async move {
                 let parameters: Vec<String> = asked.parameters.into_keys().collect();
-                blocking(move || describe::load(&app.server, &asked.model_name, &parameters)).await.map(|()| Empty {})
+                let (server, model) = (app.server, asked.model_name);
+                app.loader.run(move || describe::load(&server, &model, &parameters)).await.map(|()| Empty {})
             };
             unary(app, request, load).await
         }
         "RepositoryModelUnload" => {
             let unload = |app: App, asked: LoadRequest| async move {
-                blocking(move || describe::unload(&app.server, &asked.model_name)).await.map(|()| Empty {})
+                let (server, model) = (app.server, asked.model_name);
+                app.loader.run(move || describe::unload(&server, &model)).await.map(|()| Empty {})
             };
             unary(app, request, unload).await
         }

@@ -9,6 +9,7 @@ mod describe;
 mod feed;
 pub(crate) mod grpc;
 mod infer;
+mod loader;
 mod messages;
 mod packed;
 mod settings;
@@ -27,6 +28,7 @@ use plinth_core::codes;
 use plinth_serve::{Input, Output, Served};
 use serde_json::{Map, Value, json};
 
+pub(crate) use loader::Loader;
 pub use settings::LogControl;
 pub(crate) use settings::Settings;
 
@@ -155,7 +157,8 @@ async fn load(State(app): State<App>, path: Named<String>, request: Request) -> 
             Some(Value::Object(parameters)) => parameters.keys().cloned().collect::<Vec<_>>(),
             _ => Vec::new(),
         };
-        blocking(move || describe::load(&app.server, &model, &parameters)).await
+        let server = app.server;
+        app.loader.run(move || describe::load(&server, &model, &parameters)).await
     };
     told(load.await.map(|()| Json(json!({}))))
 }
@@ -167,7 +170,8 @@ async fn unload(State(app): State<App>, path: Named<String>, request: Request) -
     };
     let unload = async {
         small(request).await?;
-        blocking(move || describe::unload(&app.server, &model)).await
+        let server = app.server;
+        app.loader.run(move || describe::unload(&server, &model)).await
     };
     told(unload.await.map(|()| Json(json!({}))))
 }
@@ -335,7 +339,7 @@ async fn small(request: Request) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// Does what waits for a disk, or for a model to be loaded.
+/// Does what waits for a disk.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
