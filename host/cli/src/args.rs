@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Top(crate::top::TopArgs),
     /// Score a file with a model
     Predict(PredictArgs),
+    /// Say what each column had to do with a model's predictions
+    Explain(crate::explain::ExplainArgs),
     /// Ask files questions in SQL, with transforms and models as functions
     Sql(Box<crate::sql::SqlArgs>),
     /// Watch a model's data

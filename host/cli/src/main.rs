@@ -14,6 +14,7 @@ mod config;
 mod doctor;
 mod endpoint;
 mod exchange;
+mod explain;
 mod gc;
 mod host;
 mod info;
@@ -107,6 +108,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Top(args) => top::top(args, output),
         Command::Sql(args) => sql::sql(args, &settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
+        Command::Explain(args) => explain::explain(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
         Command::Experiment(command) => tracked::experiment(command, &Host::open(settings, None, None)?, output),
         Command::Metrics(command) => tracked::metrics(command, &Host::open(settings, None, None)?, output),

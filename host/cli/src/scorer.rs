@@ -80,6 +80,14 @@ impl Spec {
         }
     }
 
+    /// The ONNX model, if it is one.
+    pub(crate) fn onnx(&self) -> Option<ContentHash> {
+        match self {
+            Self::Trained(document) => Some(document.model.onnx),
+            _ => None,
+        }
+    }
+
     /// Whether the ONNX Runtime is needed.
     pub(crate) fn is_onnx(&self) -> bool {
         !matches!(self, Self::Component(_))

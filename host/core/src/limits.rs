@@ -22,6 +22,25 @@ pub struct Limits {
     pub artifacts: ArtifactLimits,
     /// What a statement of `plinth sql` may be and use.
     pub sql: SqlLimits,
+    /// How much work an explanation may be.
+    pub explain: ExplainLimits,
+}
+
+/// How much work an explanation may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExplainLimits {
+    /// Rows of the reference set that are used; of more, these many are picked evenly.
+    pub reference_rows_max: u32,
+    /// Coalitions of columns that are asked for each row of a model without trees, each of them with every reference
+    /// row. Up to this all are asked, and the answer is exact; beyond they are sampled.
+    pub coalitions_max: u32,
+}
+
+impl Default for ExplainLimits {
+    fn default() -> Self {
+        Self { reference_rows_max: 100, coalitions_max: 2_048 }
+    }
 }
 
 /// What a statement of `plinth sql` may be and use.

@@ -6,6 +6,7 @@ mod cli_tracking;
 mod component_models;
 mod endpoints;
 mod exchange;
+mod explain;
 mod faults;
 mod languages;
 mod main_job;
