@@ -98,7 +98,12 @@ fn invocations(endpoint: &Endpoint) -> Value {
         _ => self::row(output),
     };
     let answer = json!({"type": "object", "properties": {"predictions": {"type": "array", "items": prediction}}});
-    operation(endpoint, "Predictions for raw rows, as MLflow asks for them", &body, &answer)
+    let mut told = operation(endpoint, "Predictions for raw rows, as MLflow asks for them", &body, &answer);
+    told["parameters"] = json!([{
+        "name": "explain", "in": "query", "schema": {"enum": ["true", "kernel", "false"]},
+        "description": "Adds what each column had to do with each prediction; `kernel` asks with coalitions of columns",
+    }]);
+    told
 }
 
 fn infer(endpoint: &Endpoint) -> Value {

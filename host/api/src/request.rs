@@ -79,6 +79,10 @@ impl Call {
         }
     }
 
+    pub(crate) fn explain_rows_max(&self) -> u32 {
+        self.server.limits().explain_rows_max
+    }
+
     pub(crate) fn rows_max(&self) -> usize {
         self.server.limits().request_rows_max as usize
     }

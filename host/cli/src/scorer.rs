@@ -84,7 +84,8 @@ impl Spec {
     pub(crate) fn onnx(&self) -> Option<ContentHash> {
         match self {
             Self::Trained(document) => Some(document.model.onnx),
-            _ => None,
+            Self::Onnx(document) => Some(document.onnx),
+            Self::Component(_) | Self::Logged => None,
         }
     }
 

@@ -336,8 +336,6 @@ impl Source for Registry {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads as usize,
         };
-        let told =
-            |failure: Failure| ServeError::Outside { code: failure.code, message: failure.message, hint: failure.hint };
         let mut sessions = self.host.sessions(threads);
         if let Some(device) = &what.device {
             sessions.device =
@@ -347,9 +345,18 @@ impl Source for Registry {
     }
 }
 
-fn deployment(host: &Host, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
+/// A command's failure as a server tells it.
+fn told(failure: Failure) -> ServeError {
+    ServeError::Outside { code: failure.code, message: failure.message, hint: failure.hint }
+}
+
+fn deployment(host: &Arc<Host>, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
     let (served, hashes) = scorer::served(host, version, sessions, scorer::Use::Online)?;
-    Ok(Deployment::new(&version.model, version.version, served, hashes))
+    let deployment = Deployment::new(&version.model, version.version, served, hashes);
+    let (host, version) = (Arc::clone(host), version.clone());
+    Ok(deployment.explained_by(Box::new(move |scorer| {
+        crate::explain::explainer(&host, &version, scorer, None, 0).map_err(told)
+    })))
 }
 
 /// Captured requests, as Parquet blobs with a row in the catalog.

@@ -279,6 +279,8 @@ pub struct ServeLimits {
     pub body_bytes_max: u64,
     /// Rows of one request.
     pub request_rows_max: u32,
+    /// Rows of one request that asks for explanations.
+    pub explain_rows_max: u32,
     /// Requests in flight; the next is answered 503 with Retry-After.
     pub requests_in_flight_max: u32,
     /// Time that requests may wait for a thread; while they wait longer, the next is answered 503 with Retry-After.
@@ -309,6 +311,7 @@ impl Default for ServeLimits {
         Self {
             body_bytes_max: 16 << 20,
             request_rows_max: 100_000,
+            explain_rows_max: 32,
             requests_in_flight_max: 1_024,
             queue_ms_max: 2_000,
             request_ms_max: 30_000,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use plinth_core::{Code, Coded, ContentHash, codes};
-use plinth_score::Scorer;
+use plinth_score::{Explainer, Scorer};
 
-use crate::{Batching, ServeError, Stats, TensorModel};
+use crate::{Batching, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining};
 
 /// What answers: something over the columns of a table, or over tensors as they are.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub struct Deployment {
     hashes: Vec<(String, ContentHash)>,
     batching: Batching,
     stats: Stats,
+    explaining: Option<Explaining>,
 }
 
 impl Deployment {
@@ -44,7 +45,15 @@ impl Deployment {
     /// in the order in which people want to read them.
     pub fn new(model: &str, version: u64, served: impl Into<Served>, hashes: Vec<(String, ContentHash)>) -> Self {
         let (model, version, served) = (model.into(), version.to_string().into(), served.into());
-        Self { model, version, served, hashes, batching: Batching::default(), stats: Stats::default() }
+        Self {
+            model,
+            version,
+            served,
+            hashes,
+            batching: Batching::default(),
+            stats: Stats::default(),
+            explaining: None,
+        }
     }
 
     /// The same with other batches.
@@ -52,6 +61,26 @@ impl Deployment {
     pub(crate) const fn batched(mut self, batching: Batching) -> Self {
         self.batching = batching;
         self
+    }
+
+    /// The same with what explains its predictions: made when the first caller asks.
+    #[must_use]
+    pub fn explained_by(mut self, make: MakeExplainer) -> Self {
+        self.explaining = Some(Explaining::new(make));
+        self
+    }
+
+    /// What explains its predictions, and their scorer.
+    ///
+    /// # Errors
+    /// [`ServeError::Outside`] if there is nothing that could, or it cannot be made.
+    pub fn explainer(&self) -> Result<(Arc<Explainer>, &Scorer), ServeError> {
+        let (Some(explaining), Some(scorer)) = (&self.explaining, self.scorer()) else {
+            let message = format!("version {} of `{}` cannot be explained", self.version, self.model);
+            let hint = "what is explained is a model over the columns of a table, with rows to compare with";
+            return Err(ServeError::Outside { code: codes::NO_PROFILE, message, hint: Some(hint.into()) });
+        };
+        Ok((explaining.of(scorer)?, scorer))
     }
 
     /// How many requests are scored at once.

@@ -1,6 +1,7 @@
 //! MLflow's scoring protocol.
 
 mod csv;
+mod explained;
 mod payload;
 mod tensors;
 
@@ -20,6 +21,7 @@ use crate::{
     error::{ApiError, Surface},
     request::{Asked, Call, Protocol, Written, answer},
 };
+use explained::Explain;
 
 type Named = Result<Path<String>, PathRejection>;
 
@@ -42,22 +44,32 @@ pub(crate) async fn endpoint_invocations(State(app): State<App>, path: Named, re
 }
 
 async fn run(app: &App, asked: Asked, request: Request) -> Response {
+    let explain = match Explain::of(request.uri().query()) {
+        Ok(explain) => explain,
+        Err(error) => return error.response(Surface::Mlflow),
+    };
     let check = |headers: &HeaderMap| format(headers).map(drop);
-    answer(app, Surface::Mlflow, asked, request, check, Invocations).await
+    answer(app, Surface::Mlflow, asked, request, check, Invocations { explain }).await
 }
 
 /// MLflow's way to send rows and to get predictions.
-struct Invocations;
+struct Invocations {
+    explain: Option<Explain>,
+}
 
 impl Protocol for Invocations {
-    type Kept = ();
+    /// The rows, if they are to be explained.
+    type Kept = Option<Batch>;
 
-    fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, ()), ApiError> {
+    fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError> {
         let format = format(headers)?;
         let scorer = match call.deployment().served() {
             Served::Rows(scorer) => scorer,
             Served::Tensors(model) if format == Format::Json => {
-                return Ok((Input::Tensors(tensors::read(model, body, call.rows_max())?), ()));
+                if self.explain.is_some() {
+                    return Err(ApiError::bad("this model takes tensors; what is explained are columns of a table"));
+                }
+                return Ok((Input::Tensors(tensors::read(model, body, call.rows_max())?), None));
             }
             Served::Tensors(_) => {
                 let message = "this model takes tensors, which CSV cannot say; send Content-Type: application/json";
@@ -68,12 +80,22 @@ impl Protocol for Invocations {
             Format::Json => payload::read(scorer.signature(), body, call.rows_max())?,
             Format::Csv => csv::read(scorer.signature(), body, call.rows_max())?,
         };
-        Ok((Input::Rows(rows), ()))
+        if self.explain.is_none() {
+            return Ok((Input::Rows(rows), None));
+        }
+        Explain::expect_few(&rows, call.explain_rows_max())?;
+        Ok((Input::Rows(rows.clone()), Some(rows)))
     }
 
-    fn write(&self, call: &Call, _: &HeaderMap, (): (), scored: &Output) -> Result<Written, ApiError> {
+    fn write(&self, call: &Call, _: &HeaderMap, kept: Self::Kept, scored: &Output) -> Result<Written, ApiError> {
         match (scored, call.deployment().tensors()) {
-            (Output::Rows(scored), _) => Ok(predictions(&scored.predictions).into()),
+            (Output::Rows(scored), _) => {
+                let predictions = predictions(&scored.predictions);
+                match (self.explain, kept) {
+                    (Some(explain), Some(rows)) => Ok(explain.add(predictions, call.deployment(), &rows)?.into()),
+                    _ => Ok(predictions.into()),
+                }
+            }
             (Output::Tensors { tensors, .. }, Some(model)) => Ok(tensors::write(model, tensors)?.into()),
             (Output::Tensors { .. }, None) => Err(ApiError::bad("the model gave tensors")),
         }

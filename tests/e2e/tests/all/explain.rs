@@ -72,7 +72,7 @@ fn trees_behind_a_transform_are_explained_exactly_in_raw_columns() {
     let project = Project::churn();
     project.run(&["run"]).succeeds();
     let row = customer();
-    project.write("new.jsonl", &format!("{row}\n"));
+    project.write("new.jsonl", format!("{row}\n"));
     let told = project.run(&["--json", "explain", "churn", "--data", "new.jsonl"]).succeeds().stdout.clone();
     let [line] = &lines(&told)[..] else { panic!("one line: {told}") };
     assert_eq!((&line["method"], &line["exact"], &line["scale"]), (&json!("trees"), &json!(true), &json!("log-odds")));
@@ -98,4 +98,31 @@ fn trees_behind_a_transform_are_explained_exactly_in_raw_columns() {
     );
     adds_up(kernel, 1e-9);
     assert!((number(kernel, "value") - probability).abs() < 1e-6, "{kernel}");
+
+    // A server says the same beside its predictions, and nothing of it unless asked.
+    let server = project.serve("models:/churn@champion");
+    let ask = json!({"dataframe_records": [row]});
+    let (status, plain) = server.post("/invocations", &ask);
+    assert!(status == 200 && !plain.contains("explanations"), "{plain}");
+    for (query, line) in [("true", line), ("kernel", kernel)] {
+        let (status, answer) = server.post(&format!("/invocations?explain={query}"), &ask);
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let plain: Value = serde_json::from_str(&plain).expect("JSON");
+        assert_eq!(answer["predictions"], plain["predictions"]);
+        let told = &answer["explanations"][0];
+        for name in ["method", "exact", "scale"] {
+            assert_eq!(told[name], line[name], "{told}");
+        }
+        let score = &told["scores"]["probability_yes"];
+        assert_eq!((&score["base"], &score["value"]), (&line["base"], &line["value"]));
+        for (column, part) in score["attributions"].as_object().expect("an object") {
+            assert_eq!(*part, line[format!("part_{column}")], "{column}");
+        }
+    }
+    let (status, answer) = server.post("/invocations?explain=please", &ask);
+    assert!(status == 400 && answer.contains("please"), "{answer}");
+    let many: Vec<&Value> = std::iter::repeat_n(&row, 33).collect();
+    let (status, answer) = server.post("/invocations?explain=true", &json!({"dataframe_records": many}));
+    assert!(status == 413 && answer.contains("explain-rows-max"), "{answer}");
 }
