@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow_array::UInt32Array;
+use arrow_select::take::take;
 use plinth_core::{Code, Coded, ContentHash, codes};
+use plinth_ext::Batch;
 use plinth_score::{Explainer, Scorer};
 
 use crate::{Batching, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining};
@@ -129,7 +132,8 @@ impl Deployment {
         &self.hashes
     }
 
-    /// Scores the signature's trial row, so that the first caller does not pay for first times.
+    /// Scores the signature's trial row, alone and in batches of every size that memory is laid out for, so that the
+    /// first caller does not pay for first times.
     ///
     /// # Errors
     /// [`ServeError::Outside`] if the recorded example cannot be scored. Without an example the row is made up, so
@@ -138,21 +142,89 @@ impl Deployment {
         let scorer = match &self.served {
             Served::Rows(scorer) => scorer,
             Served::Tensors(model) => {
-                model.warm_up();
+                model.warm_up(self.batching.rows_max);
                 return Ok(());
             }
         };
         let row = scorer.signature().trial_row().map_err(|error| ServeError::outside(&error))?;
         match scorer.score(&row) {
             Err(error) if scorer.signature().example().is_some() || !is_about_values(error.code()) => {
-                Err(ServeError::outside(&error))
+                return Err(ServeError::outside(&error));
             }
-            _ => Ok(()),
+            Err(_) => return Ok(()),
+            Ok(_) => {}
         }
+        for batch in buckets(self.batching.rows_max).map_while(|rows| repeated(&row, rows)) {
+            if let Err(error) = scorer.score(&batch) {
+                // Requests that cannot be scored together are scored one by one.
+                tracing::debug!(%error, rows = batch.num_rows(), "a model could not be warmed up with a batch");
+                break;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Sizes of the batches with which what is loaded is made warm: from a few rows to the most that requests make up.
+pub(crate) fn buckets(rows_max: u32) -> impl Iterator<Item = usize> {
+    let rows_max = rows_max as usize;
+    let smaller = std::iter::successors(Some(8), |rows| Some(rows * 8)).take_while(move |rows| *rows < rows_max);
+    smaller.chain(Some(rows_max).filter(|rows| *rows > 1))
+}
+
+/// A row, so many times.
+fn repeated(row: &Batch, rows: usize) -> Option<Batch> {
+    let first = UInt32Array::from(vec![0; rows]);
+    let columns = (0..row.num_columns()).map(|index| take(&**row.column(index), &first, None));
+    Batch::new(row.schema().clone(), columns.collect::<Result<_, _>>().ok()?, rows).ok()
 }
 
 /// Whether another row might have been scored.
 fn is_about_values(code: Code) -> bool {
     [codes::PLUGIN_PROBLEM, codes::BAD_VALUE, codes::NOT_FINITE, codes::BAD_TABLE].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow_array::{ArrayRef, Float64Array};
+    use plinth_ext::{ExtError, Field, Kind, Model, Schema};
+    use plinth_score::Signature;
+
+    use super::*;
+
+    /// Keeps in mind how many rows it was asked for.
+    struct Asked(Schema, Arc<Mutex<Vec<usize>>>);
+
+    impl Model for Asked {
+        fn input(&self) -> &Schema {
+            &self.0
+        }
+        fn output(&self) -> &Schema {
+            &self.0
+        }
+        fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+            let rows = features.num_rows();
+            self.1.lock().unwrap().push(rows);
+            if rows > 100 {
+                return Err(ExtError::fault("asked", codes::BAD_MODEL, "no more than 100"));
+            }
+            let column: ArrayRef = Arc::new(Float64Array::from(vec![0.0; rows]));
+            Ok(Batch::new(self.0.clone(), vec![column], rows)?)
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_has_scored_batches_of_every_size_and_need_not_like_large_ones() {
+        for (rows_max, wanted) in [(1, &[1][..]), (4, &[1, 4]), (64, &[1, 8, 64]), (256, &[1, 8, 64, 256])] {
+            let columns = Schema::new(vec![Field::new("x", Kind::Float64, false)]).unwrap();
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let model = Asked(columns.clone(), Arc::clone(&asked));
+            let scorer = Scorer::new(Signature::new(columns), vec![], Arc::new(model)).unwrap();
+            let deployment = Deployment::new("asked", 1, scorer, vec![]).batched(Batching { rows_max, wait_us: 0 });
+            deployment.warm_up().unwrap();
+            assert_eq!(*asked.lock().unwrap(), wanted);
+        }
+    }
 }

@@ -8,6 +8,8 @@ use std::sync::{
 use plinth_core::codes;
 use plinth_ext::{Data, ExtError, Graph, Slot, Tensor};
 
+use crate::deployment::buckets;
+
 /// A model that takes tensors as they are and returns tensors.
 #[derive(Debug)]
 pub struct TensorModel {
@@ -18,6 +20,9 @@ pub struct TensorModel {
 
 /// Values that differ from row to row, so that a model that mixes rows shows it.
 const TRIAL_ROWS: usize = 3;
+
+/// Most values of an input of a batch of which nothing is wanted but that it has been run.
+const WARM_VALUES_MAX: usize = 1 << 20;
 
 /// How far the same row's answers may lie apart, relative to their size, when it is scored alone and in company.
 const TOLERANCE: f64 = 1e-3;
@@ -62,7 +67,7 @@ impl TensorModel {
 
     /// Runs it on made-up tensors, so that the first caller does not pay for first times, and finds out whether rows
     /// can be run together: alone and in company they have to get the same answers.
-    pub(crate) fn warm_up(&self) {
+    pub(crate) fn warm_up(&self, rows_max: u32) {
         let free = |slots: &[Slot]| slots.iter().all(|slot| slot.shape.first() == Some(&None));
         let rows: Vec<Vec<Tensor>> = (0..TRIAL_ROWS).map(|row| self.trial(row)).collect();
         let alone: Result<Vec<_>, _> = rows.iter().map(|inputs| self.run(inputs)).collect();
@@ -82,6 +87,27 @@ impl TensorModel {
                 && alone.iter().enumerate().all(|(row, outputs)| close(&outputs[n], &whole.slice(row..row + 1)))
         });
         self.rowwise.store(same, Relaxed);
+        if same {
+            self.warm_up_batches(rows_max);
+        }
+    }
+
+    /// Runs it on batches of every size that memory is laid out for, as long as they are not too large for that.
+    fn warm_up_batches(&self, rows_max: u32) {
+        let rows_of = |slot: &Slot, rows| {
+            let shape: Vec<usize> =
+                std::iter::once(rows).chain(slot.shape[1..].iter().map(|dim| dim.unwrap_or(1))).collect();
+            let values = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+            let values = values.filter(|values| *values <= WARM_VALUES_MAX)?;
+            Tensor::new(shape, Data::zeros(slot.dtype.unwrap_or(plinth_ext::DType::F32), values)).ok()
+        };
+        for rows in buckets(rows_max) {
+            let batch: Option<Vec<Tensor>> = self.inputs().iter().map(|slot| rows_of(slot, rows)).collect();
+            let Some(batch) = batch else { return };
+            if let Err(error) = self.run(&batch) {
+                return tracing::debug!(%error, rows, "a model could not be warmed up with a batch");
+            }
+        }
     }
 
     /// One row of each input; what may have any size has size one.
@@ -155,7 +181,7 @@ pub(crate) mod tests {
         for mixes in [false, true] {
             let model = TensorModel::new(Arc::new(Doubler::new(mixes)));
             assert!(!model.is_rowwise(), "not known yet");
-            model.warm_up();
+            model.warm_up(8);
             assert_eq!(model.is_rowwise(), !mixes);
         }
     }
