@@ -7,7 +7,7 @@ use std::{
 };
 
 use ort::{
-    ep::{CUDA, ExecutionProvider},
+    ep::{ArenaExtendStrategy, CUDA, ExecutionProvider, cuda::ConvAlgorithmSearch},
     session::{
         Session as OrtSession, SessionInputValue, SessionOutputs,
         builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
@@ -23,7 +23,7 @@ use crate::{Device, Runtime, TensorError, tensor};
 pub struct SessionOptions {
     /// Where it runs.
     pub device: Device,
-    /// How many calls may run at once; further ones wait. At least 1.
+    /// How many calls may run at once; further ones wait. At least 1; on a CUDA device at most 2 count.
     pub sessions: usize,
     /// Threads that one call may use. More than 1 pays only for large models on idle cores.
     pub threads_per_call: usize,
@@ -79,7 +79,10 @@ impl Session {
         let outputs = first.outputs().iter().map(tensor::slot).collect();
         let metadata = read_metadata(&first);
         let mut idle = vec![first];
-        while idle.len() < options.sessions {
+        // Each session on a CUDA device has weights of its own there, and calls share the device anyway: two are enough
+        // for one to copy while the other computes.
+        let most = if matches!(device, Device::Cuda(_)) { 2 } else { usize::MAX };
+        while idle.len() < options.sessions.min(most) {
             idle.push(open(runtime, model, device, options, &weights)?);
         }
         Ok(Self { inputs, outputs, metadata, device, idle: Mutex::new(idle), returned: Condvar::new() })
@@ -236,16 +239,28 @@ fn open(
     let mut builder = configure(runtime, options, weights).map_err(TensorError::load)?;
     if let Device::Cuda(number) = device {
         // Registering is where a missing driver, a missing CUDA library or a wrong number shows.
-        let provider = CUDA::default().with_device_id(i32::from(number));
+        let provider = CUDA::default()
+            .with_device_id(i32::from(number))
+            // Ten bits of a factor's 23: a model would answer otherwise than it did on the CPU, from the third digit on.
+            .with_tf32(false)
+            // Memory by the model's size, not by the next power of two; algorithms by rule, not by trying all.
+            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+            .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
         provider
             .register(&mut builder)
-            .map_err(|error| TensorError::DeviceNotFound { device, reason: error.to_string() })?;
+            .map_err(|error| TensorError::DeviceNotFound { device, reason: innermost(&error.to_string()) })?;
     }
     let session = match model {
         Origin::Bytes(bytes) => builder.commit_from_memory(bytes),
         Origin::File(path) => builder.commit_from_file(path),
     };
     session.map_err(TensorError::load)
+}
+
+/// The library puts each layer's file and line before what the layer below said.
+fn innermost(said: &str) -> String {
+    let last = said.rsplit(" : FAIL : ").next().unwrap_or(said);
+    last.rsplit("operator() ").next().unwrap_or(last).trim().to_owned()
 }
 
 fn configure(runtime: &Runtime, options: &SessionOptions, weights: &PrepackedWeights) -> ort::Result<SessionBuilder> {
@@ -262,4 +277,20 @@ fn read_metadata(session: &OrtSession) -> BTreeMap<String, String> {
     let Ok(metadata) = session.metadata() else { return BTreeMap::new() };
     let keys = metadata.custom_keys().unwrap_or_default();
     keys.into_iter().filter_map(|key| metadata.custom(&key).map(|value| (key, value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::innermost;
+
+    #[test]
+    fn what_the_library_says_is_told_without_its_files() {
+        let said = "/src/core/info.cc:60 static Info Info::From(const Options&) [ONNXRuntimeError] : 1 : FAIL : \
+                    utils.h:187 Parse Failed to parse provider option \"device_id\": info.cc:68 operator() Invalid device \
+                    ID: 7, must be between 0 (inclusive) and 1 (exclusive).\n";
+        assert_eq!(innermost(said), "Invalid device ID: 7, must be between 0 (inclusive) and 1 (exclusive).");
+        let missing = "bridge.cc:1 Get [ONNXRuntimeError] : 1 : FAIL : Failed to load library a.so: libcublas.so.12: no such file";
+        assert_eq!(innermost(missing), "Failed to load library a.so: libcublas.so.12: no such file");
+        assert_eq!(innermost("no driver"), "no driver");
+    }
 }
