@@ -68,6 +68,30 @@ fn a_model_of_any_kind_is_explained_and_a_linear_one_by_its_coefficients() {
 }
 
 #[test]
+fn a_forest_from_elsewhere_is_walked_and_says_what_it_predicts() {
+    let project = Project::empty();
+    let forest = plinth_e2e::root().join("host/explain/tests/data/forest_covers.onnx");
+    project.write(
+        "iris.csv",
+        "a,b,c,d\n5.1,3.5,1.4,0.2\n7.0,3.2,4.7,1.4\n\
+        6.3,3.3,6.0,2.5\n5.8,2.7,5.1,1.9\n4.9,2.4,3.3,1.0\n",
+    );
+    let forest = forest.to_str().expect("a path in words");
+    project.run(&["model", "register", "iris", "--onnx", forest, "--rows", "iris.csv"]).succeeds();
+    let told = project.run(&["--json", "explain", "iris", "--data", "iris.csv"]).succeeds().stdout.clone();
+    let predicted = project.run(&["--json", "predict", "iris", "--input", "iris.csv"]).succeeds().stdout.clone();
+    let (told, predicted) = (lines(&told), lines(&predicted));
+    assert_eq!((told.len(), predicted.len()), (15, 5), "three classes of each row");
+    for line in &told {
+        assert_eq!((&line["method"], &line["scale"]), (&json!("trees"), &json!("prediction")), "{line}");
+        adds_up(line, 1e-9);
+        let row = line["row"].as_u64().expect("a number") as usize;
+        let class = line["score"].as_str().expect("a name");
+        assert!((number(line, "value") - number(&predicted[row], class)).abs() < 1e-6, "{line} {}", predicted[row]);
+    }
+}
+
+#[test]
 fn trees_behind_a_transform_are_explained_exactly_in_raw_columns() {
     let project = Project::churn();
     project.run(&["run"]).succeeds();
