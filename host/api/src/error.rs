@@ -10,7 +10,7 @@ use plinth_score::ScoreError;
 use plinth_serve::ServeError;
 use serde::Serialize;
 
-use crate::oip;
+use crate::{mlflow::MlflowError, oip};
 
 /// Which protocol a caller speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ impl Surface {
         }
     }
 
-    fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         if path == "/v2" || path.starts_with("/v2/") { Self::Oip } else { Self::Mlflow }
     }
 }
@@ -88,7 +88,7 @@ impl ApiError {
         &self.message
     }
 
-    fn coded(error: &dyn Coded) -> Self {
+    pub(crate) fn coded(error: &dyn Coded) -> Self {
         let status = StatusCode::from_u16(error.code().class().http_status());
         let message = match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
@@ -127,7 +127,7 @@ impl ApiError {
         };
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (self.status, json, body.unwrap_or_default()).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -139,9 +139,11 @@ impl ApiError {
                 "BAD_REQUEST"
             }
             400 => "INVALID_PARAMETER_VALUE",
+            401 => "UNAUTHENTICATED",
             403 => "PERMISSION_DENIED",
             404 => "RESOURCE_DOES_NOT_EXIST",
-            413 => "REQUEST_LIMIT_EXCEEDED",
+            409 => "INVALID_STATE",
+            413 | 429 => "REQUEST_LIMIT_EXCEEDED",
             503 | 504 => "TEMPORARILY_UNAVAILABLE",
             _ => "INTERNAL_ERROR",
         }
@@ -157,6 +159,19 @@ impl From<ScoreError> for ApiError {
             told.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
         told
+    }
+}
+
+/// What the doorkeeper says, which speaks as the tracking server does.
+impl From<MlflowError> for ApiError {
+    fn from(error: MlflowError) -> Self {
+        let code = match error.status.as_u16() {
+            401 => codes::UNAUTHENTICATED,
+            403 => codes::PERMISSION_DENIED,
+            429 => codes::OVERLOADED,
+            _ => codes::CATALOG,
+        };
+        Self::new(error.status, code, error.message)
     }
 }
 

@@ -11,8 +11,10 @@
 //! request that cannot be admitted is answered at once with 503 and Retry-After.
 #![warn(missing_docs)]
 
+mod access_log;
 mod cells;
 mod connections;
+mod control;
 mod encode;
 mod error;
 mod key;
@@ -32,12 +34,15 @@ use axum::{
     Router,
     extract::State,
     http::header,
+    middleware,
     response::IntoResponse,
     routing::{get, post},
 };
 use plinth_serve::Server;
 
+pub use access_log::AccessLog;
 pub use connections::Door;
+pub use control::{FindAnswerer, Serving, endpoint_figures, evidence_figures, experiment_figures};
 pub use mlflow::{Tracker, TrackerConfig, endpoints, tracking_router};
 pub use oip::LogControl;
 pub use tls::{Tls, TlsError, install_crypto};
@@ -50,6 +55,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     /// Whether errors keep to themselves what a model takes.
     hide_schema: bool,
+    control: Arc<control::Control>,
     settings: Arc<oip::Settings>,
     loader: Arc<oip::Loader>,
 }
@@ -72,10 +78,12 @@ pub struct Surroundings {
 /// [`io::Error`] if the listener fails.
 pub async fn serve(
     door: impl Into<Door>,
-    server: Arc<Server>,
+    serving: impl Into<Serving>,
     around: Surroundings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let serving = serving.into();
+    let (server, log) = (Arc::clone(&serving.server), serving.access_log.clone());
     let drain_max = Duration::from_millis(server.limits().drain_ms_max);
     let draining = Arc::clone(&server);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -89,7 +97,7 @@ pub async fn serve(
         let _ = stop.send(true);
     });
     let limits = server.limits().http.clone();
-    let app = router_with(Arc::clone(&server), around.log, around.cors_origins);
+    let app = router_with(serving, around.log, around.cors_origins);
     let open =
         |door: Door| connections::serve(door.with_http2(), app.clone(), wait(stopped.clone()), drain_max, &limits);
     let also = async {
@@ -100,7 +108,13 @@ pub async fn serve(
     };
     let (outcome, other) = tokio::join!(open(door.into()), also);
     telling.abort();
-    let stopped = tokio::task::spawn_blocking(move || server.shutdown()).await;
+    let finish = move || {
+        server.shutdown();
+        if let Some(log) = log {
+            log.stop();
+        }
+    };
+    let stopped = tokio::task::spawn_blocking(finish).await;
     outcome.and(other).and(stopped.map_err(io::Error::other))
 }
 
@@ -132,14 +146,17 @@ pub async fn serve_tracking(
 }
 
 /// The routes; pages of `cors_origins` may ask them (`*` is any).
-pub fn router(server: Arc<Server>, cors_origins: Vec<String>) -> Router {
-    router_with(server, None, cors_origins)
+pub fn router(serving: impl Into<Serving>, cors_origins: Vec<String>) -> Router {
+    router_with(serving.into(), None, cors_origins)
 }
 
-fn router_with(server: Arc<Server>, log: Option<LogControl>, cors_origins: Vec<String>) -> Router {
+fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<String>) -> Router {
+    let server = Arc::clone(&serving.server);
     let cors = mlflow::cors(cors_origins);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&server)));
-    Router::new()
+    let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone()));
+    let access = control::Access::new(&serving).map(Arc::new);
+    let control = Arc::new(control::Control::new(&serving));
+    let routes = Router::new()
         .route("/invocations", post(scoring::invocations))
         .route("/endpoints/{endpoint}/invocations", post(scoring::endpoint_invocations))
         .route("/ping", get(scoring::ping))
@@ -149,16 +166,28 @@ fn router_with(server: Arc<Server>, log: Option<LogControl>, cors_origins: Vec<S
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::page))
         .merge(oip::routes())
+        .merge(control::routes(access.is_none()))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .layer(cors)
         .with_state(App {
             hide_schema: server.hides_schema(),
             server,
             metrics,
+            control,
             settings: Arc::new(oip::Settings::new(log)),
             loader: Arc::default(),
-        })
+        });
+    // Where everyone may do everything, scoring pays nothing for it.
+    let routes = match access {
+        Some(access) => routes.layer(middleware::from_fn_with_state(access, control::guard)),
+        None => routes,
+    };
+    // What a browser asks before it asks carries no token.
+    let routes = routes.layer(cors);
+    match serving.access_log {
+        Some(log) => routes.layer(middleware::from_fn_with_state(log, access_log::tell)),
+        None => routes,
+    }
 }
 
 async fn expose(State(app): State<App>) -> impl IntoResponse {

@@ -3,6 +3,8 @@
 //! Labels are `model_name` and `model_version`, as KServe names them. Only what is in service becomes a label: a
 //! caller cannot make new series by asking for models that do not exist.
 
+mod traffic;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
@@ -20,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::error::Surface;
+use crate::{AccessLog, error::Surface};
 
 /// From ten microseconds, which a small model takes, to ten seconds.
 const SECONDS: [f64; 19] = [
@@ -58,7 +60,7 @@ struct StageLabels {
 }
 
 impl Metrics {
-    pub(crate) fn new(server: Arc<Server>) -> Self {
+    pub(crate) fn new(server: Arc<Server>, access_log: Option<Arc<AccessLog>>) -> Self {
         let mut registry = Registry::with_prefix("plinth");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let metrics = Self {
@@ -74,7 +76,7 @@ impl Metrics {
         let help = "Time in one part of a request: queue, decode, transform, model, encode";
         registry.register_with_unit("stage", help, Unit::Seconds, metrics.stages.clone());
         registry.register("rows", "Rows scored", metrics.rows.clone());
-        registry.register_collector(Box::new(ServerNumbers(server)));
+        registry.register_collector(Box::new(ServerNumbers { server, access_log }));
         Self { registry, ..metrics }
     }
 
@@ -129,7 +131,10 @@ impl Metrics {
 }
 
 /// Numbers that the server keeps anyway.
-struct ServerNumbers(Arc<Server>);
+struct ServerNumbers {
+    server: Arc<Server>,
+    access_log: Option<Arc<AccessLog>>,
+}
 
 impl fmt::Debug for ServerNumbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +144,12 @@ impl fmt::Debug for ServerNumbers {
 
 impl Collector for ServerNumbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let server = &self.0;
+        let server = &self.server;
+        if let Some(log) = &self.access_log {
+            let [written, lost] = log.counts();
+            let help = "Lines of the access log";
+            labelled(&mut encoder, "access_log_lines", help, &[("written", written), ("lost", lost)])?;
+        }
         gauge(&mut encoder, "requests_in_flight", "Requests in flight", server.in_flight().into())?;
         let waiting = i64::try_from(server.waiting()).unwrap_or(i64::MAX);
         gauge(&mut encoder, "requests_waiting", "Requests in flight that wait to be scored", waiting)?;
@@ -168,16 +178,6 @@ impl Collector for ServerNumbers {
                 .iter()
                 .flat_map(|endpoint| endpoint.targets().iter().map(move |target| (endpoint.name(), target)))
         };
-        let names = |endpoint: &Arc<str>, target: &Target| {
-            let deployment = target.deployment();
-            [
-                ("endpoint", endpoint.to_string()),
-                ("deployment", target.name().to_string()),
-                ("model_name", deployment.model().to_string()),
-                ("model_version", deployment.version().to_string()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value))
-        };
         let help = "Part of the requests that a deployment answers, relative to the others of its endpoint";
         let mut family = encoder.encode_descriptor("deployment_weight", help, None, MetricType::Gauge)?;
         for (endpoint, target) in deployed() {
@@ -191,6 +191,7 @@ impl Collector for ServerNumbers {
             let batches = target.deployment().stats().snapshot().batches;
             ConstCounter::new(batches).encode(family.encode_family(&labels)?)?;
         }
+        traffic::encode(&mut encoder, &routes)?;
         let help = "What is in service, by content hash";
         let mut family = encoder.encode_descriptor("model_info", help, None, MetricType::Gauge)?;
         for (endpoint, target) in deployed() {
@@ -201,6 +202,18 @@ impl Collector for ServerNumbers {
         }
         Ok(())
     }
+}
+
+/// Labels of a deployment.
+fn names(endpoint: &Arc<str>, target: &Target) -> [(String, String); 4] {
+    let deployment = target.deployment();
+    [
+        ("endpoint", endpoint.to_string()),
+        ("deployment", target.name().to_string()),
+        ("model_name", deployment.model().to_string()),
+        ("model_version", deployment.version().to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> fmt::Result {

@@ -21,7 +21,7 @@ use plinth_core::codes;
 use plinth_ext::Batch;
 use plinth_score::{ScoreError, Scored};
 use plinth_serve::{
-    Admission, Deployment, Endpoint, Input, KeySource, Output, ServeError, Server, Stages, Target, Work,
+    Admission, Deployment, Endpoint, Input, KeySource, Outcome, Output, ServeError, Server, Stages, Target, Work,
 };
 use tokio::sync::oneshot;
 
@@ -129,6 +129,15 @@ struct Job<P: Protocol> {
     read: Option<(Option<Batch>, P::Kept)>,
     decode: Duration,
     answer: Option<oneshot::Sender<Result<Done, ApiError>>>,
+    /// Who looks at the answer besides the caller, if anybody does.
+    aside: Option<Aside>,
+}
+
+/// What an endpoint with a rollout or with shadows needs of a request once that is answered.
+struct Aside {
+    endpoint: Arc<Endpoint>,
+    target: Target,
+    key: Box<[u8]>,
 }
 
 impl<P: Protocol> Job<P> {
@@ -186,7 +195,7 @@ impl<P: Protocol> Work for Job<P> {
             Err(error) => return self.tell(Err(error.into())),
         };
         let Call { server, deployment, request_id, .. } = &self.call;
-        let (transform, model, rows) = match (&rows, &scored) {
+        let (transform, model, count) = match (&rows, &scored) {
             (Some(rows), Output::Rows(scored)) => {
                 server.capture(deployment, request_id, rows, &scored.predictions);
                 (scored.transform, scored.model, rows.num_rows() as u64)
@@ -206,11 +215,17 @@ impl<P: Protocol> Work for Job<P> {
             transform,
             model,
             encode: began.elapsed(),
-            rows,
+            rows: count,
             batch_rows: together as u64,
         };
         let id = Arc::clone(&self.call.request_id);
+        let good = written.is_ok();
         self.tell(written.map(|written| (written, stages, id)));
+        // What tensors say is compared with nothing.
+        if let (true, Some(aside), Some(rows), Output::Rows(scored)) = (good, &self.aside, &rows, &scored) {
+            let Call { server, request_id, .. } = &self.call;
+            server.answered(&aside.endpoint, &aside.target, &aside.key, request_id, rows, &scored.predictions);
+        }
     }
 }
 
@@ -308,10 +323,12 @@ pub(crate) async fn ask<P: Protocol>(
             return Told { request_id, target: None, outcome: Err(error) };
         }
     };
-    // Until it is known who answers, and where a request fails before that, it is the first that is meant.
-    let mut target = pinned.clone().unwrap_or_else(|| endpoint.main().clone());
+    let mut chosen = None;
     let outcome =
-        try_answer(app, &endpoint, pinned.is_some(), &mut target, &request_id, headers, sent, check, protocol).await;
+        try_answer(app, &endpoint, pinned.as_ref(), &mut chosen, &request_id, headers, sent, check, protocol).await;
+    let routed = chosen.is_some();
+    // Where a request fails before it is known who answers, it is the first that is meant.
+    let target = chosen.or(pinned).unwrap_or_else(|| endpoint.main().clone());
     let (status, stages, request_id, outcome) = match outcome {
         Ok((written, stages, request_id)) => (StatusCode::OK, stages, request_id, Ok(written)),
         Err(mut error) => {
@@ -324,6 +341,17 @@ pub(crate) async fn ask<P: Protocol>(
     };
     let deployment = target.deployment();
     let total = began.elapsed();
+    if routed {
+        let outcome = match status {
+            StatusCode::OK => Outcome::Answered,
+            status if status.is_client_error() => Outcome::Refused,
+            _ => Outcome::Fault,
+        };
+        target.traffic().count(outcome, total);
+    }
+    if status == StatusCode::OK {
+        app.server.remember(&endpoint, &target, &request_id);
+    }
     match status {
         StatusCode::OK => deployment.stats().answered(&stages, total, app.server.clock().now()),
         _ => deployment.stats().failed(total),
@@ -341,9 +369,9 @@ fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
 #[expect(clippy::too_many_arguments, reason = "the parts of one request, in one place")]
 async fn try_answer<P: Protocol>(
     app: &App,
-    endpoint: &Endpoint,
-    pinned: bool,
-    target: &mut Target,
+    endpoint: &Arc<Endpoint>,
+    pinned: Option<&Target>,
+    chosen: &mut Option<Target>,
     request_id: &Arc<str>,
     headers: HeaderMap,
     sent: Sent,
@@ -372,10 +400,15 @@ async fn try_answer<P: Protocol>(
             }
         }
     };
-    if !pinned {
-        let key = routing_key(endpoint, &headers, &body, request_id);
-        *target = endpoint.choose(|name| text(&headers, name), &key).clone();
-    }
+    let key = routing_key(endpoint, &headers, &body, request_id);
+    let target = pinned.unwrap_or_else(|| endpoint.choose(|name| text(&headers, name), &key));
+    *chosen = Some(target.clone());
+    let aside = Server::looks_at_answers(endpoint).then(|| Aside {
+        endpoint: Arc::clone(endpoint),
+        target: target.clone(),
+        key: (&*key).into(),
+    });
+    drop(key);
     let (answer, wait) = oneshot::channel();
     let job = Job {
         admission: Some(admission),
@@ -392,6 +425,7 @@ async fn try_answer<P: Protocol>(
         read: None,
         decode: Duration::ZERO,
         answer: Some(answer),
+        aside,
     };
     app.server.score(Arc::clone(target.deployment()), Box::new(job))?;
     match tokio::time::timeout_at(deadline, wait).await {

@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Say what each column had to do with a model's predictions
     Explain(crate::explain::ExplainArgs),
+    /// Ask captured requests again of another version, and tell in what its answers differ
+    Replay(crate::replay::ReplayArgs),
     /// Ask files questions in SQL, with transforms and models as functions
     Sql(Box<crate::sql::SqlArgs>),
     /// Watch a model's data
@@ -291,6 +293,15 @@ pub(crate) struct ServeArgs {
     /// Do not keep requests for drift checks
     #[arg(long)]
     pub(crate) no_capture: bool,
+    /// A file that gets a line of JSON for each request, or - for stderr
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
+    /// Only let in those who say who they are, with a token or a password; always so where other machines reach it
+    #[arg(long)]
+    pub(crate) require_auth: bool,
+    /// Let in everyone, although other machines reach it
+    #[arg(long, conflicts_with = "require_auth")]
+    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Args)]
@@ -373,7 +384,7 @@ enum Moment {
 }
 
 impl Since {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let moment = match chrono::DateTime::parse_from_rfc3339(text) {
             Ok(time) => Moment::At(time.timestamp_micros()),
             Err(_) => Moment::Ago(humantime::parse_duration(text).map_err(|error| {

@@ -106,8 +106,16 @@ pub(crate) struct ServeConfig {
     pub(crate) host: String,
     /// Port to listen on; 0 takes a free one.
     pub(crate) port: u16,
-    /// Whether requests are kept for drift checks.
+    /// Whether requests are kept, for drift checks and replays.
     pub(crate) capture: bool,
+    /// The part of the requests that is kept, from 0 to 1.
+    pub(crate) capture_part: f64,
+    /// Columns, of inputs and of outputs, that are never kept.
+    pub(crate) redact: Vec<String>,
+    /// How long what is kept stays, such as `30days`; empty for ever.
+    pub(crate) capture_kept: String,
+    /// A file that gets a line of JSON for each request, or `-` for stderr; empty for none.
+    pub(crate) access_log: String,
     /// Whether callers are told only that something is wrong with their rows, not what the model takes.
     pub(crate) hide_schema: bool,
     /// Sites whose pages may ask for predictions, such as `https://example.org`; `*` for any.
@@ -203,7 +211,17 @@ impl Default for Config {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".into(), port: 8080, capture: true, hide_schema: false, cors_origins: Vec::new() }
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            capture: true,
+            capture_part: 1.0,
+            redact: Vec::new(),
+            capture_kept: String::new(),
+            access_log: String::new(),
+            hide_schema: false,
+            cors_origins: Vec::new(),
+        }
     }
 }
 

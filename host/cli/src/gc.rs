@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::{
     args::GcArgs,
+    captures,
     config::Settings,
     output::{Failure, Output, io_failure},
 };
@@ -24,6 +25,11 @@ pub(crate) fn gc(args: &GcArgs, settings: &Settings, output: Output) -> Result<E
     let store = Arc::new(settings.open_store(&dir, access)?);
     let limits = settings.config.limits.tracking.clone();
     let tracking = Tracking::new(Arc::clone(&store), Arc::new(SystemClock), Arc::new(UuidIds), limits);
+    let forgotten = match captures::kept(&settings.config.serve)? {
+        Some(kept) if args.dry_run => tracking.captures_before(captures::before(kept, SystemClock.now()))?,
+        Some(kept) => tracking.forget_captures(captures::before(kept, SystemClock.now()))?,
+        None => 0,
+    };
     let before = args.older_than.micros(SystemClock.now());
     let only = (!args.experiment_ids.is_empty()).then_some(args.experiment_ids.as_slice());
     let retired = tracking.retired(before, only)?;
@@ -32,11 +38,11 @@ pub(crate) fn gc(args: &GcArgs, settings: &Settings, output: Output) -> Result<E
     }
     let gone = if args.dry_run { retired.folders.as_slice() } else { &[] };
     let blobs = plinth_store::collect(&store, args.grace, args.dry_run, gone)?;
-    let value = json!({"dry_run": args.dry_run, "removed": retired, "blobs": blobs});
+    let value = json!({"dry_run": args.dry_run, "removed": retired, "captures": forgotten, "blobs": blobs});
     let text = || {
         let did = if args.dry_run { "would remove" } else { "removed" };
         format!(
-            "{did} {} experiments, {} runs, {} logged models, {} uploads\n\
+            "{did} {} experiments, {} runs, {} logged models, {} uploads, {forgotten} files of captured requests\n\
              {did} {} blobs of {} bytes; {} are in use, {} are too young\n",
             retired.experiments.len(),
             retired.runs.len(),

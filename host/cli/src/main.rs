@@ -8,7 +8,9 @@
 //! which everything is known loads no plugin and no ONNX Runtime).
 
 mod access;
+mod answerer;
 mod args;
+mod captures;
 mod components;
 mod config;
 mod doctor;
@@ -28,6 +30,7 @@ mod plugin;
 mod plugins;
 mod predict;
 mod record;
+mod replay;
 mod rows;
 mod run;
 mod scorer;
@@ -35,6 +38,7 @@ mod serve;
 mod services;
 mod sql;
 mod stages;
+mod steward;
 mod top;
 mod tracked;
 mod ui;
@@ -109,6 +113,7 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Sql(args) => sql::sql(args, &settings, output),
         Command::Predict(args) => predict::predict(args, settings, output),
         Command::Explain(args) => explain::explain(args, settings, output),
+        Command::Replay(args) => replay::replay(args, settings, output),
         Command::Monitor(MonitorCommand::Check(args)) => monitor::check(args, settings, output),
         Command::Experiment(command) => tracked::experiment(command, &Host::open(settings, None, None)?, output),
         Command::Metrics(command) => tracked::metrics(command, &Host::open(settings, None, None)?, output),

@@ -1,30 +1,34 @@
 //! `plinth serve`: endpoints of the catalog, or models by reference, over HTTP.
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use plinth_api::{Door, LogControl, Surroundings};
+use plinth_api::{AccessLog, Door, FindAnswerer, LogControl, Serving, Surroundings};
 use plinth_core::{
-    codes,
+    ContentHash, codes,
     refs::{ModelRef, RefError},
 };
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
-    Options, Routes, Routing, Rule, ServeError, Server, Source,
+    Batching, CaptureSink, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource, Options, Rewards,
+    Routes, Routing, Rule, ServeError, Server, Source, Steward, thompson,
 };
 use plinth_tensor::SessionOptions;
-use plinth_tracking::{Capture, EndpointRecord, Model, ModelVersion, Sticky, Tracking, TrackingError};
+use plinth_tracking::{EndpointRecord, Model, ModelVersion, Policy, Sticky, Tracking, TrackingError};
 
 use crate::{
+    answerer,
     args::ServeArgs,
+    captures::{self, Captures},
     config::Settings,
     host::Host,
     listen,
     output::{Failure, Output, io_failure},
     scorer,
+    steward::{self, CatalogSteward},
 };
 
 /// How often the talk on stderr looks whether another version is served.
@@ -50,14 +54,34 @@ pub(crate) fn serve(
     let port = args.port.unwrap_or(config.port);
     let capture = config.capture && !args.no_capture;
     let cors = config.cors_origins.clone();
+    let access = args.require_auth || !listen::is_loopback(&address) && !args.insecure;
+    if access && host.tracking().users()?.is_empty() {
+        output.say("nobody can sign in yet: add someone with `plinth user add NAME --role reader`, and a token");
+    }
 
+    let in_catalog = matches!(source.wanted, Wanted::Endpoints(_));
+    let captures = capture.then(|| Captures::new(&host)).transpose()?;
     let options = Options {
         limits: host.limits().serve.clone(),
         hide_schema: config.hide_schema,
-        capture: capture.then(|| Arc::new(Captures(host.clone())) as Arc<dyn CaptureSink>),
+        keep: captures::keep(config)?,
+        capture: captures.map(|captures| Arc::new(captures) as Arc<dyn CaptureSink>),
+        steward: in_catalog.then(|| Arc::new(CatalogSteward(host.clone())) as Arc<dyn Steward>),
         ..Options::default()
     };
     let server = Server::start(Arc::new(source), options)?;
+    let requests_told = access_log(args, &host.settings)?;
+    let finder = host.clone();
+    let serving = Serving {
+        server: server.clone(),
+        tracking: in_catalog.then(|| host.tracking().clone()),
+        access: access.then(|| host.tracking().clone()),
+        requests: host.limits().requests.clone(),
+        find_answerer: in_catalog.then(|| {
+            Arc::new(move |endpoint: &str, id: &str| answerer::find(&finder, endpoint, id)) as Arc<FindAnswerer>
+        }),
+        access_log: requests_told.map(Arc::new),
+    };
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -90,7 +114,7 @@ pub(crate) fn serve(
         let door = listen::door(listener, tls, output)?;
         let telling = tokio::spawn(tell_swaps(server.clone(), output));
         let served =
-            plinth_api::serve(door, server, Surroundings { also, log: Some(log), cors_origins: cors }, shutdown).await;
+            plinth_api::serve(door, serving, Surroundings { also, log: Some(log), cors_origins: cors }, shutdown).await;
         telling.abort();
         served.map_err(|error| io_failure("the server", &error))
     })?;
@@ -207,7 +231,7 @@ impl Registry {
         let records = match &self.wanted {
             Wanted::Models(models) => {
                 let endpoint = |reference: &ModelRef| {
-                    let deployment = plan(tracking, "main", reference, None, 100.0)?;
+                    let deployment = plan(tracking, "main", reference, None, 100.0, 0.0)?;
                     let (name, deployments) = (reference.name().into(), vec![deployment]);
                     Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
                 };
@@ -234,9 +258,13 @@ impl Registry {
 fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<EndpointPlan, TrackingError> {
     let deployments = record.spec.deployments.iter().map(|spec| {
         let reference = spec.model.parse().map_err(|error: RefError| TrackingError::BadEndpoint(error.to_string()))?;
-        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight)
+        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight, spec.shadow)
     });
-    let deployments = deployments.collect::<Result<_, TrackingError>>()?;
+    let mut deployments: Vec<DeploymentPlan> = deployments.collect::<Result<_, TrackingError>>()?;
+    if record.spec.policy == Some(Policy::Thompson) {
+        by_rewards(tracking, &record.name, &mut deployments)?;
+    }
+    let rollout = record.spec.active_rollout().map(steward::plan);
     let rules = record.spec.rules.into_iter().map(|rule| Rule {
         header: rule.header,
         equals: rule.equals,
@@ -248,8 +276,28 @@ fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<Endpoint
         Some(Sticky::Json(pointer)) => KeySource::Json(pointer),
         Some(Sticky::Column(name)) => KeySource::Column(name),
     };
-    let routing = Routing { rules: rules.collect(), key };
+    let routing = Routing { rules: rules.collect(), key, rollout };
     Ok(EndpointPlan { name: record.name.into(), revision: record.revision, deployments, routing })
+}
+
+/// Shares out the requests by what each deployment with a weight has earned with the version that it has now.
+fn by_rewards(tracking: &Tracking, endpoint: &str, deployments: &mut [DeploymentPlan]) -> Result<(), TrackingError> {
+    let earned = tracking.earned(endpoint)?;
+    let (mut arms, mut seed) = (Vec::new(), endpoint.to_owned());
+    for deployment in deployments.iter().filter(|deployment| deployment.weight > 0) {
+        let version = deployment.version.to_string();
+        let mine = earned.iter().find(|one| one.deployment == *deployment.name && one.version == version);
+        let arm = mine.map_or_else(Rewards::default, |one| Rewards { count: one.count, sum: one.sum });
+        seed.push_str(&format!(" {} {}", arm.count, arm.sum));
+        arms.push(arm);
+    }
+    // Every server that knows the same rewards draws the same.
+    let hash = ContentHash::of(seed.as_bytes());
+    let seed = hash.as_bytes().iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let parts = thompson(&arms, seed);
+    let asked = deployments.iter_mut().filter(|deployment| deployment.weight > 0);
+    asked.zip(parts).for_each(|(deployment, part)| deployment.weight = part);
+    Ok(())
 }
 
 /// The version of a model that is meant where none is named: its champion, else its newest.
@@ -262,7 +310,7 @@ fn preferred(model: &Model) -> Option<u64> {
 fn model_plan(tracking: &Tracking, model: &Model) -> Result<EndpointPlan, TrackingError> {
     let name = model.name.clone();
     let reference = ModelRef::Version { name, version: preferred(model).unwrap_or(1) };
-    let deployment = plan(tracking, "main", &reference, None, 100.0)?;
+    let deployment = plan(tracking, "main", &reference, None, 100.0, 0.0)?;
     let (name, deployments) = (model.name.as_str().into(), vec![deployment]);
     Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
 }
@@ -273,13 +321,14 @@ fn plan(
     reference: &ModelRef,
     device: Option<String>,
     weight: f64,
+    shadow: f64,
 ) -> Result<DeploymentPlan, TrackingError> {
     let version = match reference {
         ModelRef::Version { version, .. } => *version,
         ModelRef::Alias { name, alias } => tracking.alias(name, alias)?,
     };
-    // Percentages are kept to a hundredth.
-    let weight = (weight * 100.0).round() as u32;
+    let hundredths = |percent: f64| (percent * 100.0).round() as u32;
+    let (weight, shadow) = (hundredths(weight), hundredths(shadow));
     Ok(DeploymentPlan {
         name: name.into(),
         model: reference.name().into(),
@@ -287,6 +336,7 @@ fn plan(
         device,
         batching: Batching::default(),
         weight,
+        shadow,
     })
 }
 
@@ -359,22 +409,21 @@ fn deployment(host: &Arc<Host>, version: &ModelVersion, sessions: &SessionOption
     })))
 }
 
-/// Captured requests, as Parquet blobs with a row in the catalog.
-struct Captures(Arc<Host>);
-
-impl CaptureSink for Captures {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        let table = captured.table();
-        let bytes = plinth_table::to_bytes(table.schema(), [&table]).map_err(|error| ServeError::outside(&error))?;
-        let blob = self.0.store().blobs().put(&bytes).map_err(|error| ServeError::outside(&error))?;
-        let capture = Capture {
-            blob,
-            version: captured.version.parse().unwrap_or_default(),
-            model: captured.model,
-            rows: table.num_rows() as u64,
-            from: captured.first_at,
-            to: captured.last_at,
-        };
-        self.0.tracking().add_capture(&capture).map_err(|error| ServeError::outside(&error))
-    }
+/// Where each request is told of, if the command line or the configuration says so.
+fn access_log(args: &ServeArgs, settings: &Settings) -> Result<Option<AccessLog>, Failure> {
+    let configured = &settings.config.serve.access_log;
+    let path = match &args.access_log {
+        Some(path) => path.clone(),
+        None if configured.is_empty() => return Ok(None),
+        None if configured == "-" => PathBuf::from(configured),
+        None => settings.project.join(configured),
+    };
+    let log = if path.as_os_str() == "-" {
+        AccessLog::start(std::io::stderr())
+    } else {
+        // Appended to, so that who moves or cuts the file meanwhile loses nothing that is written later.
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        AccessLog::start(file.map_err(|error| io_failure(&path.display().to_string(), &error))?)
+    };
+    Ok(Some(log.map_err(|error| io_failure("the access log", &error))?))
 }

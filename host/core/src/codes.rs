@@ -223,6 +223,7 @@ codes! {
     TABLE_NOT_FOUND "table-not-found" NotFound "A statement names a table that does not exist.";
     FUNCTION_NOT_FOUND "function-not-found" NotFound "A statement calls a function that does not exist.";
     SERVER_UNREACHABLE "server-unreachable" Unavailable "The server that was asked does not answer, or not as one of Plinth.";
+    ANSWERS_DIFFER "answers-differ" Drift "A version answers more of what was captured otherwise than is allowed.";
 }
 
 #[cfg(test)]

@@ -304,6 +304,12 @@ pub struct ServeLimits {
     pub scoring_threads: u32,
     /// Time between two looks at which model version should be served.
     pub source_poll_ms: u64,
+    /// Requests that wait for one shadow deployment; further ones are dropped and counted.
+    pub shadow_requests_max: u32,
+    /// Rows of those together; a larger request is taken by itself.
+    pub shadow_rows_max: u32,
+    /// Requests of endpoints with several deployments of which it is remembered who answered, for feedback by their id.
+    pub feedback_ids_max: u32,
 }
 
 impl Default for ServeLimits {
@@ -323,6 +329,9 @@ impl Default for ServeLimits {
             http: HttpLimits::default(),
             scoring_threads: 0,
             source_poll_ms: 200,
+            shadow_requests_max: 256,
+            shadow_rows_max: 16_384,
+            feedback_ids_max: 65_536,
         }
     }
 }

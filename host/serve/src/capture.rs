@@ -18,7 +18,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray, cast::AsArray, types::TimestampMicrosecondType,
 };
 use arrow_select::{concat::concat_batches, filter::filter_record_batch};
-use plinth_core::{Micros, ServeLimits};
+use plinth_core::{ContentHash, Micros, ServeLimits};
 use plinth_ext::{Batch, Field, Kind, Schema};
 
 use crate::{Deployment, ServeError};
@@ -48,10 +48,12 @@ pub struct Captured {
     pub last_at: Micros,
     /// `request_id` and `at` of each row.
     pub requests: Batch,
-    /// The rows as they were sent, in the signature's columns.
+    /// The rows as they were sent, in the signature's columns but for those that are not kept.
     pub inputs: Batch,
     /// What the model answered.
     pub outputs: Batch,
+    /// Whether the answers were given to nobody: the model was asked beside another one.
+    pub shadow: bool,
 }
 
 impl Captured {
@@ -60,7 +62,10 @@ impl Captured {
     /// What the name of every output column starts with in [`Captured::table`].
     pub const OUTPUT: &'static str = "output.";
 
-    /// All of it as one table: `request_id`, `at`, `input.NAME`…, `output.NAME`….
+    /// The column of a [`Captured::table`] that marks answers of a shadow; not there in those that were given.
+    pub const SHADOW: &'static str = "shadow";
+
+    /// All of it as one table: `request_id`, `at`, `input.NAME`…, `output.NAME`…, and `shadow` for a shadow's.
     pub fn table(&self) -> Batch {
         let mut fields = self.requests.schema().fields().to_vec();
         let mut columns: Vec<ArrayRef> = self.requests.columns().to_vec();
@@ -68,6 +73,10 @@ impl Captured {
             let named = part.schema().fields().iter();
             fields.extend(named.map(|field| Field { name: format!("{prefix}{}", field.name), ..field.clone() }));
             columns.extend(part.columns().iter().cloned());
+        }
+        if self.shadow {
+            fields.push(Field::new(Self::SHADOW, Kind::Boolean, false));
+            columns.push(Arc::new(BooleanArray::from(vec![true; self.requests.num_rows()])));
         }
         let schema = Schema::new(fields).expect("prefixes keep unique names unique");
         Batch::new(schema, columns, self.requests.num_rows()).expect("the parts have the same rows")
@@ -99,6 +108,42 @@ impl Captured {
     }
 }
 
+/// What of the requests is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// The part of the requests, from 0 to 1. Which these are depends on their ids alone, so what several deployments
+    /// answered to one request is kept or not kept as a whole.
+    pub part: f64,
+    /// Columns, of inputs and of outputs, that are never kept.
+    pub redacted: Vec<String>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { part: 1.0, redacted: Vec::new() }
+    }
+}
+
+impl Keep {
+    fn takes(&self, request_id: &str) -> bool {
+        if self.part >= 1.0 {
+            return true;
+        }
+        let hash = ContentHash::of_parts([b"capture".as_slice(), request_id.as_bytes()]);
+        let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+        // Both are exact: a float holds 32 bits.
+        f64::from(u32::from_le_bytes(*first)) < self.part * f64::from(u32::MAX)
+    }
+
+    /// The columns that may be kept.
+    fn of(&self, rows: Batch) -> Batch {
+        let fields = rows.schema().fields();
+        let kept: Vec<usize> =
+            (0..fields.len()).filter(|index| !self.redacted.contains(&fields[*index].name)).collect();
+        if kept.len() == fields.len() { rows } else { rows.project(&kept) }
+    }
+}
+
 /// Rows captured since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CaptureStats {
@@ -120,6 +165,7 @@ pub(crate) struct Capture {
 
 struct Shared {
     sink: Arc<dyn CaptureSink>,
+    keep: Keep,
     queue: Mutex<Queue>,
     wake: Condvar,
     flushed: Condvar,
@@ -153,12 +199,14 @@ struct Entry {
     bytes: u64,
     inputs: Batch,
     outputs: Batch,
+    shadow: bool,
 }
 
 impl Capture {
-    pub(crate) fn new(sink: Arc<dyn CaptureSink>, limits: &ServeLimits) -> std::io::Result<Self> {
+    pub(crate) fn new(sink: Arc<dyn CaptureSink>, keep: Keep, limits: &ServeLimits) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             sink,
+            keep,
             queue: Mutex::default(),
             wake: Condvar::new(),
             flushed: Condvar::new(),
@@ -186,10 +234,11 @@ impl Capture {
         at: Micros,
         inputs: &Batch,
         outputs: &Batch,
+        shadow: bool,
     ) {
         let rows = inputs.num_rows();
         let shared = &*self.shared;
-        if rows == 0 {
+        if rows == 0 || !shared.keep.takes(request_id) {
             return;
         }
         let bytes = (inputs.get_array_memory_size() + outputs.get_array_memory_size()) as u64;
@@ -207,6 +256,7 @@ impl Capture {
             bytes,
             inputs: inputs.clone(),
             outputs: outputs.clone(),
+            shadow,
         };
         let mut queue = shared.lock();
         if queue.stop {
@@ -335,7 +385,7 @@ impl Shared {
 
     fn write(&self, held: Pending) {
         let (rows, bytes) = (held.rows as u64, held.bytes);
-        let outcome = self.sink.write(held.finish());
+        let outcome = self.sink.write(held.finish(&self.keep));
         self.leave(rows, bytes);
         match outcome {
             Ok(()) => self.stored.fetch_add(rows, Relaxed),
@@ -350,6 +400,7 @@ impl Shared {
 /// Rows of one deployment on their way to the sink.
 struct Pending {
     deployment: Arc<Deployment>,
+    shadow: bool,
     since: Instant,
     first_at: Micros,
     last_at: Micros,
@@ -361,10 +412,12 @@ struct Pending {
 }
 
 fn take_in(pending: &mut Vec<Pending>, entry: Entry) {
-    let index = pending.iter().position(|held| Arc::ptr_eq(&held.deployment, &entry.deployment));
+    let same = |held: &Pending| Arc::ptr_eq(&held.deployment, &entry.deployment) && held.shadow == entry.shadow;
+    let index = pending.iter().position(same);
     let index = index.unwrap_or_else(|| {
         pending.push(Pending {
             deployment: Arc::clone(&entry.deployment),
+            shadow: entry.shadow,
             since: Instant::now(),
             first_at: entry.at,
             last_at: entry.at,
@@ -399,7 +452,7 @@ impl Pending {
         }
     }
 
-    fn finish(self) -> Captured {
+    fn finish(self, keep: &Keep) -> Captured {
         let ids: StringArray =
             self.ids.iter().flat_map(|(id, _, rows)| std::iter::repeat_n(Some(&**id), *rows)).collect();
         let at: Vec<Micros> = self.ids.iter().flat_map(|(_, at, rows)| std::iter::repeat_n(*at, *rows)).collect();
@@ -414,8 +467,9 @@ impl Pending {
             first_at: self.first_at,
             last_at: self.last_at,
             requests: Batch::new(schema, columns, self.rows).expect("as many ids and times as rows"),
-            inputs: concat(&self.inputs),
-            outputs: concat(&self.outputs),
+            inputs: keep.of(concat(&self.inputs)),
+            outputs: keep.of(concat(&self.outputs)),
+            shadow: self.shadow,
         }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use plinth_core::ContentHash;
 
-use crate::{Deployment, DeploymentPlan, EndpointPlan, KeySource};
+use crate::{Deployment, DeploymentPlan, EndpointPlan, KeySource, Traffic, plan::SHADOW_ALL};
 
 /// One of the deployments of an endpoint.
 #[derive(Debug, Clone)]
 pub struct Target {
     plan: DeploymentPlan,
     deployment: Arc<Deployment>,
+    traffic: Arc<Traffic>,
 }
 
 impl Target {
@@ -28,6 +29,11 @@ impl Target {
     pub const fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
     }
+
+    /// What it did for this endpoint.
+    pub const fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
 }
 
 /// A name that callers ask, with everything that answers for it ready.
@@ -40,9 +46,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint of a plan; `deployments` are those of the plan, in order.
-    pub(crate) fn new(plan: EndpointPlan, deployments: Vec<Arc<Deployment>>) -> Self {
-        let target = |(plan, deployment): (&DeploymentPlan, _)| Target { plan: plan.clone(), deployment };
+    /// An endpoint of a plan; `deployments` are those of the plan, in order, with what they did for it so far.
+    pub(crate) fn new(plan: EndpointPlan, deployments: Vec<(Arc<Deployment>, Arc<Traffic>)>) -> Self {
+        let target =
+            |(plan, (deployment, traffic)): (&DeploymentPlan, _)| Target { plan: plan.clone(), deployment, traffic };
         let targets: Vec<Target> = plan.deployments.iter().zip(deployments).map(target).collect();
         // The newest have the lowest numbers: when their weight grows, who was theirs stays theirs.
         let mut ends = vec![0; targets.len()];
@@ -52,6 +59,17 @@ impl Endpoint {
             ends[index] = end;
         }
         Self { plan, targets, ends }
+    }
+
+    /// The same with other weights.
+    pub(crate) fn planned(&self, plan: EndpointPlan) -> Self {
+        let of = |target: &Target| (Arc::clone(&target.deployment), Arc::clone(&target.traffic));
+        Self::new(plan, self.targets.iter().map(of).collect())
+    }
+
+    /// Whether anybody gets copies of requests.
+    pub(crate) fn has_shadows(&self) -> bool {
+        self.targets.iter().any(|target| target.plan.shadow > 0)
     }
 
     /// What was asked for.
@@ -107,6 +125,13 @@ impl Endpoint {
         let number = drawn([self.plan.name.as_bytes(), key]) % all;
         let index = self.ends.iter().rposition(|end| number < *end).unwrap_or(0);
         &self.targets[index]
+    }
+
+    /// The deployments that get a copy of the request of this key.
+    pub fn shadows(&self, key: &[u8]) -> impl Iterator<Item = &Target> {
+        let shadowed = self.targets.iter().filter(|target| target.plan.shadow > 0);
+        shadowed
+            .filter(move |target| drawn([target.name().as_bytes(), key]) % SHADOW_ALL < u64::from(target.plan.shadow))
     }
 }
 

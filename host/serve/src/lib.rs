@@ -12,24 +12,43 @@
 //! waiting to be captured are bounded, and what does not fit is refused or counted, never waited for.
 #![warn(missing_docs)]
 
+mod answers;
+mod bandit;
 mod capture;
 mod deployment;
+mod difference;
 mod endpoint;
 mod error;
 mod explaining;
 mod plan;
 mod pool;
+mod random;
+mod rollout;
+mod scores;
+mod sequential;
 mod server;
+mod shadow;
 mod stats;
+mod steward;
 mod tensors;
+mod traffic;
 
-pub use capture::{CaptureSink, CaptureStats, Captured};
+pub use answers::Answerer;
+pub use bandit::thompson;
+pub use capture::{CaptureSink, CaptureStats, Captured, Keep};
 pub use deployment::{Deployment, Served};
+pub use difference::{OutputDifference, compare as differences};
 pub use endpoint::{Endpoint, Routes, Target};
 pub use error::ServeError;
 pub use explaining::MakeExplainer;
 pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, Routing, Rule, Source};
 pub use pool::{Batching, Input, Output, Work};
+pub use rollout::{Breach, Decision, Guards, Hold, Next, RolloutEvidence, RolloutPlan};
+pub use scores::Drift;
+pub use sequential::{Comparison, Rewards, compare};
 pub use server::{Admission, Indexed, Options, Server, SwapStats};
+pub use shadow::ShadowSnapshot;
 pub use stats::{Snapshot, Stages, Stats};
+pub use steward::{RolloutStanding, Steward, Transition};
 pub use tensors::TensorModel;
+pub use traffic::{Outcome, Seen, Traffic};

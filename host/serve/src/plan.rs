@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Batching, Deployment, ServeError};
+use crate::{Batching, Deployment, RolloutPlan, ServeError};
 
 /// Tells one state of a [`Source`] from the next, such as the version number an alias points at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// An endpoint as it should be: a name that callers ask, and what answers them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EndpointPlan {
     /// Its name; no two endpoints of a plan have the same.
     pub name: Arc<str>,
@@ -69,10 +69,14 @@ impl EndpointPlan {
             device: None,
             batching: Batching::default(),
             weight: 1,
+            shadow: 0,
         };
         Self { name: model.into(), revision: 1, deployments: vec![deployment], routing: Routing::default() }
     }
 }
+
+/// A shadow of this much gets a copy of every request.
+pub(crate) const SHADOW_ALL: u64 = 10_000;
 
 /// A model version on a device, as one of those that answer for an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +93,8 @@ pub struct DeploymentPlan {
     pub batching: Batching,
     /// Its part of the requests, relative to the weights of the others.
     pub weight: u32,
+    /// The part of all requests, of 10,000, that it gets a copy of, without being the one that answers.
+    pub shadow: u32,
 }
 
 impl DeploymentPlan {
@@ -100,12 +106,14 @@ impl DeploymentPlan {
 }
 
 /// Who is answered by which deployment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routing {
     /// Rules that come before the weights; the first that fits decides.
     pub rules: Vec<Rule>,
     /// What makes two requests those of the same caller, who is to be answered by the same deployment.
     pub key: KeySource,
+    /// The rollout that is under way, if one is.
+    pub rollout: Option<RolloutPlan>,
 }
 
 /// Requests that one deployment answers, whatever the weights say.

@@ -13,7 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -98,6 +98,8 @@ struct Shared {
     threads: usize,
     /// How long the request waited that was begun last, in milliseconds; 0 once nobody waits.
     waited_ms: AtomicU64,
+    /// Threads that wait for work.
+    idle: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -115,8 +117,13 @@ impl Pool {
     /// `threads` threads, or one for each core if that is 0.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let threads = if threads == 0 { thread::available_parallelism().map_or(1, Into::into) } else { threads };
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), threads, waited_ms: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            threads,
+            waited_ms: AtomicU64::new(0),
+            idle: AtomicUsize::new(0),
+        });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || shared.work())?;
@@ -155,6 +162,13 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Threads that have nothing to do.
+    pub(crate) fn idle(&self) -> usize {
+        self.shared.idle.load(Relaxed)
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         // Not joined: the last owner may be a job on one of these very threads.
@@ -189,7 +203,9 @@ impl Shared {
                 if queue.closed {
                     return;
                 }
+                self.idle.fetch_add(1, Relaxed);
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.idle.fetch_sub(1, Relaxed);
             };
             match job {
                 Job::Other(work) => {
@@ -257,7 +273,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Scores requests together where they fit, and answers each.
-fn score(deployment: &Deployment, taken: Taken) {
+pub(crate) fn score(deployment: &Deployment, taken: Taken) {
     match deployment.served() {
         Served::Rows(scorer) => score_rows(deployment, scorer, taken),
         Served::Tensors(model) => score_tensors(deployment, model, taken),

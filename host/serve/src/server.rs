@@ -1,5 +1,7 @@
 //! The state of a scoring server: what is served, who may enter, where the work is done.
 
+mod withdrawn;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -15,9 +17,15 @@ use arc_swap::ArcSwap;
 use plinth_core::{Clock, IdGen, ServeLimits, SystemClock, UuidIds, codes};
 use plinth_ext::Batch;
 
+use self::withdrawn::{Withdrawn, lessened, without};
 use crate::{
-    CaptureSink, CaptureStats, Deployment, Endpoint, EndpointPlan, Generation, Routes, ServeError, Source, Work,
-    capture::Capture, pool::Pool,
+    Answerer, CaptureSink, CaptureStats, Deployment, Endpoint, EndpointPlan, Generation, Keep, RolloutStanding, Routes,
+    ServeError, Source, Steward, Target, Traffic, Work,
+    answers::Answers,
+    capture::Capture,
+    pool::Pool,
+    shadow::{Copied, Lane},
+    steward::{self, Watches},
 };
 
 /// Longest pause between two tries to load an endpoint that failed.
@@ -29,8 +37,12 @@ pub struct Options {
     pub limits: ServeLimits,
     /// Where captured rows go, if anywhere.
     pub capture: Option<Arc<dyn CaptureSink>>,
+    /// What of the requests is captured.
+    pub keep: Keep,
     /// Whether callers are told only that something is wrong with their rows, not what the model takes.
     pub hide_schema: bool,
+    /// Who writes down what becomes of rollouts; without one they stay in the step they are in.
+    pub steward: Option<Arc<dyn Steward>>,
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
     /// Where request ids come from when a caller sends none.
@@ -42,7 +54,9 @@ impl Default for Options {
         Self {
             limits: ServeLimits::default(),
             capture: None,
+            keep: Keep::default(),
             hide_schema: false,
+            steward: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(UuidIds),
         }
@@ -66,6 +80,10 @@ pub struct Server {
     swaps: AtomicU64,
     failed_swaps: AtomicU64,
     watcher: Watcher,
+    /// Canaries that get nothing although the plan of this revision says so.
+    withdrawn: Mutex<BTreeMap<Arc<str>, Withdrawn>>,
+    watches: Mutex<Watches>,
+    answers: Answers,
 }
 
 /// How often endpoints changed since the start.
@@ -133,7 +151,7 @@ impl Failed {
 
 #[derive(Default)]
 struct Watcher {
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     stop: Arc<(Mutex<bool>, Condvar)>,
 }
 
@@ -157,7 +175,7 @@ impl Server {
     pub fn start(source: Arc<dyn Source>, options: Options) -> Result<Arc<Self>, ServeError> {
         let limits = options.limits;
         let capture = match options.capture {
-            Some(sink) => Some(Capture::new(sink, &limits).map_err(|e| no_thread(&e))?),
+            Some(sink) => Some(Capture::new(sink, options.keep, &limits).map_err(|e| no_thread(&e))?),
             None => None,
         };
         let server = Arc::new(Self {
@@ -175,6 +193,9 @@ impl Server {
             swaps: AtomicU64::new(0),
             failed_swaps: AtomicU64::new(0),
             watcher: Watcher::default(),
+            withdrawn: Mutex::default(),
+            watches: Mutex::default(),
+            answers: Answers::new(limits.feedback_ids_max as usize),
             limits,
         });
         let first = server.refresh();
@@ -185,6 +206,9 @@ impl Server {
         // What is told is how often something changed.
         server.swaps.store(0, Relaxed);
         server.watch()?;
+        if let Some(steward) = options.steward {
+            server.tend_rollouts(steward)?;
+        }
         Ok(server)
     }
 
@@ -279,8 +303,75 @@ impl Server {
     /// Keeps a request's rows and their predictions for monitoring, if capture is on; never waits.
     pub fn capture(&self, deployment: &Arc<Deployment>, request_id: &Arc<str>, inputs: &Batch, outputs: &Batch) {
         if let Some(capture) = &self.capture {
-            capture.push(deployment, request_id, self.clock.now(), inputs, outputs);
+            capture.push(deployment, request_id, self.clock.now(), inputs, outputs, false);
         }
+    }
+
+    pub(crate) fn capture_shadow(
+        &self,
+        deployment: &Arc<Deployment>,
+        request_id: &Arc<str>,
+        inputs: &Batch,
+        outputs: &Batch,
+    ) {
+        if let Some(capture) = &self.capture {
+            capture.push(deployment, request_id, self.clock.now(), inputs, outputs, true);
+        }
+    }
+
+    /// What is done once `target` has answered a request of this routing key: a rollout looks at what was answered, and
+    /// each shadow gets a copy, or counts that it had no room for it. Never waits.
+    pub fn answered(
+        &self,
+        endpoint: &Endpoint,
+        target: &Target,
+        key: &[u8],
+        request_id: &Arc<str>,
+        rows: &Batch,
+        given: &Batch,
+    ) {
+        if endpoint.plan().routing.rollout.is_some() {
+            target.traffic().scores.observe(given);
+        }
+        if !endpoint.has_shadows() {
+            return;
+        }
+        for shadow in endpoint.shadows(key).filter(|shadow| shadow.name() != target.name()) {
+            if let Some(lane) = shadow.traffic().lane.get() {
+                let copied = || Copied { request_id: Arc::clone(request_id), rows: rows.clone(), given: given.clone() };
+                lane.offer(copied, rows.num_rows());
+            }
+        }
+    }
+
+    /// Whether anything is done by [`Server::answered`] for requests of this endpoint.
+    pub fn looks_at_answers(endpoint: &Endpoint) -> bool {
+        endpoint.plan().routing.rollout.is_some() || endpoint.has_shadows()
+    }
+
+    /// Remembers who answered a request, for rewards that are told later; the last ones of them.
+    pub fn remember(&self, endpoint: &Endpoint, target: &Target, request_id: &str) {
+        if endpoint.targets().len() > 1 {
+            self.answers.remember(endpoint.name(), request_id, target.name(), target.deployment().version());
+        }
+    }
+
+    /// Who answered a request, if that is still remembered.
+    pub fn who_answered(&self, endpoint: &str, request_id: &str) -> Option<Answerer> {
+        self.answers.find(endpoint, request_id)
+    }
+
+    /// How the rollout of an endpoint stands on this server.
+    pub fn rollout(&self, endpoint: &str) -> Option<RolloutStanding> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).get(endpoint)?.standing()
+    }
+
+    pub(crate) const fn watches(&self) -> &Mutex<Watches> {
+        &self.watches
+    }
+
+    pub(crate) fn has_idle_thread(&self) -> bool {
+        self.pool.idle() > 0
     }
 
     /// Returns once every row captured before the call was handed to the sink. Blocks.
@@ -296,12 +387,12 @@ impl Server {
     /// # Errors
     /// The first [`ServeError`] for which an endpoint stays as it is; the others have changed all the same. What failed
     /// is tried again after a pause that grows.
-    pub fn refresh(&self) -> Result<bool, ServeError> {
+    pub fn refresh(self: &Arc<Self>) -> Result<bool, ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         self.look(&mut watched)
     }
 
-    fn look(&self, watched: &mut Watched) -> Result<bool, ServeError> {
+    fn look(self: &Arc<Self>, watched: &mut Watched) -> Result<bool, ServeError> {
         if watched.unread.as_ref().is_some_and(|unread| Instant::now() < unread.again) {
             return Ok(false);
         }
@@ -332,7 +423,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`] if there is none of that name, or it cannot be loaded; what is in service stays.
-    pub fn load(&self, name: &str) -> Result<(), ServeError> {
+    pub fn load(self: &Arc<Self>, name: &str) -> Result<(), ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         watched.out.remove(name);
@@ -358,7 +449,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError::NoEndpoint`] if there is none of that name.
-    pub fn unload(&self, name: &str) -> Result<(), ServeError> {
+    pub fn unload(self: &Arc<Self>, name: &str) -> Result<(), ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         if watched.out.contains(name) {
@@ -412,12 +503,14 @@ impl Server {
     }
 
     /// Brings what is served to what is planned, endpoint by endpoint.
-    fn reconcile(&self, watched: &mut Watched) -> Result<bool, ServeError> {
+    fn reconcile(self: &Arc<Self>, watched: &mut Watched) -> Result<bool, ServeError> {
         let served = self.routes.load_full();
         let wanted: Vec<EndpointPlan> = watched.wanted().cloned().collect();
         let mut next = Vec::with_capacity(wanted.len());
         let (mut changed, mut first) = (0, None);
+        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for plan in &wanted {
+            let plan = &*without(plan, &withdrawn);
             let now = served.get(&plan.name);
             if let Some(now) = now.filter(|now| now.plan() == plan) {
                 next.push(Arc::clone(now));
@@ -456,6 +549,12 @@ impl Server {
         let gone = served.endpoints().iter().filter(|was| !next.iter().any(|is| is.name() == was.name())).count();
         changed += gone;
         if changed > 0 {
+            // One that was withdrawn meanwhile stays so.
+            let mut withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+            let next: Vec<_> = next.iter().map(|endpoint| lessened(endpoint, &withdrawn)).collect();
+            withdrawn.retain(|name, mark| {
+                next.iter().any(|endpoint| endpoint.name() == name && endpoint.plan().revision <= mark.revision)
+            });
             self.routes.store(Arc::new(Routes::new(next)));
             self.swaps.fetch_add(changed as u64, Relaxed);
         }
@@ -464,17 +563,28 @@ impl Server {
 
     /// An endpoint with everything that answers for it loaded, warm, and taken over from what is served where that is
     /// the same.
-    fn build(&self, plan: &EndpointPlan, served: &Routes) -> Result<Endpoint, ServeError> {
+    fn build(self: &Arc<Self>, plan: &EndpointPlan, served: &Routes) -> Result<Endpoint, ServeError> {
         let mut deployments = Vec::with_capacity(plan.deployments.len());
         for wanted in &plan.deployments {
             let mut there = served.endpoints().iter().flat_map(|endpoint| endpoint.targets());
-            if let Some(same) = there.find(|target| target.plan().loads_the_same(wanted)) {
-                deployments.push(Arc::clone(same.deployment()));
-                continue;
+            let deployment = match there.find(|target| target.plan().loads_the_same(wanted)) {
+                Some(same) => Arc::clone(same.deployment()),
+                None => {
+                    let deployment = self.source.load(wanted)?.batched(wanted.batching);
+                    deployment.warm_up()?;
+                    Arc::new(deployment)
+                }
+            };
+            let before = served.get(&plan.name).and_then(|endpoint| endpoint.target(&wanted.name));
+            let before = before.filter(|target| Arc::ptr_eq(target.deployment(), &deployment));
+            let traffic = before.map_or_else(Arc::<Traffic>::default, |target| Arc::clone(target.traffic()));
+            if wanted.shadow > 0 && traffic.lane.get().is_none() {
+                let most = [self.limits.shadow_requests_max, self.limits.shadow_rows_max];
+                let lane = Lane::start(Arc::clone(&deployment), Arc::downgrade(self), most);
+                // Only this thread sets it.
+                let _ = traffic.lane.set(lane.map_err(|e| no_thread(&e))?);
             }
-            let deployment = self.source.load(wanted)?.batched(wanted.batching);
-            deployment.warm_up()?;
-            deployments.push(Arc::new(deployment));
+            deployments.push((deployment, traffic));
         }
         Ok(Endpoint::new(plan.clone(), deployments))
     }
@@ -521,30 +631,43 @@ impl Server {
     fn watch(self: &Arc<Self>) -> Result<(), ServeError> {
         let server = Arc::downgrade(self);
         let stop = Arc::clone(&self.watcher.stop);
-        let pause = Duration::from_millis(self.limits.source_poll_ms.max(1));
+        let pause = self.pause();
         let watch = move || {
-            let (stopped, wake) = &*stop;
-            let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                // The flag is looked at before the wait too: a stop that came meanwhile wakes nobody.
-                let waited = wake.wait_timeout_while(guard, pause, |stopped| !*stopped);
-                guard = waited.unwrap_or_else(PoisonError::into_inner).0;
-                if *guard {
-                    return;
-                }
-                drop(guard);
+            while !stopped(&stop, pause) {
                 let Some(server) = server.upgrade() else { return };
                 // Told and counted there already.
                 let _ = server.refresh();
-                drop(server);
-                guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
             }
         };
-        let thread = thread::Builder::new().name("plinth-watch".into()).spawn(watch);
-        let thread = thread.map_err(|e| no_thread(&e))?;
-        *self.watcher.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        self.spawn("plinth-watch", watch)
+    }
+
+    /// A thread of its own: a gate may think for long, and must not keep a change from taking effect.
+    fn tend_rollouts(self: &Arc<Self>, steward: Arc<dyn Steward>) -> Result<(), ServeError> {
+        let server = Arc::downgrade(self);
+        let stop = Arc::clone(&self.watcher.stop);
+        let pause = self.pause();
+        self.spawn("plinth-rollout", move || steward::watch(&server, &*steward, pause, |pause| stopped(&stop, pause)))
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_millis(self.limits.source_poll_ms.max(1))
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), ServeError> {
+        let thread = thread::Builder::new().name(name.into()).spawn(work).map_err(|e| no_thread(&e))?;
+        self.watcher.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
+}
+
+/// Waits for `pause`, or until it is time to stop: whether it is.
+fn stopped(stop: &(Mutex<bool>, Condvar), pause: Duration) -> bool {
+    let (stopped, wake) = stop;
+    let guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
+    // The flag is looked at before the wait too: a stop that came meanwhile wakes nobody.
+    let waited = wake.wait_timeout_while(guard, pause, |stopped| !*stopped);
+    *waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
 impl fmt::Debug for Server {
@@ -558,9 +681,11 @@ impl Watcher {
         let (stopped, wake) = &*self.stop;
         *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that watches for new versions panicked");
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // The last to hold the server may be one of these very threads.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("the thread that watches for changes panicked");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Latency buckets: four to each doubling, from one microsecond to over an hour.
-const BUCKETS: usize = 4 * 32;
+pub(crate) const BUCKETS: usize = 4 * 32;
 
 /// Counters of one deployment.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ impl Snapshot {
             seen += count;
             seen >= wanted
         })?;
-        Some(Duration::from_secs_f64(1e-6 * 2_f64.powf((index as f64 + 1.0) / 4.0)))
+        Some(edge(index + 1))
     }
 }
 
@@ -202,7 +202,12 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn bucket(time: Duration) -> usize {
+/// Where a latency bucket begins.
+pub(crate) fn edge(index: usize) -> Duration {
+    Duration::from_secs_f64(1e-6 * 2_f64.powf(index as f64 / 4.0))
+}
+
+pub(crate) fn bucket(time: Duration) -> usize {
     let microseconds = time.as_secs_f64() * 1e6;
     let index = (microseconds.max(1.0).log2() * 4.0).floor();
     (index as usize).min(BUCKETS - 1)

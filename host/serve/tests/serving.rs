@@ -13,8 +13,8 @@ use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
 use plinth_score::ScoreError;
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, KeySource, Options,
-    Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
+    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Keep, KeySource,
+    Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -61,21 +61,22 @@ impl Source for Shelf {
     }
     fn plan(&self) -> Result<Vec<EndpointPlan>, ServeError> {
         let version = self.0.load(SeqCst);
-        Ok(vec![endpoint("times", version, &[("main", version, 100)])])
+        Ok(vec![endpoint("times", version, &[("main", version, 100, 0)])])
     }
     fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
         load(what.version)
     }
 }
 
-fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32)]) -> EndpointPlan {
-    let deployment = |&(name, version, weight): &(&str, u64, u32)| DeploymentPlan {
+fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32, u32)]) -> EndpointPlan {
+    let deployment = |&(name, version, weight, shadow): &(&str, u64, u32, u32)| DeploymentPlan {
         name: name.into(),
         model: "times".into(),
         version,
         device: None,
         batching: Batching::default(),
         weight,
+        shadow,
     };
     let deployments = deployments.iter().map(deployment).collect();
     EndpointPlan { name: name.into(), revision, deployments, routing: Routing::default() }
@@ -182,6 +183,36 @@ fn requests_past_the_limit_are_turned_away_and_counted() {
     drop(first);
     assert!(server.admit().is_ok());
     assert_eq!((server.in_flight(), server.shed()), (1, 1));
+}
+
+#[test]
+fn of_a_part_of_the_requests_all_is_kept_but_what_is_redacted() {
+    let drawer = Arc::new(Drawer::default());
+    let options = Options {
+        limits: still(),
+        capture: Some(Arc::clone(&drawer) as _),
+        keep: Keep { part: 0.25, redacted: vec!["x".into(), "nobody".into()] },
+        ..Options::default()
+    };
+    let server = Server::start(shelf(2), options).unwrap();
+    let (deployment, inputs) = (server.endpoint(None).unwrap().main().deployment().clone(), rows(&[1.0]));
+    let outputs = deployment.scorer().unwrap().score(&inputs).unwrap();
+    let keep = |from: u32| {
+        (from..from + 1_000).for_each(|id| server.capture(&deployment, &format!("{id}").into(), &inputs, &outputs));
+        server.flush_capture();
+        std::mem::take(&mut *drawer.0.lock().unwrap())
+    };
+    let ids = |kept: &[Captured]| -> Vec<String> {
+        let ids = kept.iter().flat_map(|kept| kept.requests.column(0).as_string::<i32>().iter().flatten());
+        ids.map(str::to_owned).collect()
+    };
+    let kept = keep(0);
+    // 250 expected; four standard deviations are 55.
+    assert!((195..=305).contains(&ids(&kept).len()), "{}", ids(&kept).len());
+    assert_eq!((kept[0].inputs.num_columns(), kept[0].outputs.num_columns()), (0, 1));
+    assert_eq!(kept[0].table().schema().index_of("input.x"), None);
+    assert_eq!(ids(&keep(0)), ids(&kept), "the same ids are kept again");
+    assert_eq!(server.capture_stats().unwrap().dropped, 0, "what is not asked for is not dropped");
 }
 
 #[test]
@@ -325,28 +356,28 @@ fn planned(plans: Vec<EndpointPlan>) -> (Arc<Plans>, Arc<Server>) {
 
 #[test]
 fn a_bad_endpoint_does_not_keep_the_others_from_their_callers() {
-    let good = endpoint("good", 1, &[("main", 2, 100)]);
-    let (source, server) = planned(vec![good.clone(), endpoint("bad", 1, &[("main", 13, 100)])]);
+    let good = endpoint("good", 1, &[("main", 2, 100, 0)]);
+    let (source, server) = planned(vec![good.clone(), endpoint("bad", 1, &[("main", 13, 100, 0)])]);
     assert_eq!(server.routes().endpoints().len(), 1);
     assert_eq!(server.failures()[0].1.code(), codes::BLOB_CORRUPT);
     let error = server.endpoint(Some("bda")).unwrap_err();
     assert_eq!((error.code(), error.hint().unwrap()), (codes::ENDPOINT_NOT_FOUND, "known: good".into()));
     let held = server.endpoint(Some("good")).unwrap().main().deployment().clone();
     // What did not change is not loaded again, and what is gone is gone.
-    source.set(vec![good, endpoint("bad", 2, &[("main", 3, 100)])]);
+    source.set(vec![good, endpoint("bad", 2, &[("main", 3, 100, 0)])]);
     assert!(server.refresh().unwrap());
     assert!(Arc::ptr_eq(&held, server.endpoint(Some("good")).unwrap().main().deployment()));
     assert!(server.failures().is_empty());
     assert_eq!(server.endpoint(None).unwrap_err().code(), codes::ENDPOINT_NOT_FOUND);
-    source.set(vec![endpoint("bad", 2, &[("main", 3, 100)])]);
+    source.set(vec![endpoint("bad", 2, &[("main", 3, 100, 0)])]);
     assert!(server.refresh().unwrap());
     assert_eq!(&**server.endpoint(None).unwrap().name(), "bad");
 }
 
 #[test]
 fn an_endpoint_changes_as_a_whole_or_not_at_all() {
-    let (source, server) = planned(vec![endpoint("e", 1, &[("old", 2, 100)])]);
-    source.set(vec![endpoint("e", 2, &[("old", 2, 50), ("new", 13, 50)])]);
+    let (source, server) = planned(vec![endpoint("e", 1, &[("old", 2, 100, 0)])]);
+    source.set(vec![endpoint("e", 2, &[("old", 2, 50, 0), ("new", 13, 50, 0)])]);
     assert!(server.refresh().is_err());
     assert_eq!(server.endpoint(Some("e")).unwrap().targets().len(), 1);
     assert_eq!(server.endpoint(Some("e")).unwrap().plan().revision, 1);
@@ -355,7 +386,8 @@ fn an_endpoint_changes_as_a_whole_or_not_at_all() {
 #[test]
 fn weights_share_callers_out_and_a_growing_canary_keeps_its_own() {
     let shares = |canary: u32| {
-        let (_, server) = planned(vec![endpoint("e", 1, &[("champion", 2, 100 - canary), ("canary", 3, canary)])]);
+        let (_, server) =
+            planned(vec![endpoint("e", 1, &[("champion", 2, 100 - canary, 0), ("canary", 3, canary, 0)])]);
         let endpoint = server.endpoint(None).unwrap();
         let chosen = |n: u32| endpoint.choose(|_| None, &n.to_le_bytes()).name().to_string();
         (0..10_000).map(|n| chosen(n) == "canary").collect::<Vec<bool>>()
@@ -372,8 +404,8 @@ fn weights_share_callers_out_and_a_growing_canary_keeps_its_own() {
 }
 
 #[test]
-fn rules_come_before_weights() {
-    let mut plan = endpoint("e", 1, &[("champion", 2, 100), ("beta", 3, 0)]);
+fn rules_come_before_weights_and_shadows_get_their_part() {
+    let mut plan = endpoint("e", 1, &[("champion", 2, 100, 0), ("beta", 3, 0, 0), ("shadow", 4, 0, 2_500)]);
     plan.routing.rules = vec![
         Rule { header: "x-beta".into(), equals: Some("yes".into()), deployment: "beta".into() },
         Rule { header: "x-any".into(), equals: None, deployment: "beta".into() },
@@ -387,6 +419,8 @@ fn rules_come_before_weights() {
     assert_eq!(with("x-beta", "yes"), "beta");
     assert_eq!(with("x-beta", "no"), "champion");
     assert_eq!(with("x-any", ""), "beta");
+    let copied = (0..10_000_u32).filter(|n| endpoint.shadows(&n.to_le_bytes()).count() == 1).count();
+    assert!((2_200..2_800).contains(&copied), "{copied}");
 }
 
 /// A request of one row, and what became of it: the answer and with how many rows it was scored.
@@ -414,7 +448,7 @@ impl Work for Ask {
 /// What becomes of these requests when they have all come before the one thread is free.
 fn at_once(xs: &[f64], batching: Batching) -> (Vec<(f64, Option<f64>, usize)>, u64) {
     let source = Arc::new(Plans::default());
-    let mut plan = endpoint("e", 1, &[("main", 2, 100)]);
+    let mut plan = endpoint("e", 1, &[("main", 2, 100, 0)]);
     plan.deployments[0].batching = batching;
     source.set(vec![plan]);
     let limits = ServeLimits { scoring_threads: 1, ..still() };

@@ -104,9 +104,18 @@ impl Row {
     /// # Errors
     /// [`StoreError::Row`].
     pub fn real(&self, column: usize) -> Result<f64, StoreError> {
+        self.opt_real(column)?.ok_or_else(|| self.wrong(column, "a number"))
+    }
+
+    /// The number in a column, as a float, if it is not NULL.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`].
+    pub fn opt_real(&self, column: usize) -> Result<Option<f64>, StoreError> {
         match self.get(column) {
-            Value::Real(real) => Ok(*real),
-            Value::Int(int) => Ok(*int as f64),
+            Value::Real(real) => Ok(Some(*real)),
+            Value::Int(int) => Ok(Some(*int as f64)),
+            Value::Null => Ok(None),
             _ => Err(self.wrong(column, "a number")),
         }
     }

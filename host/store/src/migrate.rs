@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("search", include_str!("migrations/0008_search.sql")),
     ("artifacts", include_str!("migrations/0009_artifacts.sql")),
     ("endpoints", include_str!("migrations/0010_endpoints.sql")),
+    ("rollouts", include_str!("migrations/0011_rollouts.sql")),
 ];
 
 /// The newest schema of this binary.

@@ -13,7 +13,7 @@ use plinth_store::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Tracking, TrackingError};
+use crate::{AliasMove, RolloutSpec, Tracking, TrackingError};
 
 /// Most deployments of one endpoint, and most rules.
 const PARTS_MAX: usize = 16;
@@ -32,6 +32,21 @@ pub struct EndpointSpec {
     /// Rules that come before the weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleSpec>,
+    /// What shares out the requests, if not the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// The last rollout, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSpec>,
+}
+
+/// What shares out requests in the place of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Each deployment with a weight gets the part of the requests that is the probability that it earns the highest
+    /// rewards.
+    Thompson,
 }
 
 /// One of the deployments of an endpoint.
@@ -48,6 +63,14 @@ pub struct DeploymentSpec {
     /// Percent of the requests that it answers; they are taken relative to the sum of all.
     #[serde(default)]
     pub weight: f64,
+    /// Percent of all requests of which it gets a copy. Its answers are compared and discarded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shadow: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 /// Where a request says whose it is.
@@ -108,6 +131,9 @@ pub struct EndpointEvent {
     /// What it was from then on, if that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<EndpointSpec>,
+    /// What it was decided by, if by figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<serde_json::Value>,
 }
 
 /// Who changes an endpoint, what they call it, and why.
@@ -119,6 +145,8 @@ pub struct EndpointChange<'a> {
     pub action: &'a str,
     /// Why, in a sentence; may be empty.
     pub reason: &'a str,
+    /// What it was decided by, if by figures.
+    pub evidence: Option<&'a serde_json::Value>,
 }
 
 impl EndpointSpec {
@@ -136,7 +164,7 @@ impl EndpointSpec {
         }
         let mut names = HashSet::new();
         for deployment in &self.deployments {
-            let DeploymentSpec { name, model, weight, .. } = deployment;
+            let DeploymentSpec { name, model, weight, shadow, .. } = deployment;
             if let Some(reason) = name_problem(name) {
                 return bad(format!("a deployment cannot be named `{name}`: it {reason}"));
             }
@@ -146,8 +174,10 @@ impl EndpointSpec {
             if let Err(error) = model.parse::<ModelRef>() {
                 return bad(format!("deployment `{name}`: {error}"));
             }
-            if !(0.0..=100.0).contains(weight) {
-                return bad(format!("deployment `{name}` has a weight of {weight}; it is a percentage"));
+            for (what, percent) in [("weight", weight), ("shadow", shadow)] {
+                if !(0.0..=100.0).contains(percent) {
+                    return bad(format!("deployment `{name}` has a {what} of {percent}; it is a percentage"));
+                }
             }
         }
         if self.deployments.iter().map(|deployment| deployment.weight).sum::<f64>() <= 0.0 {
@@ -159,6 +189,21 @@ impl EndpointSpec {
             if !names.contains(deployment.as_str()) {
                 let hint = did_you_mean(deployment, self.deployments.iter().map(|d| d.name.as_str()));
                 return bad(format!("a rule leads to deployment `{deployment}`, which is not there; {hint}"));
+            }
+        }
+        if let Some(rollout) = &self.rollout {
+            rollout.check(&self.deployments)?;
+        }
+        if self.policy.is_some() {
+            if self.sticky.is_some() {
+                return bad(
+                    "a routing key keeps callers with one deployment, and the thompson policy moves them to the \
+                            best one: have one or the other"
+                        .into(),
+                );
+            }
+            if self.active_rollout().is_some() {
+                return bad("a rollout and the thompson policy cannot both share out the requests".into());
             }
         }
         match &self.sticky {
@@ -225,7 +270,7 @@ impl Tracking {
     pub fn endpoint_events(&self, name: &str, limit: u64) -> Result<Vec<EndpointEvent>, TrackingError> {
         self.store.catalog().read(|tx| {
             let rows = tx.query(
-                "SELECT seq, revision, time_us, principal, action, reason, spec FROM endpoint_events
+                "SELECT seq, revision, time_us, principal, action, reason, spec, evidence FROM endpoint_events
                  WHERE endpoint = $1 ORDER BY seq DESC LIMIT $2",
                 &[name.into(), limit.into()],
             )?;
@@ -284,6 +329,21 @@ impl Tracking {
         spec: &EndpointSpec,
         change: EndpointChange<'_>,
     ) -> Result<EndpointRecord, TrackingError> {
+        self.change_endpoint_and_alias(name, from, spec, change, None)
+    }
+
+    /// The same, and an alias that moves with it, in one transaction.
+    ///
+    /// # Errors
+    /// Those of [`Tracking::change_endpoint`] and [`Tracking::set_alias`].
+    pub fn change_endpoint_and_alias(
+        &self,
+        name: &str,
+        from: u64,
+        spec: &EndpointSpec,
+        change: EndpointChange<'_>,
+        alias: Option<&AliasMove<'_>>,
+    ) -> Result<EndpointRecord, TrackingError> {
         self.check_endpoint(spec)?;
         self.store.catalog().write(|tx| {
             let Some(mut record) = read(tx, name)? else { return Err(not_found(tx, name)) };
@@ -298,6 +358,7 @@ impl Tracking {
                 &[name.into(), record.revision.into(), json!(spec).to_string().into(), Value::Int(record.updated)],
             )?;
             self.log_endpoint(tx, &record, Some(spec), change)?;
+            alias.map_or(Ok(()), |alias| self.move_alias(tx, alias))?;
             Ok(record)
         })
     }
@@ -322,7 +383,10 @@ impl Tracking {
             let Some(mut record) = read(tx, name)? else { return Err(not_found(tx, name)) };
             record.revision += 1;
             record.updated = self.clock.now();
-            tx.execute("DELETE FROM endpoints WHERE name = $1", &[name.into()])?;
+            for table in ["endpoints WHERE name", "endpoint_feedback WHERE endpoint", "endpoint_rewards WHERE endpoint"]
+            {
+                tx.execute(&format!("DELETE FROM {table} = $1"), &[name.into()])?;
+            }
             self.log_endpoint(tx, &record, None, change)
         })
     }
@@ -334,7 +398,7 @@ impl Tracking {
     pub fn endpoint_revision(&self, name: &str, revision: u64) -> Result<EndpointSpec, TrackingError> {
         self.store.catalog().read(|tx| {
             let row = tx.query_one(
-                "SELECT seq, revision, time_us, principal, action, reason, spec FROM endpoint_events
+                "SELECT seq, revision, time_us, principal, action, reason, spec, evidence FROM endpoint_events
                  WHERE endpoint = $1 AND revision = $2 AND spec IS NOT NULL ORDER BY seq LIMIT 1",
                 &[name.into(), revision.into()],
             )?;
@@ -364,14 +428,14 @@ impl Tracking {
         spec: Option<&EndpointSpec>,
         change: EndpointChange<'_>,
     ) -> Result<(), TrackingError> {
-        let EndpointChange { who, action, reason } = change;
+        let EndpointChange { who, action, reason, evidence } = change;
         let now = self.clock.now();
         let last =
             tx.query_one("SELECT MAX(seq) FROM endpoint_events WHERE endpoint = $1", &[(&record.name).into()])?;
         let last = last.map(|row| row.opt_int(0)).transpose()?.flatten().unwrap_or_default();
         tx.execute(
-            "INSERT INTO endpoint_events (endpoint, seq, revision, time_us, principal, action, reason, spec)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO endpoint_events (endpoint, seq, revision, time_us, principal, action, reason, spec, evidence)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             &[
                 (&record.name).into(),
                 Value::Int(last + 1),
@@ -381,9 +445,12 @@ impl Tracking {
                 action.into(),
                 reason.into(),
                 spec.map_or(Value::Null, |spec| json!(spec).to_string().into()),
+                evidence.map_or(Value::Null, |evidence| evidence.to_string().into()),
             ],
         )?;
-        let detail = json!({"endpoint": record.name, "revision": record.revision, "reason": reason, "spec": spec});
+        let detail = json!({
+            "endpoint": record.name, "revision": record.revision, "reason": reason, "spec": spec, "evidence": evidence,
+        });
         self.tell(tx, now, who, &format!("endpoint.{action}"), &format!("endpoints:/{}", record.name), &detail)
     }
 }
@@ -415,6 +482,7 @@ fn event(endpoint: &str, row: &Row) -> Result<EndpointEvent, TrackingError> {
         action: row.text(4)?,
         reason: row.text(5)?,
         spec: row.opt_text(6)?.map(|spec| specification(endpoint, &spec)).transpose()?,
+        evidence: row.opt_text(7)?.and_then(|evidence| serde_json::from_str(&evidence).ok()),
     })
 }
 

@@ -16,11 +16,13 @@ mod access;
 mod aliases;
 mod assessments;
 mod bulk;
+mod changes;
 mod deliveries;
 mod endpoints;
 mod error;
 mod evaluation;
 mod experiments;
+mod feedback;
 mod files;
 mod inputs;
 mod json;
@@ -31,6 +33,7 @@ mod models;
 mod names;
 mod registry;
 mod retention;
+mod rollouts;
 mod runs;
 mod search;
 mod sources;
@@ -51,10 +54,13 @@ pub use access::{Principal, Resource, Role, Token, User, verify_password};
 pub use assessments::{Assessment, AssessmentUpdate};
 pub use bulk::{Admission, Extent, Record, WholeTrace};
 pub use deliveries::{Attempted, Delivery, DeliveryRecord, Fate};
-pub use endpoints::{DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, RuleSpec, Sticky};
+pub use endpoints::{
+    DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, Policy, RuleSpec, Sticky,
+};
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};
 pub use experiments::{Experiment, Lifecycle, NewExperiment, View};
+pub use feedback::{Earned, Feedback};
 pub use files::{Entry, Place, StoredFile};
 pub use inputs::{CONTEXT_TAG, DatasetInput, DatasetSummary, Direction, ModelLink};
 pub use json::{ascii as ascii_json, spaced as spaced_json};
@@ -63,6 +69,7 @@ pub use logged_models::{LoggedModel, ModelMetric, ModelStatus, NewLoggedModel};
 pub use models::{Alias, AliasMove, FileRole, Model, ModelVersion, NewVersion, VersionFile};
 pub use registry::{NewVersionRecord, PROMPT_TAG, RegisteredModel, STAGES, VersionRecord};
 pub use retention::Retired;
+pub use rollouts::{GateSpec, GuardSpec, RolloutPhase, RolloutSpec};
 pub use runs::{Artifact, Latest, NewRun, Run, RunSummary, RunUpdate, Status};
 pub use search::{
     EvaluationSearch, ExperimentSearch, LoggedModelOrder, LoggedModelSearch, Page, PageStart, RegistrySearch,

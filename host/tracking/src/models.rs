@@ -227,54 +227,55 @@ impl Tracking {
     /// # Errors
     /// [`TrackingError::ModelNotFound`], [`TrackingError::BadName`].
     pub fn set_alias(&self, to: &AliasMove<'_>) -> Result<(), TrackingError> {
+        self.store.catalog().write(|tx| self.move_alias(tx, to))
+    }
+
+    pub(crate) fn move_alias(&self, tx: &mut dyn Tx, to: &AliasMove<'_>) -> Result<(), TrackingError> {
         check_name(to.alias, "an alias")?;
-        self.store.catalog().write(|tx| {
-            let now = self.clock.now();
-            // The run of a version may be unknown here.
-            let (model, version) = (Value::from(to.model), Value::from(to.version));
-            let known = "SELECT 1 FROM versions WHERE model = $1 AND version = $2";
-            if tx.query_one(known, &[model.clone(), version.clone()])?.is_none() {
-                read_version(tx, to.model, to.version)?;
-            }
-            let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
-            let from = tx.query_one(sql, &[model.clone(), to.alias.into()])?.map(|row| row.int(0)).transpose()?;
+        let now = self.clock.now();
+        // The run of a version may be unknown here.
+        let (model, version) = (Value::from(to.model), Value::from(to.version));
+        let known = "SELECT 1 FROM versions WHERE model = $1 AND version = $2";
+        if tx.query_one(known, &[model.clone(), version.clone()])?.is_none() {
+            read_version(tx, to.model, to.version)?;
+        }
+        let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
+        let from = tx.query_one(sql, &[model.clone(), to.alias.into()])?.map(|row| row.int(0)).transpose()?;
+        tx.execute(
+            "INSERT INTO aliases (model, alias, version, updated_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version, updated_us = excluded.updated_us",
+            &[model.clone(), to.alias.into(), version.clone(), Value::Int(now)],
+        )?;
+        if let Some(evidence) = to.evidence {
             tx.execute(
-                "INSERT INTO aliases (model, alias, version, updated_us) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version, updated_us = excluded.updated_us",
-                &[model.clone(), to.alias.into(), version.clone(), Value::Int(now)],
+                "INSERT INTO approvals (model, version, alias, evidence, principal, reason, time_us)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
+                 ON CONFLICT (model, version, alias) DO UPDATE SET evidence = excluded.evidence,
+                   principal = excluded.principal, reason = excluded.reason, time_us = excluded.time_us",
+                &[
+                    model,
+                    version,
+                    to.alias.into(),
+                    evidence.into(),
+                    to.principal.into(),
+                    to.reason.into(),
+                    Value::Int(now),
+                ],
             )?;
-            if let Some(evidence) = to.evidence {
-                tx.execute(
-                    "INSERT INTO approvals (model, version, alias, evidence, principal, reason, time_us)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)
-                     ON CONFLICT (model, version, alias) DO UPDATE SET evidence = excluded.evidence,
-                       principal = excluded.principal, reason = excluded.reason, time_us = excluded.time_us",
-                    &[
-                        model,
-                        version,
-                        to.alias.into(),
-                        evidence.into(),
-                        to.principal.into(),
-                        to.reason.into(),
-                        Value::Int(now),
-                    ],
-                )?;
-            }
-            let detail =
-                serde_json::json!({"from": from, "to": to.version, "reason": to.reason, "evidence": to.evidence})
-                    .to_string();
-            let kind = if is_prompt(tx, to.model)? { "prompt_alias.created" } else { "model_version_alias.created" };
-            let event = serde_json::json!({"name": to.model, "alias": to.alias, "version": to.version.to_string()});
-            emit(tx, now, kind, &event.to_string())?;
-            let entry = AuditEntry {
-                time: now,
-                principal: to.principal.to_owned(),
-                action: "alias.set".into(),
-                subject: format!("models:/{}@{}", to.model, to.alias),
-                detail,
-            };
-            Ok(append_audit(tx, &entry)?)
-        })
+        }
+        let detail = serde_json::json!({"from": from, "to": to.version, "reason": to.reason, "evidence": to.evidence})
+            .to_string();
+        let kind = if is_prompt(tx, to.model)? { "prompt_alias.created" } else { "model_version_alias.created" };
+        let event = serde_json::json!({"name": to.model, "alias": to.alias, "version": to.version.to_string()});
+        emit(tx, now, kind, &event.to_string())?;
+        let entry = AuditEntry {
+            time: now,
+            principal: to.principal.to_owned(),
+            action: "alias.set".into(),
+            subject: format!("models:/{}@{}", to.model, to.alias),
+            detail,
+        };
+        Ok(append_audit(tx, &entry)?)
     }
 
     /// The version that a reference names now.

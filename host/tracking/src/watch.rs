@@ -65,6 +65,26 @@ impl Tracking {
         })
     }
 
+    /// Forgets captured files whose last row is older than `before`; gives how many. The next collection of blobs
+    /// removes the files.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`].
+    pub fn forget_captures(&self, before: Micros) -> Result<u64, TrackingError> {
+        self.store.catalog().write(|tx| Ok(tx.execute("DELETE FROM captures WHERE to_us < $1", &[Value::Int(before)])?))
+    }
+
+    /// How many [`Tracking::forget_captures`] would forget.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`].
+    pub fn captures_before(&self, before: Micros) -> Result<u64, TrackingError> {
+        self.store.catalog().read(|tx| {
+            let row = tx.query_one("SELECT COUNT(*) FROM captures WHERE to_us < $1", &[Value::Int(before)])?;
+            Ok(row.map(|row| row.int(0)).transpose()?.unwrap_or_default() as u64)
+        })
+    }
+
     /// Captured files of a model version, oldest first, whose rows end at `since` or later.
     ///
     /// # Errors

@@ -30,16 +30,16 @@ const REMEMBERED_MAX: usize = 10_000;
 /// Passwords that were right a moment ago. Hashing one takes tens of milliseconds, on purpose; a client sends it with
 /// every request.
 #[derive(Debug)]
-pub(super) struct Doorkeeper {
+pub(crate) struct Doorkeeper {
     right: Mutex<HashMap<ContentHash, Instant>>,
     /// How often each may come.
-    pub(super) rates: Rates,
+    pub(crate) rates: Rates,
     /// Hashing takes a thread, and whoever waits for it too: guesses must not take those of everybody else.
     hashing: Semaphore,
 }
 
 impl Doorkeeper {
-    pub(super) fn new(limits: &RequestLimits) -> Self {
+    pub(crate) fn new(limits: &RequestLimits) -> Self {
         Self {
             right: Mutex::default(),
             rates: Rates::new(limits),
@@ -48,7 +48,7 @@ impl Doorkeeper {
     }
 
     /// The principal that the headers name and prove. Blocks.
-    pub(super) fn principal(
+    pub(crate) fn principal(
         &self,
         tracking: &Tracking,
         headers: &HeaderMap,

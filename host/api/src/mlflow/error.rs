@@ -11,10 +11,10 @@ use serde_json::json;
 /// Why a request was not answered as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MlflowError {
-    pub(super) status: StatusCode,
+    pub(crate) status: StatusCode,
     /// MLflow's word for what went wrong.
     pub(super) code: &'static str,
-    pub(super) message: String,
+    pub(crate) message: String,
     /// After how many seconds the same request may be answered.
     pub(super) retry_after: Option<u64>,
 }

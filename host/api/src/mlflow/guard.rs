@@ -107,7 +107,7 @@ fn secured(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Names of this machine, addresses that no public name server gives out, and what the operator allows.
-fn allowed_host(allowed: &[String], host: &str) -> bool {
+pub(crate) fn allowed_host(allowed: &[String], host: &str) -> bool {
     if allowed.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(host)) {
         return true;
     }
@@ -138,7 +138,7 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Pages of this machine, and of the sites that the operator allows.
-pub(super) fn allowed_origin(allowed: &[String], origin: &str) -> bool {
+pub(crate) fn allowed_origin(allowed: &[String], origin: &str) -> bool {
     if allowed.iter().any(|site| site == "*" || site == origin) {
         return true;
     }

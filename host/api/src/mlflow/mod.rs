@@ -54,7 +54,12 @@ use plinth_tracking::{Principal, Tracking};
 use serde::Serialize;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use self::{error::MlflowError, fields::Fields};
+use self::fields::Fields;
+pub(crate) use self::{
+    access::Doorkeeper,
+    error::MlflowError,
+    guard::{allowed_host, allowed_origin},
+};
 use crate::webhooks::{WebhookConfig, Webhooks};
 
 /// What every handler shares.

@@ -22,7 +22,7 @@ const SWEEP_EVERY: u32 = 4_096;
 
 /// How often somebody may ask.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     users: Rate<String>,
     addresses: Rate<IpAddr>,
     passwords: Rate<IpAddr>,
@@ -38,7 +38,7 @@ impl Rates {
     }
 
     /// A request of a user.
-    pub(super) fn user(&self, name: &String) -> Result<(), MlflowError> {
+    pub(crate) fn user(&self, name: &String) -> Result<(), MlflowError> {
         self.users.check(name)
     }
 

@@ -1,6 +1,6 @@
 //! What a deployment says of itself: its tensors, its configuration, what it did.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use plinth_core::codes;
 use plinth_ext::Schema;
@@ -87,7 +87,7 @@ fn versions(endpoint: &Endpoint) -> Vec<String> {
 }
 
 /// The endpoint that is asked for, and what answers for it: the version if one is named.
-fn found(app: &App, asked: &Asked) -> Result<(std::sync::Arc<Endpoint>, Target), ApiError> {
+fn found(app: &App, asked: &Asked) -> Result<(Arc<Endpoint>, Target), ApiError> {
     let (endpoint, pinned) = asked.find(&app.server)?;
     let target = pinned.unwrap_or_else(|| endpoint.main().clone());
     Ok((endpoint, target))
@@ -215,7 +215,7 @@ pub(crate) fn index(server: &Server, ready_only: bool) -> Vec<ModelIndex> {
 }
 
 /// Puts a model in service. Blocks.
-pub(crate) fn load(server: &Server, name: &str, parameters: &[String]) -> Result<(), ApiError> {
+pub(crate) fn load(server: &Arc<Server>, name: &str, parameters: &[String]) -> Result<(), ApiError> {
     if let Some(other) = parameters.iter().find(|name| *name == "config" || name.starts_with("file:")) {
         let message = format!("the parameter `{other}` is not supported: models are served as they are registered");
         return Err(ApiError::bad(message));
@@ -224,7 +224,7 @@ pub(crate) fn load(server: &Server, name: &str, parameters: &[String]) -> Result
 }
 
 /// Takes a model out of service. Blocks.
-pub(crate) fn unload(server: &Server, name: &str) -> Result<(), ApiError> {
+pub(crate) fn unload(server: &Arc<Server>, name: &str) -> Result<(), ApiError> {
     server.unload(name).map_err(|error| refused(name, error))
 }
 

@@ -62,6 +62,11 @@ fn status_response(status: &Status) -> Response {
     status.clone().into_http::<Body>()
 }
 
+/// The answer to what was refused before it was looked at.
+pub(crate) fn refusal(error: &ApiError) -> Response {
+    status_response(&status_of(error))
+}
+
 /// An error of ours as gRPC tells it.
 pub(super) fn status_of(error: &ApiError) -> Status {
     let code = match error.status() {
@@ -69,6 +74,7 @@ pub(super) fn status_of(error: &ApiError) -> Status {
         StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Code::Unavailable,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::CONFLICT => Code::FailedPrecondition,
         StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,

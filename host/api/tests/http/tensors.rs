@@ -72,6 +72,7 @@ impl Models {
             device: None,
             batching: Batching::default(),
             weight: 100,
+            shadow: 0,
         };
         EndpointPlan { name: name.into(), revision: 1, deployments: vec![deployment], routing: Routing::default() }
     }

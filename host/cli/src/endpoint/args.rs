@@ -1,11 +1,17 @@
-//! The command line of `plinth endpoint`.
+//! Arguments of `plinth endpoint`.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::args::Since;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  \
     plinth endpoint create churn models:/churn@champion\n  \
     plinth endpoint deploy churn models:/churn/7 --name canary --weight 10\n  \
+    plinth endpoint deploy churn models:/churn/7 --name canary --canary 1,10,50,100 --bake 5m \\\n      \
+    --max-error-rate 1% --max-p99-ms 50 --max-score-drift 0.2 --require-approval\n  \
     plinth endpoint route churn champion=50 canary=50 --sticky column:customer_id\n  \
     plinth endpoint promote churn canary --alias champion\n  \
     plinth endpoint rollback churn                     what was there before the last change\n\n\
@@ -23,20 +29,8 @@ pub(crate) enum EndpointCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Add a deployment, or put another model in the place of one
-    Deploy {
-        /// The endpoint
-        endpoint: String,
-        #[command(flatten)]
-        what: DeploymentArgs,
-        /// Percent of the requests that it answers; the others give it up in proportion
-        /// [default: none, or what the one in its place had]
-        #[arg(long, value_name = "PERCENT")]
-        weight: Option<f64>,
-        /// Why, for the log
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
+    /// Add a deployment, put another model in the place of one, or roll one out step by step
+    Deploy(Box<DeployArgs>),
     /// Say which deployment answers which part of the requests
     Route(RouteArgs),
     /// Let one deployment answer everything, and take the others out of service
@@ -52,7 +46,31 @@ pub(crate) enum EndpointCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Go back to an earlier revision
+    /// Keep a rollout in its step
+    Pause {
+        /// The endpoint
+        endpoint: String,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a paused rollout go on
+    Resume {
+        /// The endpoint
+        endpoint: String,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Approve a rollout that came through: its deployment becomes the champion
+    Approve {
+        /// The endpoint
+        endpoint: String,
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Take back what is being rolled out, else go back to an earlier revision
     Rollback {
         /// The endpoint
         endpoint: String,
@@ -73,10 +91,13 @@ pub(crate) enum EndpointCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Show an endpoint
+    /// Show an endpoint, what its deployments have earned, and with --url how it does on a server
     Status {
         /// The endpoint
         endpoint: String,
+        /// A server that serves it, such as http://127.0.0.1:8080; PLINTH_TOKEN holds a token where it wants one
+        #[arg(long)]
+        url: Option<String>,
     },
     /// Show what became of an endpoint, newest first
     Logs {
@@ -85,6 +106,17 @@ pub(crate) enum EndpointCommand {
         /// How many
         #[arg(long, default_value_t = 50)]
         limit: u64,
+    },
+    /// Write what was told of requests: request_id, at, deployment, version, reward and value, as CSV or into a file
+    Feedback {
+        /// The endpoint
+        endpoint: String,
+        /// Only what was told since: a duration back from now, such as 2h or 7days, or an RFC 3339 time
+        #[arg(long, value_name = "WHEN", value_parser = Since::parse)]
+        since: Option<Since>,
+        /// Where it goes: .csv, .jsonl or .parquet [default: CSV to stdout]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Take an endpoint out of service
     Delete {
@@ -111,12 +143,68 @@ pub(crate) struct DeploymentArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// The endpoint
+    pub(crate) endpoint: String,
+    #[command(flatten)]
+    pub(crate) what: DeploymentArgs,
+    /// Percent of the requests that it answers; the others give it up in proportion
+    /// [default: none, or what the one in its place had]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "canary")]
+    pub(crate) weight: Option<f64>,
+    /// Percent of all requests of which it gets a copy; its answers are compared and discarded
+    /// [default: none, or what the one in its place had]
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) shadow: Option<f64>,
+    /// Roll it out: percent of the requests that it answers in each step; the server takes the next when the last went
+    /// well, and takes it back at once when it does not
+    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',')]
+    pub(crate) canary: Vec<String>,
+    /// Shortest time of a step, such as 30s, 5m or 1h
+    #[arg(long, value_name = "TIME", default_value = "5m", requires = "canary")]
+    pub(crate) bake: String,
+    /// Fewest requests of the canary in a step
+    #[arg(long, value_name = "REQUESTS", default_value_t = 100, requires = "canary")]
+    pub(crate) min_requests: u64,
+    /// Largest part of its requests that may fail
+    #[arg(long, value_name = "PERCENT%", requires = "canary")]
+    pub(crate) max_error_rate: Option<String>,
+    /// Milliseconds within which 99 of 100 requests must be answered
+    #[arg(long, value_name = "MS", requires = "canary")]
+    pub(crate) max_p99_ms: Option<f64>,
+    /// Largest population stability index of its answers against the champion's; 0.2 is commonly called a shift
+    #[arg(long, value_name = "PSI", requires = "canary")]
+    pub(crate) max_score_drift: Option<f64>,
+    /// A gate plugin that is asked at the end of each step
+    #[arg(long, value_name = "PLUGIN", requires = "canary")]
+    pub(crate) gate: Option<String>,
+    /// Which of its gates, if it has several
+    #[arg(long, value_name = "NAME", requires = "gate")]
+    pub(crate) gate_item: Option<String>,
+    /// What it takes, as JSON
+    #[arg(long, value_name = "JSON", requires = "gate")]
+    pub(crate) gate_options: Option<String>,
+    /// After the last step, wait until somebody approves it
+    #[arg(long, requires = "canary")]
+    pub(crate) require_approval: bool,
+    /// An alias of the model that names its version once it is the champion
+    #[arg(long, requires = "canary")]
+    pub(crate) alias: Option<String>,
+    /// Why, for the log
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RouteArgs {
     /// The endpoint
     pub(crate) endpoint: String,
     /// Percent of the requests that a deployment answers; those that are not named get none
     #[arg(value_name = "NAME=PERCENT")]
     pub(crate) weights: Vec<String>,
+    /// Percent of all requests of which a deployment gets a copy; may be given several times
+    #[arg(long, value_name = "NAME=PERCENT")]
+    pub(crate) shadow: Vec<String>,
     /// What makes requests those of one caller, who stays with one deployment: header:NAME, json:/POINTER, column:NAME;
     /// or none
     #[arg(long, value_name = "WHERE")]
@@ -127,7 +215,20 @@ pub(crate) struct RouteArgs {
     /// Forget the rules there are
     #[arg(long)]
     pub(crate) no_rules: bool,
+    /// What shares out the requests: weights, or thompson, which sends them to those deployments that earn the highest
+    /// rewards, of those with a weight
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<PolicyArg>,
     /// Why, for the log
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
+}
+
+/// What shares out the requests of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// The weights
+    Weights,
+    /// The rewards
+    Thompson,
 }

@@ -3,56 +3,59 @@
 //! Every change is one transaction that makes a new revision; running servers follow within a moment.
 
 mod args;
+mod feedback;
+mod live;
+mod show;
 
 use std::process::ExitCode;
 
 use plinth_core::{Code, codes, refs::ModelRef};
 use plinth_tracking::{
-    AliasMove, DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, RuleSpec, Sticky,
+    DeploymentSpec, EndpointChange, EndpointRecord, EndpointSpec, GateSpec, GuardSpec, Policy, RolloutSpec, RuleSpec,
+    Sticky, Tracking,
 };
 use serde_json::{Value, json};
 
+pub(crate) use self::args::EndpointCommand;
+use self::args::{DeployArgs, DeploymentArgs, PolicyArg, RouteArgs};
 use crate::{
     access::operator,
     host::Host,
-    output::{Failure, Output, io_failure, table},
+    output::{Failure, Output, io_failure},
 };
-
-pub(crate) use args::EndpointCommand;
-use args::{DeploymentArgs, RouteArgs};
 
 /// `plinth endpoint`
 pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -> Result<ExitCode, Failure> {
     let tracking = host.tracking();
     let who = operator();
-    let change = |action: &'static str, reason| EndpointChange { who: &who, action, reason };
+    let change = |action: &'static str, reason| EndpointChange { who: &who, action, reason, evidence: None };
     let show = |value: Value, text: &dyn Fn() -> String| {
         output.data(&value, text).map_err(|error| io_failure("stdout", &error))
     };
-    let changed = |record: EndpointRecord| show(json!(record), &|| describe(&record));
+    let changed = |record: EndpointRecord| show(json!(record), &|| show::endpoint(&record));
     match command {
         EndpointCommand::List => {
             let all = tracking.endpoints()?;
-            show(json!(all), &|| list(&all))?;
+            show(json!(all), &|| show::list(&all))?;
         }
-        EndpointCommand::Status { endpoint } => {
-            let record = tracking.endpoint(endpoint)?;
-            changed(record)?;
+        EndpointCommand::Status { endpoint, url } => {
+            let status = live::status(tracking, endpoint, url.as_deref())?;
+            show(status.value(), &|| show::status(&status))?;
         }
         EndpointCommand::Logs { endpoint, limit } => {
             let log = tracking.endpoint_events(endpoint, *limit)?;
-            show(json!(log), &|| events(&log))?;
+            show(json!(log), &|| show::events(&log))?;
         }
         EndpointCommand::Create { endpoint, what, reason } => {
             let deployment = deployment(what, 100.0)?;
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
-        EndpointCommand::Deploy { endpoint, what, weight, reason } => {
-            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
-            let new = deployment(what, weight.unwrap_or_default())?;
-            place(&mut spec, new, *weight);
-            changed(tracking.change_endpoint(endpoint, revision, &spec, change("deploy", reason))?)?;
+        EndpointCommand::Deploy(args) => {
+            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(&args.endpoint)?;
+            deploy(tracking, &mut spec, args)?;
+            let action = if args.canary.is_empty() { "deploy" } else { "rollout" };
+            changed(tracking.change_endpoint(&args.endpoint, revision, &spec, change(action, &args.reason))?)?;
         }
         EndpointCommand::Route(args) => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(&args.endpoint)?;
@@ -62,45 +65,30 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
         EndpointCommand::Remove { endpoint, deployment, reason } => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
             let index = spec.deployment(endpoint, deployment)?;
+            spec.without_rollout("a deployment is removed")?;
             spec.deployments.remove(index);
             spec.rules.retain(|rule| rule.deployment != *deployment);
             changed(tracking.change_endpoint(endpoint, revision, &spec, change("remove", reason))?)?;
         }
         EndpointCommand::Promote { endpoint, deployment, alias, reason } => {
-            let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(endpoint)?;
-            let index = spec.deployment(endpoint, deployment)?;
-            let promoted = DeploymentSpec { weight: 100.0, ..spec.deployments.swap_remove(index) };
-            let reference: ModelRef = promoted.model.parse()?;
-            spec = EndpointSpec { deployments: vec![promoted], sticky: spec.sticky, rules: Vec::new() };
-            let record = tracking.change_endpoint(endpoint, revision, &spec, change("promote", reason))?;
-            if let Some(alias) = alias {
-                let version = tracking.resolve(&reference)?.version;
-                let reason = format!("deployment {deployment} of endpoint {endpoint} was promoted");
-                let to = AliasMove {
-                    model: reference.name(),
-                    alias,
-                    version,
-                    principal: &who,
-                    reason: &reason,
-                    evidence: None,
-                };
-                tracking.set_alias(&to)?;
-            }
-            changed(record)?;
+            let change = change("promote", reason);
+            changed(tracking.promote_endpoint(endpoint, None, deployment, alias.as_deref(), change)?)?;
+        }
+        EndpointCommand::Pause { endpoint, reason } => {
+            changed(tracking.alter_endpoint(endpoint, change("pause", reason), EndpointSpec::pause)?)?;
+        }
+        EndpointCommand::Resume { endpoint, reason } => {
+            changed(tracking.alter_endpoint(endpoint, change("resume", reason), EndpointSpec::resume)?)?;
+        }
+        EndpointCommand::Approve { endpoint, reason } => {
+            changed(tracking.approve_endpoint(endpoint, change("approve", reason))?)?;
         }
         EndpointCommand::Rollback { endpoint, to, reason } => {
-            let record = tracking.endpoint(endpoint)?;
-            let to = match to {
-                Some(to) => *to,
-                None => {
-                    before(&tracking.endpoint_events(endpoint, u64::from(u32::MAX))?, &record).ok_or_else(|| {
-                        Failure::new(codes::BAD_ENDPOINT, format!("endpoint `{endpoint}` has no earlier revision"))
-                    })?
-                }
-            };
-            let spec = tracking.endpoint_revision(endpoint, to)?;
-            let told = format!("back to revision {to}{}{reason}", if reason.is_empty() { "" } else { ": " });
-            changed(tracking.change_endpoint(endpoint, record.revision, &spec, change("rollback", &told))?)?;
+            changed(tracking.roll_back_endpoint(endpoint, *to, change("rollback", reason))?)?;
+        }
+        EndpointCommand::Feedback { endpoint, since, output: path } => {
+            let since = since.as_ref().map_or(0, |since| since.micros(tracking.now()));
+            feedback::write(tracking, endpoint, since, path.as_deref(), output)?;
         }
         EndpointCommand::Delete { endpoint, reason } => {
             tracking.delete_endpoint(endpoint, change("delete", reason))?;
@@ -110,18 +98,45 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest revision that was something else than what is there, passing over those that were rolled back from.
-fn before(log: &[EndpointEvent], now: &EndpointRecord) -> Option<u64> {
-    let back = |event: &&EndpointEvent| event.revision == now.revision && event.action == "rollback";
-    let mut from = now.revision;
-    if let Some(event) = log.iter().find(back) {
-        let number = event.reason.strip_prefix("back to revision ")?;
-        from = number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+fn deploy(tracking: &Tracking, spec: &mut EndpointSpec, args: &DeployArgs) -> Result<(), Failure> {
+    let new = deployment(&args.what, args.weight.unwrap_or_default())?;
+    let name = new.name.clone();
+    if args.weight.is_some() {
+        spec.without_rollout("a deployment gets another share")?;
+    } else if spec.deployments.iter().any(|there| there.name == name) {
+        spec.without_rollout("another model takes the place of one")?;
     }
-    log.iter()
-        .filter(|event| event.revision < from && event.spec.as_ref().is_some_and(|spec| *spec != now.spec))
-        .map(|event| event.revision)
-        .max()
+    place(spec, new, args.weight, args.shadow);
+    if !args.canary.is_empty() {
+        spec.begin_rollout(rollout(args, name)?, tracking.now())?;
+    }
+    Ok(())
+}
+
+fn rollout(args: &DeployArgs, deployment: String) -> Result<RolloutSpec, Failure> {
+    let percent = |text: &str| {
+        let number = text.trim().trim_end_matches('%').trim().parse::<f64>();
+        number.map_err(|_| bad(text, "a percentage, such as 10 or 10%"))
+    };
+    let bake = humantime::parse_duration(&args.bake).map_err(|_| bad(&args.bake, "a time, such as 30s, 5m or 1h"))?;
+    let options = args.gate_options.as_deref().unwrap_or("{}");
+    let options = serde_json::from_str(options).map_err(|_| bad(options, "a JSON object"))?;
+    let error_rate = args.max_error_rate.as_deref().map(percent).transpose()?.map(|percent| percent / 100.0);
+    Ok(RolloutSpec {
+        deployment,
+        steps: args.canary.iter().map(|text| percent(text)).collect::<Result<_, _>>()?,
+        bake_ms: u64::try_from(bake.as_millis()).unwrap_or(u64::MAX),
+        requests_min: args.min_requests,
+        guards: GuardSpec {
+            error_rate,
+            p99_ms: args.max_p99_ms,
+            score_drift: args.max_score_drift,
+            gate: args.gate.clone().map(|plugin| GateSpec { plugin, item: args.gate_item.clone(), options }),
+        },
+        approval: args.require_approval,
+        alias: args.alias.clone(),
+        ..RolloutSpec::default()
+    })
 }
 
 fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Failure> {
@@ -134,7 +149,7 @@ fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Fail
     if let Some(device) = device {
         device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
     }
-    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight })
+    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight, shadow: 0.0 })
 }
 
 /// Percentages are kept to a hundredth, which is what servers tell apart.
@@ -142,9 +157,9 @@ fn rounded(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
 }
 
-/// Puts a deployment beside the others, or in the place of the one of its name, whose part it keeps if none is said.
-/// What it gets the others give up, each in proportion.
-fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>) {
+/// Puts a deployment beside the others, or in the place of the one of its name, whose parts it keeps if none are
+/// said. What it gets the others give up, each in proportion.
+fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shadow: Option<f64>) {
     let held = spec.deployments.iter().position(|there| there.name == new.name);
     if let Some(weight) = weight {
         let others = || spec.deployments.iter().filter(|there| there.name != new.name);
@@ -157,15 +172,20 @@ fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>) {
     }
     match held {
         Some(index) => {
-            let weight = weight.unwrap_or(spec.deployments[index].weight);
-            spec.deployments[index] = DeploymentSpec { weight, ..new };
+            let there = &mut spec.deployments[index];
+            let (weight, shadow) = (weight.unwrap_or(there.weight), shadow.unwrap_or(there.shadow));
+            *there = DeploymentSpec { weight, shadow, ..new };
         }
-        None => spec.deployments.push(new),
+        None => spec.deployments.push(DeploymentSpec { shadow: shadow.unwrap_or_default(), ..new }),
     }
 }
 
 fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
+    if let Some(policy) = args.policy {
+        spec.policy = (policy == PolicyArg::Thompson).then_some(Policy::Thompson);
+    }
     if !args.weights.is_empty() {
+        spec.without_rollout("the weights are changed by hand")?;
         spec.deployments.iter_mut().for_each(|deployment| deployment.weight = 0.0);
     }
     let percent = |text: &str, (name, percent): (&str, &str)| {
@@ -180,6 +200,10 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
     for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
         let index = spec.deployment(&args.endpoint, &name)?;
         spec.deployments[index].weight = weight;
+    }
+    for (name, shadow) in args.shadow.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
+        let index = spec.deployment(&args.endpoint, &name)?;
+        spec.deployments[index].shadow = shadow;
     }
     if let Some(sticky) = &args.sticky {
         spec.sticky = match sticky.split_once(':') {
@@ -209,63 +233,6 @@ fn bad(text: &str, wanted: &str) -> Failure {
     const CODE: Code = codes::USAGE;
     Failure::new(CODE, format!("`{text}` does not read")).hint(format!("write it as {wanted}"))
 }
-
-fn list(all: &[EndpointRecord]) -> String {
-    if all.is_empty() {
-        return "there is no endpoint yet: `plinth endpoint create` makes one\n".into();
-    }
-    let rows = all.iter().map(|record| {
-        let shares = record.spec.deployments.iter().map(|d| format!("{} {}%", d.name, d.weight));
-        let shares: Vec<String> = shares.collect();
-        vec![record.name.clone(), record.revision.to_string(), shares.join(", "), moment(record.updated)]
-    });
-    table(["endpoint", "revision", "deployments", "changed"], rows)
-}
-
-fn describe(record: &EndpointRecord) -> String {
-    let rows = record.spec.deployments.iter().map(|deployment| {
-        vec![
-            deployment.name.clone(),
-            deployment.model.clone(),
-            format!("{}%", deployment.weight),
-            deployment.device.clone().unwrap_or_default(),
-        ]
-    });
-    let mut text = format!("{}, revision {}, {}\n\n", record.name, record.revision, moment(record.updated));
-    text += &table(["deployment", "model", "weight", "device"], rows);
-    match &record.spec.sticky {
-        Some(Sticky::Header(name)) => text += &format!("\nsticky by header {name}\n"),
-        Some(Sticky::Json(pointer)) => text += &format!("\nsticky by {pointer} of the body\n"),
-        Some(Sticky::Column(name)) => text += &format!("\nsticky by column {name}\n"),
-        None => {}
-    }
-    for rule in &record.spec.rules {
-        let value = rule.equals.as_ref().map(|value| format!(" = {value}")).unwrap_or_default();
-        text += &format!("\nrule: {}{value} goes to {}\n", rule.header, rule.deployment);
-    }
-    text
-}
-
-fn events(log: &[EndpointEvent]) -> String {
-    let rows = log.iter().map(|event| {
-        let shares: Vec<String> =
-            event.spec.iter().flat_map(|spec| &spec.deployments).map(|d| format!("{} {}%", d.name, d.weight)).collect();
-        vec![
-            moment(event.time),
-            event.revision.to_string(),
-            event.action.clone(),
-            event.principal.clone(),
-            shares.join(", "),
-            event.reason.clone(),
-        ]
-    });
-    table(["time", "revision", "action", "by", "deployments", "reason"], rows)
-}
-
-fn moment(time: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,7 +247,7 @@ mod tests {
         let parts = |held: &[(&str, f64)], name: &str, weight: Option<f64>| {
             let deployments = held.iter().map(|(name, weight)| named(name, *weight)).collect();
             let mut spec = EndpointSpec { deployments, ..EndpointSpec::default() };
-            place(&mut spec, named(name, weight.unwrap_or_default()), weight);
+            place(&mut spec, named(name, weight.unwrap_or_default()), weight, None);
             spec.deployments.into_iter().map(|d| (d.name, d.weight)).collect::<Vec<_>>()
         };
         let told = |parts: &[(&str, f64)]| parts.iter().map(|(n, w)| ((*n).to_owned(), *w)).collect::<Vec<_>>();

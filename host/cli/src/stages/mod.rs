@@ -38,7 +38,7 @@ pub(crate) fn handlers(host: &Arc<Host>) -> Handlers {
 }
 
 /// Options of a plugin as it takes them: JSON text.
-fn options_text(options: &Map<String, Value>) -> String {
+pub(crate) fn options_text(options: &Map<String, Value>) -> String {
     Value::Object(options.clone()).to_string()
 }
 

@@ -316,6 +316,16 @@ fn write(tx: &mut dyn Tx) -> Result<(), StoreError> {
             vec![],
         ),
         (
+            "INSERT INTO endpoint_feedback (endpoint, request_id, deployment, version, reward, time_us)
+             VALUES ('churn', 'q1', 'champion', '1', 0.5, 45)",
+            vec![],
+        ),
+        (
+            "INSERT INTO endpoint_rewards (endpoint, deployment, version, count, total, updated_us)
+             VALUES ('churn', 'champion', '1', 1, 0.5, 45)",
+            vec![],
+        ),
+        (
             "INSERT INTO webhooks (webhook_id, name, url, status, created_us, updated_us)
              VALUES ('w1', 'ci', 'https://example.com', 'ACTIVE', 44, 44)",
             vec![],

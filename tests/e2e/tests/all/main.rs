@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bad_input;
+mod captures;
 mod cli_tracking;
 mod component_models;
 mod endpoints;
@@ -14,6 +15,7 @@ mod objects;
 mod plugins;
 mod registry;
 mod requests;
+mod rollouts;
 mod serving;
 mod sql;
 mod top;
