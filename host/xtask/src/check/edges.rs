@@ -124,9 +124,9 @@ pub(crate) const HEAVY: &[Heavy] = &[
     Heavy { pattern: "tower*", owners: &["api"], only_ours: false, reason: "domain crates know no HTTP" },
     Heavy {
         pattern: "reqwest",
-        owners: &["api", "store"],
+        owners: &["api", "cli", "store"],
         only_ours: false,
-        reason: "domain crates know no HTTP; store names it so that object stores are reached over TLS",
+        reason: "domain crates know no HTTP; store names it so that object stores are reached over TLS, cli to watch a server",
     },
     Heavy {
         pattern: "rustls",
