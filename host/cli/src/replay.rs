@@ -189,20 +189,20 @@ fn ask(
     Ok(())
 }
 
-/// Scores rows together; where that fails, in halves, down to those rows that are to blame.
+/// Scores rows together; where that fails, one by one, so that only those that are to blame fail. Halves would do with
+/// fewer calls, and be so many failures in a row that a plugin is given a rest.
 fn each(
     scorer: &Scorer,
     inputs: &Batch,
     rows: Range<usize>,
     scored: &mut Vec<(Range<usize>, Result<Batch, ScoreError>)>,
 ) {
-    let part = inputs.slice(rows.start, rows.len());
-    match scorer.signature().coerce(&part).and_then(|part| scorer.score(&part)) {
-        Err(_) if rows.len() > 1 => {
-            let middle = rows.start + rows.len() / 2;
-            each(scorer, inputs, rows.start..middle, scored);
-            each(scorer, inputs, middle..rows.end, scored);
-        }
+    let score = |rows: &Range<usize>| {
+        let part = inputs.slice(rows.start, rows.len());
+        scorer.signature().coerce(&part).and_then(|part| scorer.score(&part))
+    };
+    match score(&rows) {
+        Err(_) if rows.len() > 1 => scored.extend(rows.map(|row| (row..row + 1, score(&(row..row + 1))))),
         answers => scored.push((rows, answers)),
     }
 }
