@@ -31,3 +31,7 @@ pub use function::{Function, Unfitted};
 pub use parse::{Statement, parse};
 pub use session::{Loaded, Names, Outcome, Rows, Session, Source};
 pub use write::{Format, Writer, cells, columns};
+
+/// The stack of threads that statements run on: planning walks down a statement, which is as deep as the limits let it
+/// be. Pages that nothing touches cost nothing.
+pub const STACK_BYTES: usize = 256 << 20;

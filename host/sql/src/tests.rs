@@ -142,7 +142,11 @@ fn ask(fit: Option<&'static str>, text: &str) -> Result<Asked, SqlError> {
     let (calls, fits) = (Arc::default(), Arc::default());
     let names = Arc::new(Known { fit, calls: Arc::clone(&calls), fits: Arc::clone(&fits) });
     let limits = Limits::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_stack_size(crate::STACK_BYTES)
+        .build()
+        .unwrap();
     let text = text.to_owned();
     let found = runtime.block_on(runtime.spawn(async move {
         let session = Session::new(names, &limits, 1)?;

@@ -29,8 +29,6 @@ use crate::{
     stages::thousands,
 };
 
-/// What walks down a statement: it is as deep as `limits.sql` lets it be.
-const STACK_BYTES: usize = 256 << 20;
 /// Threads that may wait for files at once.
 const BLOCKING_THREADS: usize = 32;
 
@@ -54,7 +52,7 @@ pub(crate) fn sql(args: &SqlArgs, settings: &Settings, output: Output) -> Result
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::from(args.threads).max(1) + 1)
         .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(STACK_BYTES)
+        .thread_stack_size(plinth_sql::STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|error| io_failure("threads", &error))?;
