@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use plinth_api::{Door, Tls, TlsError};
 use plinth_core::{Coded, codes};
+use serde_json::Value;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -111,4 +112,12 @@ pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send +
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// With `--json`, where a server listens: the one object that it writes to stdout.
+pub(crate) fn told(listening: &Value, output: Output) -> Result<(), Failure> {
+    match output.json {
+        true => output.data(listening, String::new).map_err(|error| io_failure("stdout", &error)),
+        false => Ok(()),
+    }
 }

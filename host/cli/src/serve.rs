@@ -18,6 +18,7 @@ use plinth_serve::{
 };
 use plinth_tensor::SessionOptions;
 use plinth_tracking::{EndpointRecord, Model, ModelVersion, Policy, Sticky, Tracking, TrackingError};
+use serde_json::json;
 
 use crate::{
     answerer,
@@ -104,11 +105,13 @@ pub(crate) fn serve(
             also = format!(", gRPC on {bound}");
         }
         output.say(format!("listening on {scheme}://{bound} {}{also}", served(&server.routes())));
+        let grpc = second.as_ref().and_then(|second| second.local_addr().ok());
+        listen::told(&json!({"listening": format!("{scheme}://{bound}"), "grpc": grpc}), output)?;
         if server.routes().endpoints().is_empty() && server.failures().is_empty() {
             output.say("there is no endpoint yet; what `plinth endpoint create` makes is served at once");
         }
         for (endpoint, error) in server.failures() {
-            output.say(format!("endpoint {endpoint} is not served: {error}"));
+            output.say(format!("endpoint {endpoint} is not served as it should be: {error}"));
         }
         let also = second.map(|second| Door::new(second, tls.clone()));
         let door = listen::door(listener, tls, output)?;

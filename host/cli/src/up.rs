@@ -6,6 +6,7 @@ use plinth_api::{Tracker, TrackerConfig, WebhookConfig};
 use plinth_core::{SystemClock, UuidIds, codes};
 use plinth_store::{Access, Location, Store};
 use plinth_tracking::Tracking;
+use serde_json::json;
 
 use crate::{
     args::UpArgs,
@@ -83,6 +84,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         listen::warn_of_clear_text(&args.host, tls.as_ref(), output);
         let scheme = listen::scheme(tls.as_ref());
         output.say(format!("listening on {scheme}://{bound}, state in {}{elsewhere}", dir.display()));
+        listen::told(&json!({"listening": format!("{scheme}://{bound}"), "state": dir}), output)?;
         let door = listen::door(listener, tls, output)?;
         let served = plinth_api::serve_tracking(door, tracker, shutdown).await;
         served.map_err(|error| io_failure("the server", &error))

@@ -253,7 +253,11 @@ impl Engine<'_> {
             outcome,
         };
         let force = self.options.force && self.options.only.is_none_or(|only| only == name);
-        if !force && let Some(known) = self.cache.find(key)? {
+        let find = || -> Result<_, PipelineError> {
+            let Some(known) = self.cache.find(key)?.filter(|_| !force) else { return Ok(None) };
+            Ok(node.handler.stands(&known.outcome).map_err(failed)?.then_some(known))
+        };
+        if let Some(known) = find()? {
             return Ok(report(true, known.elapsed, known.outcome));
         }
 
@@ -264,7 +268,7 @@ impl Engine<'_> {
         };
         let lease = Lease { cache: self.cache, key };
         // Another process may have finished it between the look and the lease.
-        if !force && let Some(known) = self.cache.find(key)? {
+        if let Some(known) = find()? {
             return Ok(report(true, known.elapsed, known.outcome));
         }
         self.observer.started(name, abandoned.as_deref());

@@ -35,6 +35,15 @@ pub trait StageHandler: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether an earlier result of the same key still stands: what a stage did outside the cache may have been undone.
+    ///
+    /// # Errors
+    /// [`StageFailure`]: it cannot be looked at.
+    fn stands(&self, outcome: &StageOutcome) -> Result<bool, StageFailure> {
+        let _ = outcome;
+        Ok(true)
+    }
+
     /// Does the work. Blobs are durable when it returns; the engine writes the row.
     ///
     /// # Errors

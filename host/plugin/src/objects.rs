@@ -72,11 +72,12 @@ impl FileObjects {
 impl ObjectSource for FileObjects {
     fn open(&self, uri: &str) -> Result<Arc<dyn ObjectRead>, Problem> {
         let path = self.resolve(uri)?;
-        let file = File::open(&path).map_err(|error| io_problem(uri, &error))?;
-        let metadata = file.metadata().map_err(|error| io_problem(uri, &error))?;
+        // Asked before: to open a pipe is to wait for somebody who writes into it.
+        let metadata = fs::metadata(&path).map_err(|error| io_problem(uri, &error))?;
         if !metadata.is_file() {
             return Err(problem("file-unreadable", format!("`{uri}` is not a file")));
         }
+        let file = File::open(&path).map_err(|error| io_problem(uri, &error))?;
         Ok(Arc::new(OpenFile { file, size: metadata.len(), uri: uri.to_owned() }))
     }
 

@@ -1,5 +1,6 @@
 //! The state of a scoring server: what is served, who may enter, where the work is done.
 
+mod sound;
 mod withdrawn;
 
 use std::{
@@ -541,7 +542,9 @@ impl Server {
                     let failed = Failed::after(failed, plan.revision, error.clone());
                     watched.failed.insert(Arc::clone(&plan.name), failed);
                     first.get_or_insert(error);
-                    next.extend(now.cloned());
+                    let sound = if now.is_none() { self.sound_part(plan, &served) } else { None };
+                    changed += usize::from(sound.is_some());
+                    next.extend(now.cloned().or(sound.map(Arc::new)));
                 }
             }
         }

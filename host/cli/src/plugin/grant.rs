@@ -7,7 +7,7 @@ use plinth_plugin::Grants;
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
-use super::args::PluginGrantArgs;
+use super::{args::PluginGrantArgs, component_of};
 use crate::{
     config::{self, Settings},
     output::{Failure, Output, io_failure, read_failure},
@@ -20,6 +20,8 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
         let message = format!("there is no capability `{unknown}`");
         return Err(Failure::new(codes::USAGE, message).hint(did_you_mean(unknown, known.iter().copied())));
     }
+    // A project's folder stands for its component, here as everywhere.
+    let named = component_of(&args.plugin)?;
     let path = settings.project.join("plinth.toml");
     let before = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -35,8 +37,8 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
         Item::Table(table)
     });
     let plugins = plugins.as_table_like_mut().ok_or_else(|| bad("`plugins` is no table".into()))?;
-    let plugin = plugins.entry(&args.plugin).or_insert_with(|| Item::Table(Table::new()));
-    let plugin = plugin.as_table_like_mut().ok_or_else(|| bad(format!("`plugins.{}` is no table", args.plugin)))?;
+    let plugin = plugins.entry(&named).or_insert_with(|| Item::Table(Table::new()));
+    let plugin = plugin.as_table_like_mut().ok_or_else(|| bad(format!("`plugins.{named}` is no table")))?;
     change(plugin.entry("grant").or_insert_with(|| value(Array::new())), &args.capabilities, args.revoke)
         .ok_or_else(|| bad("`grant` is no list".into()))?;
     for (group, key, values) in
@@ -76,16 +78,16 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     std::fs::write(&beside, &after)
         .and_then(|()| std::fs::rename(&beside, &path))
         .map_err(|error| io_failure(&path.display().to_string(), &error))?;
-    let granted: Vec<String> = document["plugins"][args.plugin.as_str()]["grant"]
+    let granted: Vec<String> = document["plugins"][named.as_str()]["grant"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
     output
-        .data(&json!({"plugin": args.plugin, "granted": granted, "file": path}), || {
+        .data(&json!({"plugin": named, "granted": granted, "file": path}), || {
             let list = if granted.is_empty() { "nothing".to_owned() } else { granted.join(", ") };
-            format!("{} may use {list} ({})\n", args.plugin, path.display())
+            format!("{named} may use {list} ({})\n", path.display())
         })
         .map_err(|error| io_failure("stdout", &error))?;
     Ok(ExitCode::SUCCESS)

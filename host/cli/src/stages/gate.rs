@@ -214,16 +214,19 @@ impl Compared {
 }
 
 impl Gate {
-    /// The version in place; none before the first is registered. An alias or a version that is missing although the
-    /// model exists is a slip of the pen, and must not switch the comparison off.
+    /// The version in place; none before the first is registered, or once all are deleted. An alias or a version that is
+    /// missing although others exist is a slip of the pen, and must not switch the comparison off.
     fn baseline(&self, config: &Config) -> Result<Option<ModelVersion>, StageFailure> {
         let Some(text) = &config.baseline else { return Ok(None) };
         let reference = text.parse::<ModelRef>()?;
         let tracking = self.0.tracking();
-        match tracking.model(reference.name()) {
+        let model = match tracking.model(reference.name()) {
             Err(error) if error.code() == codes::MODEL_NOT_FOUND => return Ok(None),
-            other => other?,
+            found => found?,
         };
+        if model.versions.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(tracking.resolve(&reference)?))
     }
 

@@ -77,6 +77,18 @@ impl StageHandler for Register {
         })
     }
 
+    fn stands(&self, outcome: &StageOutcome) -> Result<bool, StageFailure> {
+        // An alias that somebody moved since stays where it is; a version that was deleted is registered again.
+        let (Some(name), Some(version)) = (outcome.details["name"].as_str(), outcome.details["version"].as_u64())
+        else {
+            return Ok(true);
+        };
+        match self.0.tracking().model(name) {
+            Err(error) if error.code() == codes::MODEL_NOT_FOUND => Ok(false),
+            found => Ok(found?.versions.contains(&version)),
+        }
+    }
+
     fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
         let config: Config = stage.stage.config()?;
         let model_blob = stage.input("model").blob;

@@ -141,3 +141,21 @@ fn a_server_tells_what_it_serves_or_keeps_it_to_itself_and_answers_pages_that_it
     let other = server.told("/invocations", &[("origin", "https://evil.test")], &good, "access-control-allow-origin");
     assert_eq!(other, (200, String::new()));
 }
+
+#[test]
+fn a_server_that_comes_back_serves_what_it_can_of_an_endpoint() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let endpoint = |args: &[&str]| project.run(&[&["endpoint"], args].concat());
+    endpoint(&["create", "churn", "models:/churn/1", "--name", "champion"]).succeeds();
+    // No machine has so many.
+    endpoint(&["deploy", "churn", "models:/churn/1", "--name", "far", "--device", "cuda:99", "--weight", "30"])
+        .succeeds();
+    let server = project.listening(&["serve", "--port", "0"]);
+    for _ in 0..20 {
+        assert_eq!(ask(&server, &[]), (200, "champion".into()));
+    }
+    // As soon as all of it can be had, all of it is served.
+    endpoint(&["deploy", "churn", "models:/churn/1", "--name", "far", "--weight", "30"]).succeeds();
+    until("the other", || ask(&server, &[]).1 == "far");
+}

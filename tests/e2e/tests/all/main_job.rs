@@ -116,3 +116,19 @@ fn retraining_waits_for_approval_and_then_moves_the_alias_under_a_running_server
     assert!(answered > 0);
     assert!(server.get("/v2/models/churn").1.contains("\"2\""), "version 2 serves now");
 }
+
+#[test]
+fn what_was_deleted_is_registered_by_the_next_run() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    for _ in 0..2 {
+        project.run(&["model", "delete", "churn", "--yes"]).succeeds();
+        let again = project.run(&["run"]);
+        assert!(!again.succeeds().stdout.contains("nothing to do"), "{}", again.stdout);
+        assert!(project.run(&["model", "list"]).succeeds().stdout.contains("churn"));
+    }
+    project.run(&["model", "delete", "models:/churn/1", "--yes"]).succeeds();
+    project.run(&["run"]).succeeds();
+    let again = project.run(&["run"]);
+    assert!(again.succeeds().stdout.contains("nothing to do"), "{}", again.stdout);
+}
