@@ -93,13 +93,15 @@ pub(crate) fn without_rows(
     }
 }
 
-/// The options; where an item has to be told its columns and is not, they are those that it is given.
+/// The options; where an item can be told its columns and is not, they are those that it is given: left to itself it would
+/// pass over those of another kind without a word.
 fn options(unfitted: &Unfitted, input: &Schema) -> Map<String, Value> {
     let mut options = unfitted.options.clone();
     let item = unfitted.transform.items().iter().find(|item| item.name == unfitted.item);
     let schema: Value = item.and_then(|item| serde_json::from_str(&item.options_schema).ok()).unwrap_or_default();
     let required = schema["required"].as_array().is_some_and(|names| names.iter().any(|name| name == "columns"));
-    if required && !options.contains_key("columns") {
+    let listed = schema["properties"]["columns"]["type"] == "array";
+    if (required || listed) && !options.contains_key("columns") {
         let names = input.fields().iter().map(|field| Value::String(field.name.clone()));
         options.insert("columns".to_owned(), names.collect());
     }

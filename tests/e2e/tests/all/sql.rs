@@ -320,6 +320,18 @@ fn every_bad_statement_says_what_is_wrong_and_what_to_do() {
         (&["select clip(x, min => 'a', max => 1) from 'rows.csv'"], 2, "bad-options", &["min"]),
         (&["select clip(x, min => id, max => 1) from 'rows.csv'"], 2, "bad-options", &["literal"]),
         (&["select clip() from 'rows.csv'"], 2, "bad-sql", &["clip", "columns"]),
+        (
+            &["select clip(id, min => 0, max => 1) from 'rows.csv'"],
+            5,
+            "plugin-problem",
+            &["wrong-kind", "`id` is int64"],
+        ),
+        (
+            &["select clip(name, min => 0, max => 1) from 'rows.csv'"],
+            5,
+            "plugin-problem",
+            &["wrong-kind", "`name` is utf8"],
+        ),
         (&["select clip(*) from 'rows.csv'"], 2, "bad-sql", &["clip(*)"]),
     ];
     for (arguments, exit, code, words) in cases {
