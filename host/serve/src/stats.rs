@@ -187,19 +187,24 @@ impl Snapshot {
 
     /// The time within which a part `q` of the answered requests was answered, to a fifth; none if none was.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let all: u64 = self.latency.iter().sum();
-        let wanted = (q.clamp(0.0, 1.0) * all as f64).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let index = self.latency.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        })?;
-        Some(edge(index + 1))
+        quantile(&self.latency, q)
     }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The end of the bucket up to which a part `q` of what was counted lies; none if nothing was.
+pub(crate) fn quantile(latency: &[u64], q: f64) -> Option<Duration> {
+    let all: u64 = latency.iter().sum();
+    let wanted = (q.clamp(0.0, 1.0) * all as f64).ceil().max(1.0) as u64;
+    let mut seen = 0;
+    let index = latency.iter().position(|count| {
+        seen += count;
+        seen >= wanted
+    })?;
+    Some(edge(index + 1))
 }
 
 /// Where a latency bucket begins.

@@ -12,7 +12,7 @@ use crate::{
     ShadowSnapshot,
     scores::Scores,
     shadow::Lane,
-    stats::{BUCKETS, bucket, edge},
+    stats::{BUCKETS, bucket, edge, quantile},
 };
 
 /// Counters of a deployment for an endpoint.
@@ -109,13 +109,7 @@ impl Seen {
 
     /// The time within which a part `q` of the answered requests was answered, to a fifth; none if none was.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let wanted = (q.clamp(0.0, 1.0) * self.answered as f64).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let index = self.latency.iter().position(|count| {
-            seen += count;
-            seen >= wanted
-        })?;
-        Some(edge(index + 1))
+        quantile(&self.latency, q)
     }
 
     /// Answers that surely took longer than `limit`.

@@ -164,3 +164,11 @@ fn a_device_that_is_not_there_is_named() {
     project.run(&["run", "--device", "cuda:7"]).fails(12, "device-not-found", &["cuda:7"]);
     project.run(&["run", "--device", "tpu"]).fails(2, "usage", &["tpu", "cuda:"]);
 }
+
+#[test]
+fn a_pipe_is_no_file_and_nobody_waits_for_it() {
+    let project = Project::empty();
+    let made = std::process::Command::new("mkfifo").arg(project.path("pipe")).status().expect("mkfifo is there");
+    assert!(made.success());
+    project.run(&["plugin", "run", "load-csv", "pipe"]).fails(5, "file-unreadable", &["is not a file"]);
+}

@@ -1,6 +1,10 @@
-//! `plinth top` against a running server.
+//! Servers as programs see them: where they listen, and what `plinth top` tells of one.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use plinth_e2e::{Project, try_post};
 use serde_json::{Value, json};
@@ -36,4 +40,27 @@ fn what_a_server_does_is_told_while_it_does_it() {
     project.run(&["top", "http://127.0.0.1:9", "--once"]).fails(12, "server-unreachable", &["127.0.0.1:9"]);
     project.run(&["top", "ftp://127.0.0.1", "--once"]).fails(2, "usage", &["ftp"]);
     project.run(&["top", "--once", "--interval", "1us"]).fails(2, "usage", &[]);
+}
+
+#[test]
+fn where_a_server_listens_is_one_object_on_stdout() {
+    let project = Project::empty();
+    let mut child = project
+        .command(&["up", "--data-dir", "state", "--port", "0", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut told = String::new();
+    for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
+        told += &line.expect("text");
+        if told.ends_with('}') {
+            break;
+        }
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let address = told["listening"].as_str().expect("an address");
+    assert!(address.starts_with("http://127.0.0.1:") && !address.ends_with(":0"), "{told}");
 }
