@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{driver::profile, load::Load};
 
-/// How much the host may have grown over a whole run, by the line through what it had in the pauses after the first.
+/// How much the host may have grown over the second half of a run, by the line through what it had in its pauses.
 const GROWTH_MIB_MAX: f64 = 32.0;
 
 /// What the host had at one moment.
@@ -44,11 +44,15 @@ impl Report<'_> {
         self.samples.iter().filter(|sample| !sample.abused).collect()
     }
 
-    /// How much the host grew between the first pause and the last, by the line through all of them.
+    /// How much the host grew over the second half of the run, by the line through its pauses. In the first half what
+    /// is made once is made: compiled code is mapped, pools and the allocator's arenas grow to what the work needs.
     fn growth_mib(&self) -> f64 {
-        // Before the first pause what is made once is made: compiled code, pools, arenas of the allocator.
-        let points: Vec<(f64, f64)> =
-            self.pauses().iter().skip(1).map(|sample| (sample.at.as_secs_f64(), sample.rss_mib)).collect();
+        let points: Vec<(f64, f64)> = self
+            .pauses()
+            .iter()
+            .filter(|sample| sample.at * 2 >= self.duration)
+            .map(|sample| (sample.at.as_secs_f64(), sample.rss_mib))
+            .collect();
         growth(&points)
     }
 
@@ -157,7 +161,7 @@ impl Report<'_> {
             );
         }
         let most = self.samples.iter().map(|sample| sample.rss_mib).fold(0.0, f64::max);
-        println!("\nat most {most:.0} MiB while abused; grew by {:.1} MiB after the first pause", self.growth_mib());
+        println!("\nat most {most:.0} MiB while abused; grew by {:.1} MiB in the second half", self.growth_mib());
         let ms = |share| f64::from(self.load.percentile(share)) / 1_000.0;
         println!(
             "{} good requests, {} failed; answered within {:.1} ms (half), {:.1} ms (99 of 100), {:.1} ms (all)",
