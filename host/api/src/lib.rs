@@ -33,11 +33,12 @@ use crate::metrics::Metrics;
 use axum::{
     Router,
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     middleware,
     response::IntoResponse,
     routing::{get, post},
 };
+use plinth_core::codes;
 use plinth_serve::Server;
 
 pub use access_log::AccessLog;
@@ -58,6 +59,20 @@ pub(crate) struct App {
     control: Arc<control::Control>,
     settings: Arc<oip::Settings>,
     loader: Arc<oip::Loader>,
+}
+
+impl App {
+    /// Puts the endpoint that is asked for in service, if it sleeps.
+    async fn awake(&self, asked: &request::Asked) -> Result<(), error::ApiError> {
+        let Some(name) = asked.endpoint.as_deref().filter(|name| self.server.sleeps(name)) else { return Ok(()) };
+        let (server, name) = (Arc::clone(&self.server), name.to_owned());
+        let ms = self.server.limits().request_ms_max;
+        let waking = self.loader.run(move || Ok(server.wake(&name)?));
+        tokio::time::timeout(Duration::from_millis(ms), waking).await.unwrap_or_else(|_| {
+            let message = format!("the model is being loaded, for longer than {ms} ms; try again after a moment");
+            Err(error::ApiError::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message))
+        })
+    }
 }
 
 /// How a scoring server is set up beside what it serves.

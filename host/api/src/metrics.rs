@@ -191,6 +191,22 @@ impl Collector for ServerNumbers {
             let batches = target.deployment().stats().snapshot().batches;
             ConstCounter::new(batches).encode(family.encode_family(&labels)?)?;
         }
+        let help = "Memory that a model takes, as far as that is known";
+        let mut family = encoder.encode_descriptor("model_memory_bytes", help, None, MetricType::Gauge)?;
+        for (endpoint, target) in deployed() {
+            let bytes = i64::try_from(target.deployment().memory_bytes()).unwrap_or(i64::MAX);
+            ConstGauge::new(bytes).encode(family.encode_family(&names(endpoint, target))?)?;
+        }
+        let help = "Requests that wait to be scored by a deployment";
+        let mut family = encoder.encode_descriptor("deployment_waiting_requests", help, None, MetricType::Gauge)?;
+        for (endpoint, target) in deployed() {
+            let waiting = i64::from(target.deployment().waiting());
+            ConstGauge::new(waiting).encode(family.encode_family(&names(endpoint, target))?)?;
+        }
+        let asleep = i64::try_from(server.asleep().len()).unwrap_or(i64::MAX);
+        gauge(&mut encoder, "endpoints_asleep", "Endpoints that are loaded once they are asked", asleep)?;
+        let help = "Times an endpoint was put to sleep for want of memory";
+        counter(&mut encoder, "endpoints_put_to_sleep", help, server.put_to_sleep())?;
         traffic::encode(&mut encoder, &routes)?;
         let help = "What is in service, by content hash";
         let mut family = encoder.encode_descriptor("model_info", help, None, MetricType::Gauge)?;

@@ -316,7 +316,11 @@ pub(crate) async fn ask<P: Protocol>(
     let began = Instant::now();
     let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| acceptable(id));
     let request_id: Arc<str> = given.map_or_else(|| app.server.next_id().into(), Into::into);
-    let (endpoint, pinned) = match asked.find(&app.server) {
+    let found = match app.awake(asked).await {
+        Ok(()) => asked.find(&app.server),
+        Err(error) => Err(error),
+    };
+    let (endpoint, pinned) = match found {
         Ok(found) => found,
         Err(error) => {
             app.metrics.nobody(surface, error.status());
@@ -403,6 +407,9 @@ async fn try_answer<P: Protocol>(
     let key = routing_key(endpoint, &headers, &body, request_id);
     let target = pinned.unwrap_or_else(|| endpoint.choose(|name| text(&headers, name), &key));
     *chosen = Some(target.clone());
+    let own_ms = target.deployment().capacity().request_ms_max.map_or(u64::MAX, |ms| ms.get().into());
+    let ms = limits.request_ms_max.min(own_ms);
+    let deadline = deadline - Duration::from_millis(limits.request_ms_max - ms);
     let aside = Server::looks_at_answers(endpoint).then(|| Aside {
         endpoint: Arc::clone(endpoint),
         target: target.clone(),
@@ -432,7 +439,7 @@ async fn try_answer<P: Protocol>(
         Ok(Ok(told)) => told,
         Ok(Err(_)) => Err(ServeError::GivenUp { reason: "its work panicked; the log says where" }.into()),
         Err(_) => {
-            let message = format!("the answer was not ready within {} ms", limits.request_ms_max);
+            let message = format!("the answer was not ready within {ms} ms");
             Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message))
         }
     }

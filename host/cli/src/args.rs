@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plinth_core::Micros;
 
-use crate::tracked::args::{ArtifactCommand, ExperimentCommand, MetricsCommand, ModelCommand, RunVerb, TraceCommand};
+use crate::{
+    serve::ServeArgs,
+    tracked::args::{ArtifactCommand, ExperimentCommand, MetricsCommand, ModelCommand, RunVerb, TraceCommand},
+};
 
 /// Trains, gates, registers, serves and watches models on one machine.
 #[derive(Debug, Parser)]
@@ -259,49 +262,6 @@ pub(crate) struct TlsArgs {
     /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    plinth serve models:/churn@champion\n  \
-    plinth serve                                     every endpoint that `plinth endpoint create` made\n  \
-    curl -s http://127.0.0.1:8080/invocations -H 'content-type: application/json' \\\n      \
-    -d '{\"dataframe_records\": [{\"state\": \"KS\", \"account_length\": 128, ...}]}'\n\n\
-    A model named by an alias follows the alias: when it moves, the new version takes over between two requests.")]
-pub(crate) struct ServeArgs {
-    /// models:/NAME@ALIAS or models:/NAME/VERSION; several may be given, each an endpoint of its model's name
-    /// [default: every endpoint]
-    #[arg(value_name = "REF")]
-    pub(crate) models: Vec<String>,
-    /// Serve only these endpoints; may be given several times
-    #[arg(long = "endpoint", value_name = "NAME", conflicts_with = "models")]
-    pub(crate) endpoints: Vec<String>,
-    /// Address to listen on
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) host: Option<String>,
-    /// Port to listen on, for HTTP and for gRPC; 0 takes a free one
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    /// A second port, where clients of gRPC look for one of their own (Triton's is 8001); 0 takes a free one
-    #[arg(long, value_name = "PORT")]
-    pub(crate) grpc_port: Option<u16>,
-    #[command(flatten)]
-    pub(crate) tls: TlsArgs,
-    /// Where the model runs: auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) device: Option<String>,
-    /// Do not keep requests for drift checks
-    #[arg(long)]
-    pub(crate) no_capture: bool,
-    /// A file that gets a line of JSON for each request, or - for stderr
-    #[arg(long, value_name = "FILE")]
-    pub(crate) access_log: Option<PathBuf>,
-    /// Only let in those who say who they are, with a token or a password; always so where other machines reach it
-    #[arg(long)]
-    pub(crate) require_auth: bool,
-    /// Let in everyone, although other machines reach it
-    #[arg(long, conflicts_with = "require_auth")]
-    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Args)]

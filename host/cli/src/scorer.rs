@@ -107,7 +107,13 @@ impl Spec {
         };
         let transform =
             self.transform().map(|transform| [("transform", transform.component), ("state", transform.state)]);
+        let output = match self {
+            Self::Trained(document) => document.model.output.as_ref(),
+            _ => None,
+        };
+        let output = output.map(|output| [("output", output.component), ("output-state", output.state)]);
         let parts = model.into_iter().flatten().chain(transform.into_iter().flatten());
+        let parts = parts.chain(output.into_iter().flatten());
         parts.map(|(name, hash)| (name.to_owned(), hash)).collect()
     }
 }
@@ -165,6 +171,11 @@ pub(crate) fn served(
         Spec::Logged => return onnx::of_logged(host, version, sessions),
     };
     Ok((served.map_err(|failure| Failure::of(&*failure.error))?, spec.hashes()))
+}
+
+/// Whether a file of a version is read to serve it.
+pub(crate) fn is_loaded(role: FileRole) -> bool {
+    matches!(role, FileRole::Model | FileRole::Component | FileRole::State)
 }
 
 /// Every part by name and content.
@@ -225,7 +236,11 @@ pub(crate) fn of_model(
 ) -> Result<Scorer, StageFailure> {
     let fitted = fitted(host, &model.transform, what)?;
     let onnx = host.model(&model.onnx, sessions)?;
-    Ok(Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?)
+    let scorer = Scorer::new(model.transform.signature.clone(), vec![fitted], Arc::new(onnx))?;
+    match &model.output {
+        None => Ok(scorer),
+        Some(output) => Ok(scorer.with_output(self::fitted(host, output, what)?)?),
+    }
 }
 
 /// A fitted transform from the blob store: the component is checked against its name before a byte of it is run.

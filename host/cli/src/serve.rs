@@ -1,28 +1,32 @@
 //! `plinth serve`: endpoints of the catalog, or models by reference, over HTTP.
 
 use std::{
+    num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use clap::Args;
 use plinth_api::{AccessLog, Door, FindAnswerer, LogControl, Serving, Surroundings};
 use plinth_core::{
     ContentHash, codes,
     refs::{ModelRef, RefError},
 };
 use plinth_serve::{
-    Batching, CaptureSink, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource, Options, Rewards,
-    Routes, Routing, Rule, ServeError, Server, Source, Steward, thompson,
+    Batching, Capacity, CaptureSink, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
+    Options, Rewards, Routes, Routing, Rule, ServeError, Server, Source, Steward, thompson,
 };
 use plinth_tensor::SessionOptions;
-use plinth_tracking::{EndpointRecord, Model, ModelVersion, Policy, Sticky, Tracking, TrackingError};
+use plinth_tracking::{
+    CapacitySpec, DeploymentSpec, EndpointRecord, Model, ModelVersion, Policy, Sticky, Tracking, TrackingError,
+};
 use serde_json::json;
 
 use crate::{
     answerer,
-    args::ServeArgs,
+    args::TlsArgs,
     captures::{self, Captures},
     config::Settings,
     host::Host,
@@ -31,6 +35,53 @@ use crate::{
     scorer,
     steward::{self, CatalogSteward},
 };
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth serve models:/churn@champion\n  \
+    plinth serve                                     every endpoint that `plinth endpoint create` made\n  \
+    curl -s http://127.0.0.1:8080/invocations -H 'content-type: application/json' \\\n      \
+    -d '{\"dataframe_records\": [{\"state\": \"KS\", \"account_length\": 128, ...}]}'\n\n\
+    A model named by an alias follows the alias: when it moves, the new version takes over between two requests.")]
+pub(crate) struct ServeArgs {
+    /// models:/NAME@ALIAS or models:/NAME/VERSION; several may be given, each an endpoint of its model's name
+    /// [default: every endpoint]
+    #[arg(value_name = "REF")]
+    pub(crate) models: Vec<String>,
+    /// Serve only these endpoints; may be given several times
+    #[arg(long = "endpoint", value_name = "NAME", conflicts_with = "models")]
+    pub(crate) endpoints: Vec<String>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Port to listen on, for HTTP and for gRPC; 0 takes a free one
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// A second port, where clients of gRPC look for one of their own (Triton's is 8001); 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) grpc_port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    /// Where the model runs: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Memory that all models in service may take together, in MiB; beyond that those sleep that were not asked for
+    /// longest, and are loaded again by the next request [default: no limit]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory_budget: Option<u64>,
+    /// Do not keep requests for drift checks
+    #[arg(long)]
+    pub(crate) no_capture: bool,
+    /// A file that gets a line of JSON for each request, or - for stderr
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
+    /// Only let in those who say who they are, with a token or a password; always so where other machines reach it
+    #[arg(long)]
+    pub(crate) require_auth: bool,
+    /// Let in everyone, although other machines reach it
+    #[arg(long, conflicts_with = "require_auth")]
+    pub(crate) insecure: bool,
+}
 
 /// How often the talk on stderr looks whether another version is served.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -62,8 +113,11 @@ pub(crate) fn serve(
 
     let in_catalog = matches!(source.wanted, Wanted::Endpoints(_));
     let captures = capture.then(|| Captures::new(&host)).transpose()?;
+    let mut limits = host.limits().serve.clone();
+    limits.models_bytes_max = args.memory_budget.map_or(limits.models_bytes_max, |mib| mib.saturating_mul(1 << 20));
     let options = Options {
-        limits: host.limits().serve.clone(),
+        limits,
+        resident: Some(resident),
         hide_schema: config.hide_schema,
         keep: captures::keep(config)?,
         capture: captures.map(|captures| Arc::new(captures) as Arc<dyn CaptureSink>),
@@ -234,7 +288,7 @@ impl Registry {
         let records = match &self.wanted {
             Wanted::Models(models) => {
                 let endpoint = |reference: &ModelRef| {
-                    let deployment = plan(tracking, "main", reference, None, 100.0, 0.0)?;
+                    let deployment = alone(tracking, reference)?;
                     let (name, deployments) = (reference.name().into(), vec![deployment]);
                     Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
                 };
@@ -261,7 +315,7 @@ impl Registry {
 fn endpoint_plan(tracking: &Tracking, record: EndpointRecord) -> Result<EndpointPlan, TrackingError> {
     let deployments = record.spec.deployments.iter().map(|spec| {
         let reference = spec.model.parse().map_err(|error: RefError| TrackingError::BadEndpoint(error.to_string()))?;
-        plan(tracking, &spec.name, &reference, spec.device.clone(), spec.weight, spec.shadow)
+        plan(tracking, &reference, spec)
     });
     let mut deployments: Vec<DeploymentPlan> = deployments.collect::<Result<_, TrackingError>>()?;
     if record.spec.policy == Some(Policy::Thompson) {
@@ -313,34 +367,53 @@ fn preferred(model: &Model) -> Option<u64> {
 fn model_plan(tracking: &Tracking, model: &Model) -> Result<EndpointPlan, TrackingError> {
     let name = model.name.clone();
     let reference = ModelRef::Version { name, version: preferred(model).unwrap_or(1) };
-    let deployment = plan(tracking, "main", &reference, None, 100.0, 0.0)?;
+    let deployment = alone(tracking, &reference)?;
     let (name, deployments) = (model.name.as_str().into(), vec![deployment]);
     Ok(EndpointPlan { name, revision: 1, deployments, routing: Routing::default() })
 }
 
-fn plan(
-    tracking: &Tracking,
-    name: &str,
-    reference: &ModelRef,
-    device: Option<String>,
-    weight: f64,
-    shadow: f64,
-) -> Result<DeploymentPlan, TrackingError> {
+/// A model that answers everything.
+fn alone(tracking: &Tracking, reference: &ModelRef) -> Result<DeploymentPlan, TrackingError> {
+    let (name, model) = ("main".into(), reference.to_string());
+    let capacity = CapacitySpec::default();
+    plan(tracking, reference, &DeploymentSpec { name, model, device: None, weight: 100.0, shadow: 0.0, capacity })
+}
+
+fn plan(tracking: &Tracking, reference: &ModelRef, spec: &DeploymentSpec) -> Result<DeploymentPlan, TrackingError> {
     let version = match reference {
         ModelRef::Version { version, .. } => *version,
         ModelRef::Alias { name, alias } => tracking.alias(name, alias)?,
     };
     let hundredths = |percent: f64| (percent * 100.0).round() as u32;
-    let (weight, shadow) = (hundredths(weight), hundredths(shadow));
+    let (weight, shadow) = (hundredths(spec.weight), hundredths(spec.shadow));
     Ok(DeploymentPlan {
-        name: name.into(),
+        name: spec.name.as_str().into(),
         model: reference.name().into(),
         version,
-        device,
-        batching: Batching::default(),
+        device: spec.device.clone(),
+        capacity: capacity(&spec.capacity),
         weight,
         shadow,
     })
+}
+
+/// The most requests that wait for a deployment that may not score on all threads, if nothing else is said: they must
+/// not take the places of those that ask others.
+const HELD_MAX: u32 = 128;
+
+fn capacity(spec: &CapacitySpec) -> Capacity {
+    let normal = Batching::default();
+    let concurrency_max = spec.concurrency_max.and_then(NonZeroU32::new);
+    let waiting_max = spec.queue_max.or(concurrency_max.map(|_| HELD_MAX)).and_then(NonZeroU32::new);
+    Capacity {
+        batching: Batching {
+            rows_max: spec.batch_rows_max.unwrap_or(normal.rows_max),
+            wait_us: spec.batch_wait_us.unwrap_or(normal.wait_us),
+        },
+        concurrency_max,
+        waiting_max,
+        request_ms_max: spec.timeout_ms.and_then(NonZeroU32::new),
+    }
 }
 
 impl Source for Registry {
@@ -389,6 +462,7 @@ impl Source for Registry {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads as usize,
         };
+        let threads = what.capacity.concurrency_max.map_or(threads, |most| threads.min(most.get() as usize));
         let mut sessions = self.host.sessions(threads);
         if let Some(device) = &what.device {
             sessions.device =
@@ -405,11 +479,19 @@ fn told(failure: Failure) -> ServeError {
 
 fn deployment(host: &Arc<Host>, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
     let (served, hashes) = scorer::served(host, version, sessions, scorer::Use::Online)?;
-    let deployment = Deployment::new(&version.model, version.version, served, hashes);
+    let files = version.files.iter().filter(|file| scorer::is_loaded(file.role)).map(|file| file.bytes).sum();
+    let deployment = Deployment::new(&version.model, version.version, served, hashes).of_bytes(files);
     let (host, version) = (Arc::clone(host), version.clone());
     Ok(deployment.explained_by(Box::new(move |scorer| {
         crate::explain::explainer(&host, &version, scorer, None, 0).map_err(told)
     })))
+}
+
+/// Memory that this process has to itself. What is mapped from files is shared and can be given back at any time.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Where each request is told of, if the command line or the configuration says so.

@@ -308,6 +308,9 @@ pub struct ServeLimits {
     pub shadow_requests_max: u32,
     /// Rows of those together; a larger request is taken by itself.
     pub shadow_rows_max: u32,
+    /// Memory that all models in service may take together; beyond that those sleep that were not asked for longest,
+    /// until they are asked. 0 is no limit.
+    pub models_bytes_max: u64,
     /// Requests of endpoints with several deployments of which it is remembered who answered, for feedback by their id.
     pub feedback_ids_max: u32,
 }
@@ -331,6 +334,7 @@ impl Default for ServeLimits {
             source_poll_ms: 200,
             shadow_requests_max: 256,
             shadow_rows_max: 16_384,
+            models_bytes_max: 0,
             feedback_ids_max: 65_536,
         }
     }

@@ -140,7 +140,7 @@ impl Explainer {
         }
         let picks: Vec<u32> = (0..rows).map(|row| (row * reference.num_rows() / rows) as u32).collect();
         let reference = mix(reference, &vec![picks; reference.num_columns()], rows)?;
-        let predictions = scorer.score(&reference)?;
+        let predictions = scorer.model_score(&reference)?;
         let numbers: Vec<usize> = (0..predictions.num_columns())
             .filter(|column| matches!(predictions.schema().fields()[*column].kind, Kind::Float32 | Kind::Float64))
             .collect();
@@ -163,7 +163,7 @@ impl Explainer {
 
     /// Names of the scores that are explained: columns of the predictions.
     pub fn scores<'a>(&'a self, scorer: &'a Scorer) -> impl Iterator<Item = &'a str> {
-        self.scores.iter().map(|column| scorer.output().fields()[*column].name.as_str())
+        self.scores.iter().map(|column| scorer.model_output().fields()[*column].name.as_str())
     }
 
     /// How many reference rows there are.
@@ -218,7 +218,7 @@ impl Explainer {
                         picks[from..].fill(count as u32);
                     }
                 }
-                let predictions = scorer.score(&mix(&pool, &picks, some.len() * count)?)?;
+                let predictions = scorer.model_score(&mix(&pool, &picks, some.len() * count)?)?;
                 let scores: Vec<Vec<f64>> = self.scores.iter().map(|score| wide(predictions.column(*score))).collect();
                 for at in 0..some.len() {
                     let mean =

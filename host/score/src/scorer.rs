@@ -16,20 +16,23 @@ use plinth_ext::{Batch, Fitted, Kind, Model, Schema};
 
 use crate::{ScoreError, Signature};
 
-/// A signature, fitted transforms in order, and a model, known to fit together. Shared between threads.
+/// A signature, fitted transforms in order, a model, and perhaps a transform of its answers, known to fit together.
+/// Shared between threads.
 pub struct Scorer {
     signature: Signature,
     stages: Vec<(Feed, Arc<dyn Fitted>)>,
     to_model: Feed,
     model: Arc<dyn Model>,
+    /// What callers get instead of the model's own answer.
+    after: Option<(Feed, Arc<dyn Fitted>)>,
 }
 
 /// Predictions, and how long the two halves of the work took.
 #[derive(Debug, Clone)]
 pub struct Scored {
-    /// The model's answer: one row for each row sent.
+    /// The answer: one row for each row sent.
     pub predictions: Batch,
-    /// Time in the transforms.
+    /// Time in the transforms, that of the answer included.
     pub transform: Duration,
     /// Time in the model.
     pub model: Duration,
@@ -53,7 +56,17 @@ impl Scorer {
             giver = taker;
         }
         let to_model = Feed::new(&giver, &given, "the model", model.input(), true)?;
-        Ok(Self { signature, stages: joined, to_model, model })
+        Ok(Self { signature, stages: joined, to_model, model, after: None })
+    }
+
+    /// The same with a transform that makes the answer of what the model says; columns that it does not take are left
+    /// behind.
+    ///
+    /// # Errors
+    /// [`ScoreError::NotFed`], [`ScoreError::FedOtherKind`].
+    pub fn with_output(self, transform: Arc<dyn Fitted>) -> Result<Self, ScoreError> {
+        let feed = Feed::new("the model", self.model.output(), AFTER, transform.input(), false)?;
+        Ok(Self { after: Some((feed, transform)), ..self })
     }
 
     /// What a caller sends.
@@ -61,8 +74,13 @@ impl Scorer {
         &self.signature
     }
 
-    /// What the model returns.
+    /// What [`Scorer::score`] returns.
     pub fn output(&self) -> &Schema {
+        self.after.as_ref().map_or_else(|| self.model.output(), |(_, transform)| transform.output())
+    }
+
+    /// What the model returns.
+    pub fn model_output(&self) -> &Schema {
         self.model.output()
     }
 
@@ -79,21 +97,33 @@ impl Scorer {
         self.signature.columns().expect_same(raw.schema())?;
         let mut rows = raw.clone();
         for (index, (feed, stage)) in self.stages.iter().enumerate() {
-            let sent = feed.pass(rows)?;
-            rows = stage.apply(&sent)?;
-            if rows.num_rows() != sent.num_rows() || rows.schema() != stage.output() {
-                return Err(bad_answer(format!("transform {}", index + 1), &sent, &rows));
-            }
+            rows = applied(&**stage, &feed.pass(rows)?, || format!("transform {}", index + 1))?;
         }
         self.to_model.pass(rows)
     }
 
-    /// Predictions for these rows of the signature: one row for each, in order.
+    /// Answers for these rows of the signature: one row for each, in order.
     ///
     /// # Errors
-    /// As for [`Scorer::features`], and [`ScoreError::Part`] if the model fails.
+    /// As for [`Scorer::features`], and [`ScoreError::Part`] if the model or the output transform fails.
     pub fn score(&self, raw: &Batch) -> Result<Batch, ScoreError> {
+        self.finish(self.predict(&self.features(raw)?)?)
+    }
+
+    /// What the model says of these rows of the signature, whatever is made of that for callers.
+    ///
+    /// # Errors
+    /// As for [`Scorer::score`].
+    pub fn model_score(&self, raw: &Batch) -> Result<Batch, ScoreError> {
         self.predict(&self.features(raw)?)
+    }
+
+    /// The answer that callers get for what the model says.
+    fn finish(&self, said: Batch) -> Result<Batch, ScoreError> {
+        match &self.after {
+            None => Ok(said),
+            Some((feed, transform)) => applied(&**transform, &feed.pass(said)?, || AFTER.to_owned()),
+        }
     }
 
     /// As [`Scorer::score`], with the time that each half took.
@@ -104,8 +134,11 @@ impl Scorer {
         let start = Instant::now();
         let features = self.features(raw)?;
         let between = Instant::now();
-        let predictions = self.predict(&features)?;
-        Ok(Scored { predictions, transform: between - start, model: between.elapsed() })
+        let said = self.predict(&features)?;
+        let after = Instant::now();
+        let predictions = self.finish(said)?;
+        let transform = between - start + if self.after.is_some() { after.elapsed() } else { Duration::ZERO };
+        Ok(Scored { predictions, transform, model: after - between })
     }
 
     /// Predictions for features, as [`Scorer::features`] returns them.
@@ -130,6 +163,18 @@ impl fmt::Debug for Scorer {
             .field("output", self.model.output())
             .finish_non_exhaustive()
     }
+}
+
+/// How errors call the transform of the answer.
+const AFTER: &str = "the output transform";
+
+/// What a transform makes of its input: as many rows, of the columns that it says.
+fn applied(transform: &dyn Fitted, sent: &Batch, who: impl Fn() -> String) -> Result<Batch, ScoreError> {
+    let rows = transform.apply(sent)?;
+    if rows.num_rows() != sent.num_rows() || rows.schema() != transform.output() {
+        return Err(bad_answer(who(), sent, &rows));
+    }
+    Ok(rows)
 }
 
 /// How one part's output becomes the next part's input.
@@ -296,6 +341,54 @@ mod tests {
         let features = scorer.features(&raw()).unwrap();
         assert_eq!(features.schema(), scorer.feature_schema());
         assert_eq!(scorer.predict(&features).unwrap(), scored);
+    }
+
+    /// Says `high` or `low` of a prediction.
+    struct Word {
+        input: Schema,
+        output: Schema,
+    }
+
+    impl Word {
+        fn of(column: &str) -> Arc<dyn Fitted> {
+            Arc::new(Self { input: schema(&[(column, Kind::Float64)]), output: schema(&[("word", Kind::Utf8)]) })
+        }
+    }
+
+    impl Fitted for Word {
+        fn input(&self) -> &Schema {
+            &self.input
+        }
+        fn output(&self) -> &Schema {
+            &self.output
+        }
+        fn apply(&self, rows: &Batch) -> Result<Batch, ExtError> {
+            let words: StringArray = rows
+                .column(0)
+                .as_primitive::<Float64Type>()
+                .iter()
+                .map(|number| number.map(|number| if number > 4.0 { "high" } else { "low" }))
+                .collect();
+            Ok(Batch::new(self.output.clone(), vec![Arc::new(words)], rows.num_rows())?)
+        }
+    }
+
+    #[test]
+    fn what_the_model_says_is_made_an_answer_and_can_be_had_as_it_is() {
+        let scorer = Scorer::new(signature(), vec![Letters::arc(false)], Twice::of("letters", Kind::Float64)).unwrap();
+        let scorer = scorer.with_output(Word::of("prediction")).unwrap();
+        assert_eq!(
+            (scorer.output().fields()[0].kind, scorer.model_output().fields()[0].kind),
+            (Kind::Utf8, Kind::Float64)
+        );
+        let answer = scorer.score(&raw()).unwrap();
+        assert_eq!(answer.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["low", "high"]);
+        assert_eq!(scorer.score_timed(&raw()).unwrap().predictions, answer);
+        let said = scorer.model_score(&raw()).unwrap();
+        assert_eq!(said.column(0).as_primitive::<Float64Type>().values(), &[2.0, 6.0]);
+        let scorer = Scorer::new(signature(), vec![], Twice::of("id", Kind::Float64)).unwrap();
+        let error = scorer.with_output(Word::of("preduction")).unwrap_err();
+        assert_eq!(error.to_string(), "the output transform takes column `preduction`, which the model does not give");
     }
 
     #[test]

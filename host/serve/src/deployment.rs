@@ -1,6 +1,9 @@
 //! One model version, ready to answer, and where it comes from.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
 
 use arrow_array::UInt32Array;
 use arrow_select::take::take;
@@ -8,7 +11,7 @@ use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_ext::Batch;
 use plinth_score::{Explainer, Scorer};
 
-use crate::{Batching, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining};
+use crate::{Batching, Capacity, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining};
 
 /// What answers: something over the columns of a table, or over tensors as they are.
 #[derive(Debug)]
@@ -38,7 +41,10 @@ pub struct Deployment {
     version: Arc<str>,
     served: Served,
     hashes: Vec<(String, ContentHash)>,
-    batching: Batching,
+    capacity: Capacity,
+    /// Requests that wait to be scored.
+    pub(crate) waiting: AtomicU32,
+    memory_bytes: AtomicU64,
     stats: Stats,
     explaining: Option<Explaining>,
 }
@@ -53,17 +59,41 @@ impl Deployment {
             version,
             served,
             hashes,
-            batching: Batching::default(),
+            capacity: Capacity::default(),
+            waiting: AtomicU32::new(0),
+            memory_bytes: AtomicU64::new(0),
             stats: Stats::default(),
             explaining: None,
         }
     }
 
-    /// The same with other batches.
+    /// The same with another part of the server.
     #[must_use]
-    pub(crate) const fn batched(mut self, batching: Batching) -> Self {
-        self.batching = batching;
+    pub(crate) const fn with(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
         self
+    }
+
+    /// The same with the size of the files that it was made of: the least that it takes of memory.
+    #[must_use]
+    pub fn of_bytes(self, bytes: u64) -> Self {
+        self.takes(bytes);
+        self
+    }
+
+    pub(crate) fn takes(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Relaxed);
+    }
+
+    /// Memory that it takes, as far as that is known: what the process grew by when it was loaded, at least the size
+    /// of its files.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Relaxed)
+    }
+
+    /// Requests that wait to be scored by it.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
     }
 
     /// The same with what explains its predictions: made when the first caller asks.
@@ -88,7 +118,12 @@ impl Deployment {
 
     /// How many requests are scored at once.
     pub const fn batching(&self) -> Batching {
-        self.batching
+        self.capacity.batching
+    }
+
+    /// How much of the server it may take.
+    pub const fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// What it did since it was loaded.
@@ -142,7 +177,7 @@ impl Deployment {
         let scorer = match &self.served {
             Served::Rows(scorer) => scorer,
             Served::Tensors(model) => {
-                model.warm_up(self.batching.rows_max);
+                model.warm_up(self.capacity.batching.rows_max);
                 return Ok(());
             }
         };
@@ -154,7 +189,7 @@ impl Deployment {
             Err(_) => return Ok(()),
             Ok(_) => {}
         }
-        for batch in buckets(self.batching.rows_max).map_while(|rows| repeated(&row, rows)) {
+        for batch in buckets(self.capacity.batching.rows_max).map_while(|rows| repeated(&row, rows)) {
             if let Err(error) = scorer.score(&batch) {
                 // Requests that cannot be scored together are scored one by one.
                 tracing::debug!(%error, rows = batch.num_rows(), "a model could not be warmed up with a batch");
@@ -222,7 +257,9 @@ mod tests {
             let asked = Arc::new(Mutex::new(Vec::new()));
             let model = Asked(columns.clone(), Arc::clone(&asked));
             let scorer = Scorer::new(Signature::new(columns), vec![], Arc::new(model)).unwrap();
-            let deployment = Deployment::new("asked", 1, scorer, vec![]).batched(Batching { rows_max, wait_us: 0 });
+            let batching = Batching { rows_max, wait_us: 0 };
+            let capacity = Capacity { batching, ..Capacity::default() };
+            let deployment = Deployment::new("asked", 1, scorer, vec![]).with(capacity);
             deployment.warm_up().unwrap();
             assert_eq!(*asked.lock().unwrap(), wanted);
         }

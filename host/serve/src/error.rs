@@ -1,5 +1,7 @@
 //! Why a request is not served, or a deployment not loaded.
 
+use std::sync::Arc;
+
 use plinth_core::{Code, Coded, codes, did_you_mean};
 
 /// Something about serving went wrong; scoring has errors of its own.
@@ -19,6 +21,16 @@ pub enum ServeError {
         waited_ms: u64,
         /// The limit.
         max: u64,
+    },
+    /// As many requests as may be wait for one version of a model.
+    #[error("{waiting_max} requests wait for version {version} of `{model}`, which is its limit")]
+    Full {
+        /// The model.
+        model: Arc<str>,
+        /// Its version.
+        version: Arc<str>,
+        /// The limit.
+        waiting_max: u32,
     },
     /// No endpoint has this name.
     #[error("no endpoint `{name}` is served here")]
@@ -62,7 +74,7 @@ impl ServeError {
 impl Coded for ServeError {
     fn code(&self) -> Code {
         match self {
-            Self::Overloaded { .. } | Self::Slow { .. } => codes::OVERLOADED,
+            Self::Overloaded { .. } | Self::Slow { .. } | Self::Full { .. } => codes::OVERLOADED,
             Self::NoEndpoint { .. } | Self::ManyEndpoints { .. } => codes::ENDPOINT_NOT_FOUND,
             Self::GivenUp { .. } => codes::INTERNAL,
             Self::Outside { code, .. } => *code,
@@ -75,6 +87,9 @@ impl Coded for ServeError {
                 Some("try again after a moment; limits.serve.requests-in-flight-max raises the limit".into())
             }
             Self::Slow { .. } => Some("try again after a moment; limits.serve.queue-ms-max raises the limit".into()),
+            Self::Full { .. } => {
+                Some("try again after a moment; `plinth endpoint deploy --queue N` raises the limit".into())
+            }
             Self::NoEndpoint { name, known } => Some(did_you_mean(name, known.iter().map(String::as_str))),
             Self::ManyEndpoints { known } => Some(format!("ask /endpoints/NAME/invocations; {}", those(known))),
             Self::GivenUp { .. } => None,

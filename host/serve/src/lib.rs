@@ -14,6 +14,7 @@
 
 mod answers;
 mod bandit;
+mod capacity;
 mod capture;
 mod deployment;
 mod difference;
@@ -35,6 +36,7 @@ mod traffic;
 
 pub use answers::Answerer;
 pub use bandit::thompson;
+pub use capacity::{Batching, Capacity};
 pub use capture::{CaptureSink, CaptureStats, Captured, Keep};
 pub use deployment::{Deployment, Served};
 pub use difference::{OutputDifference, compare as differences};
@@ -42,11 +44,11 @@ pub use endpoint::{Endpoint, Routes, Target};
 pub use error::ServeError;
 pub use explaining::MakeExplainer;
 pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, Routing, Rule, Source};
-pub use pool::{Batching, Input, Output, Work};
+pub use pool::{Input, Output, Work};
 pub use rollout::{Breach, Decision, Guards, Hold, Next, RolloutEvidence, RolloutPlan};
 pub use scores::Drift;
 pub use sequential::{Comparison, Rewards, compare};
-pub use server::{Admission, Indexed, Options, Server, SwapStats};
+pub use server::{Admission, Indexed, Options, Resident, Server, SwapStats};
 pub use shadow::ShadowSnapshot;
 pub use stats::{Snapshot, Stages, Stats};
 pub use steward::{RolloutStanding, Steward, Transition};

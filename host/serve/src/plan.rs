@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Batching, Deployment, RolloutPlan, ServeError};
+use crate::{Capacity, Deployment, RolloutPlan, ServeError};
 
 /// Tells one state of a [`Source`] from the next, such as the version number an alias points at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ impl EndpointPlan {
             model: model.into(),
             version,
             device: None,
-            batching: Batching::default(),
+            capacity: Capacity::default(),
             weight: 1,
             shadow: 0,
         };
@@ -89,8 +89,8 @@ pub struct DeploymentPlan {
     pub version: u64,
     /// Where it runs, if not where everything does.
     pub device: Option<String>,
-    /// How many requests it scores at once.
-    pub batching: Batching,
+    /// How much of the server it may take.
+    pub capacity: Capacity,
     /// Its part of the requests, relative to the weights of the others.
     pub weight: u32,
     /// The part of all requests, of 10,000, that it gets a copy of, without being the one that answers.
@@ -100,8 +100,8 @@ pub struct DeploymentPlan {
 impl DeploymentPlan {
     /// Whether what one of them loaded can serve for the other too.
     pub(crate) fn loads_the_same(&self, other: &Self) -> bool {
-        (&self.model, self.version, &self.device, self.batching)
-            == (&other.model, other.version, &other.device, other.batching)
+        (&self.model, self.version, &self.device, self.capacity)
+            == (&other.model, other.version, &other.device, other.capacity)
     }
 }
 

@@ -26,7 +26,7 @@ use plinth_ext::{Batch, ExtError, Tensor};
 use plinth_score::{ScoreError, Scored, Scorer};
 use tokio::sync::oneshot;
 
-use crate::{Deployment, ServeError, Served, TensorModel};
+use crate::{Batching, Deployment, ServeError, Served, TensorModel};
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
 pub trait Work: Send + 'static {
@@ -65,24 +65,11 @@ pub enum Output {
     },
 }
 
-/// How many requests are scored at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batching {
-    /// Most rows of a batch that several requests make up. A larger request is scored by itself.
-    pub rows_max: u32,
-    /// How long the first of a batch may wait for others, in microseconds, although a thread is free.
-    pub wait_us: u32,
-}
-
-impl Default for Batching {
-    fn default() -> Self {
-        Self { rows_max: 256, wait_us: 0 }
-    }
-}
-
 enum Job {
     /// A request to be scored.
     Score { deployment: Arc<Deployment>, work: Box<dyn Work>, at: Instant },
+    /// The next of those that wait until their deployment may score one more batch.
+    Held(Arc<Deployment>),
     /// Anything else.
     Other(Box<dyn FnOnce() + Send>),
 }
@@ -105,7 +92,51 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Deployments that may not score on all threads at once, while they have something to do.
+    limited: Vec<Limited>,
     closed: bool,
+}
+
+/// A deployment that may not score on all threads at once.
+struct Limited {
+    deployment: Arc<Deployment>,
+    /// Batches that it scores now.
+    running: u32,
+    /// Its requests, in the order in which they came, once it was their turn.
+    held: VecDeque<(Box<dyn Work>, Instant)>,
+}
+
+impl Queue {
+    /// Where a limited deployment's requests wait.
+    fn limited(&mut self, deployment: &Arc<Deployment>) -> &mut Limited {
+        let index = self.limited.iter().position(|limited| Arc::ptr_eq(&limited.deployment, deployment));
+        let index = index.unwrap_or_else(|| {
+            let deployment = Arc::clone(deployment);
+            self.limited.push(Limited { deployment, running: 0, held: VecDeque::new() });
+            self.limited.len() - 1
+        });
+        &mut self.limited[index]
+    }
+
+    /// The next request of a limited deployment, if it may score one more batch.
+    fn next_of(&mut self, deployment: &Arc<Deployment>) -> Option<(Box<dyn Work>, Instant)> {
+        let most = deployment.capacity().concurrency_max.map_or(u32::MAX, Into::into);
+        let limited = self.limited(deployment);
+        let next = if limited.running < most { limited.held.pop_front() } else { None };
+        limited.running += u32::from(next.is_some());
+        next
+    }
+
+    /// A limited deployment has scored a batch.
+    fn scored(&mut self, deployment: &Arc<Deployment>) {
+        let limited = self.limited(deployment);
+        limited.running -= 1;
+        if !limited.held.is_empty() {
+            // Behind the requests of others: who is slow waits with its own kind.
+            self.jobs.push_back(Job::Held(Arc::clone(deployment)));
+        }
+        self.limited.retain(|limited| limited.running > 0 || !limited.held.is_empty());
+    }
 }
 
 /// How far a thread looks into the queue for requests to the same deployment.
@@ -131,8 +162,14 @@ impl Pool {
         Ok(Self { shared })
     }
 
-    /// Puts a request into the queue of those to be scored by `deployment`.
+    /// Puts a request into the queue of those to be scored by `deployment`, unless as many wait there as may.
     pub(crate) fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<(), ServeError> {
+        let most = deployment.capacity().waiting_max.map_or(u32::MAX, Into::into);
+        if deployment.waiting.fetch_add(1, Relaxed) >= most {
+            deployment.waiting.fetch_sub(1, Relaxed);
+            let (model, version) = (Arc::clone(deployment.model()), Arc::clone(deployment.version()));
+            return Err(ServeError::Full { model, version, waiting_max: most });
+        }
         self.shared.push(Job::Score { deployment, work, at: Instant::now() })
     }
 
@@ -158,7 +195,8 @@ impl Pool {
 
     /// Requests that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
-        self.shared.lock().jobs.len()
+        let queue = self.shared.lock();
+        queue.jobs.len() + queue.limited.iter().map(|limited| limited.held.len()).sum::<usize>()
     }
 }
 
@@ -207,19 +245,37 @@ impl Shared {
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 self.idle.fetch_sub(1, Relaxed);
             };
+            if queue.jobs.is_empty() {
+                self.waited_ms.store(0, Relaxed);
+            }
             match job {
                 Job::Other(work) => {
                     drop(queue);
                     guarded(work);
                 }
+                Job::Score { deployment, work, at } if deployment.capacity().concurrency_max.is_some() => {
+                    queue.limited(&deployment).held.push_back((work, at));
+                    self.held(queue, &deployment);
+                }
+                Job::Held(deployment) => self.held(queue, &deployment),
                 Job::Score { deployment, work, at } => {
-                    let waited = if queue.jobs.is_empty() { 0 } else { at.elapsed().as_millis() as u64 };
-                    self.waited_ms.store(waited, Relaxed);
+                    if !queue.jobs.is_empty() {
+                        self.waited_ms.store(at.elapsed().as_millis() as u64, Relaxed);
+                    }
                     let taken = self.company(queue, &deployment, (work, at));
                     score(&deployment, taken);
                 }
             }
         }
+    }
+
+    /// Scores the next requests of a limited deployment, if it may score one more batch; else the thread that is done
+    /// with one of its batches sees to them.
+    fn held(&self, mut queue: MutexGuard<'_, Queue>, deployment: &Arc<Deployment>) {
+        let Some(first) = queue.next_of(deployment) else { return };
+        let taken = self.company(queue, deployment, first);
+        score(deployment, taken);
+        self.lock().scored(deployment);
     }
 
     /// The request, with this thread's part of those that wait for the same deployment.
@@ -232,15 +288,21 @@ impl Shared {
         let Batching { rows_max, wait_us } = deployment.batching();
         let until = first.1 + Duration::from_micros(wait_us.into());
         let mut taken = vec![first];
-        if rows_max <= 1 {
-            return taken;
-        }
+        let limit = deployment.capacity().concurrency_max.map(|most| most.get() as usize);
+        let threads = limit.map_or(self.threads, |most| most.min(self.threads));
+        let same = |job: &Job| matches!(job, Job::Score { deployment: other, .. } if Arc::ptr_eq(other, deployment));
         loop {
-            let same =
-                |job: &Job| matches!(job, Job::Score { deployment: other, .. } if Arc::ptr_eq(other, deployment));
-            let waiting = queue.jobs.iter().take(LOOK).filter(|job| same(job)).count();
+            if rows_max <= 1 {
+                break;
+            }
+            let held = if limit.is_some() { queue.limited(deployment).held.len() } else { 0 };
+            let waiting = held + queue.jobs.iter().take(LOOK).filter(|job| same(job)).count();
             // The other threads get theirs.
-            let part = (waiting + 1).div_ceil(self.threads).min(rows_max as usize);
+            let part = (waiting + 1).div_ceil(threads).min(rows_max as usize);
+            if held > 0 {
+                let here = held.min(part.saturating_sub(taken.len()));
+                taken.extend(queue.limited(deployment).held.drain(..here));
+            }
             let mut index = 0;
             while taken.len() < part && index < queue.jobs.len().min(LOOK) {
                 if !same(&queue.jobs[index]) {
@@ -251,7 +313,7 @@ impl Shared {
             }
             let now = Instant::now();
             if now >= until || taken.len() >= rows_max as usize || queue.closed {
-                return taken;
+                break;
             }
             queue = self.wake.wait_timeout(queue, until - now).unwrap_or_else(PoisonError::into_inner).0;
             // The call may have been meant for a thread that has nothing to do.
@@ -259,6 +321,8 @@ impl Shared {
                 self.wake.notify_one();
             }
         }
+        deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
+        taken
     }
 }
 

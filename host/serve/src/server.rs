@@ -1,5 +1,8 @@
 //! The state of a scoring server: what is served, who may enter, where the work is done.
 
+mod memory;
+mod reconcile;
+mod repository;
 mod sound;
 mod withdrawn;
 
@@ -18,14 +21,15 @@ use arc_swap::ArcSwap;
 use plinth_core::{Clock, IdGen, ServeLimits, SystemClock, UuidIds, codes};
 use plinth_ext::Batch;
 
-use self::withdrawn::{Withdrawn, lessened, without};
+use self::{memory::Memory, withdrawn::Withdrawn};
+pub use self::{memory::Resident, repository::Indexed};
 use crate::{
     Answerer, CaptureSink, CaptureStats, Deployment, Endpoint, EndpointPlan, Generation, Keep, RolloutStanding, Routes,
-    ServeError, Source, Steward, Target, Traffic, Work,
+    ServeError, Source, Steward, Target, Work,
     answers::Answers,
     capture::Capture,
     pool::Pool,
-    shadow::{Copied, Lane},
+    shadow::Copied,
     steward::{self, Watches},
 };
 
@@ -44,6 +48,8 @@ pub struct Options {
     pub hide_schema: bool,
     /// Who writes down what becomes of rollouts; without one they stay in the step they are in.
     pub steward: Option<Arc<dyn Steward>>,
+    /// How much memory the process has, to tell what models take; without it they count with the size of their files.
+    pub resident: Option<Resident>,
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
     /// Where request ids come from when a caller sends none.
@@ -58,6 +64,7 @@ impl Default for Options {
             keep: Keep::default(),
             hide_schema: false,
             steward: None,
+            resident: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(UuidIds),
         }
@@ -85,6 +92,7 @@ pub struct Server {
     withdrawn: Mutex<BTreeMap<Arc<str>, Withdrawn>>,
     watches: Mutex<Watches>,
     answers: Answers,
+    memory: Memory,
 }
 
 /// How often endpoints changed since the start.
@@ -109,17 +117,6 @@ struct Watched {
     unread: Option<Failed>,
     /// Endpoints of the plan that could not be put in service.
     failed: BTreeMap<Arc<str>, Failed>,
-}
-
-/// An endpoint that is served, or might be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Indexed {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The version of a model that answers, or would.
-    pub version: Option<u64>,
-    /// Why it is not served; none if it is.
-    pub unavailable: Option<String>,
 }
 
 impl Watched {
@@ -197,6 +194,7 @@ impl Server {
             withdrawn: Mutex::default(),
             watches: Mutex::default(),
             answers: Answers::new(limits.feedback_ids_max as usize),
+            memory: Memory::new(options.resident, limits.models_bytes_max),
             limits,
         });
         let first = server.refresh();
@@ -224,9 +222,14 @@ impl Server {
     /// [`ServeError::NoEndpoint`], [`ServeError::ManyEndpoints`].
     pub fn endpoint(&self, name: Option<&str>) -> Result<Arc<Endpoint>, ServeError> {
         let routes = self.routes.load();
-        let found = name.map_or_else(|| routes.only(), |name| routes.get(name));
+        let asleep = || self.memory.sleepers();
+        // Where others sleep, the one that does not is not the only one.
+        let found = name.map_or_else(|| routes.only().filter(|_| asleep().is_empty()), |name| routes.get(name));
         found.cloned().ok_or_else(|| {
-            let known = || routes.endpoints().iter().map(|endpoint| endpoint.name().to_string()).collect();
+            let known = || {
+                let awake = routes.endpoints().iter().map(|endpoint| Arc::clone(endpoint.name()));
+                awake.chain(asleep()).map(|name| name.to_string()).collect()
+            };
             match name {
                 Some(name) => ServeError::NoEndpoint { name: name.to_owned(), known: known() },
                 None => ServeError::ManyEndpoints { known: known() },
@@ -285,7 +288,11 @@ impl Server {
     /// # Errors
     /// [`ServeError::GivenUp`] if the server has stopped. Work that panics is dropped without an answer.
     pub fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<(), ServeError> {
-        self.pool.score(deployment, work)
+        let queued = self.pool.score(deployment, work);
+        if let Err(ServeError::Full { .. }) = &queued {
+            self.shed.fetch_add(1, Relaxed);
+        }
+        queued
     }
 
     /// Requests in flight that wait for a thread.
@@ -417,179 +424,8 @@ impl Server {
             return Err(error);
         }
         watched.unread = None;
+        self.memory.note(&self.routes.load());
         self.reconcile(watched)
-    }
-
-    /// Puts an endpoint in service that is not, as it should be now. Blocks.
-    ///
-    /// # Errors
-    /// [`ServeError`] if there is none of that name, or it cannot be loaded; what is in service stays.
-    pub fn load(self: &Arc<Self>, name: &str) -> Result<(), ServeError> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = &mut *watched;
-        watched.out.remove(name);
-        watched.failed.remove(name);
-        // Others may fail, which is told where they are asked for.
-        let _ = self.look(watched);
-        let known = watched.wanted().any(|plan| *plan.name == *name);
-        if !known {
-            watched.extra.push(self.source.find(name)?);
-            let _ = self.reconcile(watched);
-        }
-        let Some(failed) = watched.failed.get(name) else { return Ok(()) };
-        let error = failed.error.clone();
-        if !known {
-            // Asked for once, and not to be tried for ever.
-            watched.extra.retain(|plan| *plan.name != *name);
-            watched.failed.remove(name);
-        }
-        Err(error)
-    }
-
-    /// Takes an endpoint out of service. Requests that it has begun are answered. Blocks.
-    ///
-    /// # Errors
-    /// [`ServeError::NoEndpoint`] if there is none of that name.
-    pub fn unload(self: &Arc<Self>, name: &str) -> Result<(), ServeError> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = &mut *watched;
-        if watched.out.contains(name) {
-            return Ok(());
-        }
-        let Some(plan) = watched.wanted().find(|plan| *plan.name == *name) else {
-            let known = watched.wanted().map(|plan| plan.name.to_string()).collect();
-            return Err(ServeError::NoEndpoint { name: name.to_owned(), known });
-        };
-        let name = Arc::clone(&plan.name);
-        watched.extra.retain(|plan| plan.name != name);
-        watched.failed.remove(&name);
-        watched.out.insert(name);
-        let _ = self.reconcile(watched);
-        Ok(())
-    }
-
-    /// Everything that is served or might be, by name.
-    pub fn index(&self) -> Vec<Indexed> {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
-        for endpoint in self.routes.load().endpoints() {
-            all.extend(endpoint.targets().iter().map(|target| Indexed {
-                name: Arc::clone(endpoint.name()),
-                version: Some(target.plan().version),
-                unavailable: None,
-            }));
-        }
-        let known = match self.source.known() {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::warn!(%error, "which models there are beside those that are served could not be read");
-                Vec::new()
-            }
-        };
-        let planned = watched
-            .plan
-            .iter()
-            .flat_map(|plan| plan.deployments.iter().map(move |d| (Arc::clone(&plan.name), d.version)));
-        for (name, version) in planned.chain(known) {
-            if all.iter().any(|indexed| indexed.name == name) {
-                continue;
-            }
-            let failed = watched.failed.get(&name).map(|failed| failed.error.to_string());
-            let out = || if watched.out.contains(&name) { "unloaded" } else { "not loaded" }.to_owned();
-            let unavailable = Some(failed.unwrap_or_else(out));
-            all.push(Indexed { name, version: Some(version), unavailable });
-        }
-        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        all
-    }
-
-    /// Brings what is served to what is planned, endpoint by endpoint.
-    fn reconcile(self: &Arc<Self>, watched: &mut Watched) -> Result<bool, ServeError> {
-        let served = self.routes.load_full();
-        let wanted: Vec<EndpointPlan> = watched.wanted().cloned().collect();
-        let mut next = Vec::with_capacity(wanted.len());
-        let (mut changed, mut first) = (0, None);
-        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for plan in &wanted {
-            let plan = &*without(plan, &withdrawn);
-            let now = served.get(&plan.name);
-            if let Some(now) = now.filter(|now| now.plan() == plan) {
-                next.push(Arc::clone(now));
-                watched.failed.remove(&plan.name);
-                continue;
-            }
-            let failed = watched.failed.get(&plan.name);
-            if failed.is_some_and(|failed| failed.revision == plan.revision && Instant::now() < failed.again) {
-                next.extend(now.cloned());
-                continue;
-            }
-            match self.build(plan, &served) {
-                Ok(endpoint) => {
-                    for target in endpoint.targets() {
-                        let (deployment, name) = (target.deployment(), target.name());
-                        tracing::info!(
-                            endpoint = %plan.name, deployment = %name, model.name = %deployment.model(),
-                            model.version = %deployment.version(), weight = target.plan().weight, "now serving"
-                        );
-                    }
-                    watched.failed.remove(&plan.name);
-                    next.push(Arc::new(endpoint));
-                    changed += 1;
-                }
-                Err(error) => {
-                    tracing::error!(%error, endpoint = %plan.name, "could not be put in service; what is stays");
-                    self.failed_swaps.fetch_add(1, Relaxed);
-                    let failed = Failed::after(failed, plan.revision, error.clone());
-                    watched.failed.insert(Arc::clone(&plan.name), failed);
-                    first.get_or_insert(error);
-                    let sound = if now.is_none() { self.sound_part(plan, &served) } else { None };
-                    changed += usize::from(sound.is_some());
-                    next.extend(now.cloned().or(sound.map(Arc::new)));
-                }
-            }
-        }
-        watched.failed.retain(|name, _| wanted.iter().any(|plan| plan.name == *name));
-        let gone = served.endpoints().iter().filter(|was| !next.iter().any(|is| is.name() == was.name())).count();
-        changed += gone;
-        if changed > 0 {
-            // One that was withdrawn meanwhile stays so.
-            let mut withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
-            let next: Vec<_> = next.iter().map(|endpoint| lessened(endpoint, &withdrawn)).collect();
-            withdrawn.retain(|name, mark| {
-                next.iter().any(|endpoint| endpoint.name() == name && endpoint.plan().revision <= mark.revision)
-            });
-            self.routes.store(Arc::new(Routes::new(next)));
-            self.swaps.fetch_add(changed as u64, Relaxed);
-        }
-        first.map_or(Ok(changed > 0), Err)
-    }
-
-    /// An endpoint with everything that answers for it loaded, warm, and taken over from what is served where that is
-    /// the same.
-    fn build(self: &Arc<Self>, plan: &EndpointPlan, served: &Routes) -> Result<Endpoint, ServeError> {
-        let mut deployments = Vec::with_capacity(plan.deployments.len());
-        for wanted in &plan.deployments {
-            let mut there = served.endpoints().iter().flat_map(|endpoint| endpoint.targets());
-            let deployment = match there.find(|target| target.plan().loads_the_same(wanted)) {
-                Some(same) => Arc::clone(same.deployment()),
-                None => {
-                    let deployment = self.source.load(wanted)?.batched(wanted.batching);
-                    deployment.warm_up()?;
-                    Arc::new(deployment)
-                }
-            };
-            let before = served.get(&plan.name).and_then(|endpoint| endpoint.target(&wanted.name));
-            let before = before.filter(|target| Arc::ptr_eq(target.deployment(), &deployment));
-            let traffic = before.map_or_else(Arc::<Traffic>::default, |target| Arc::clone(target.traffic()));
-            if wanted.shadow > 0 && traffic.lane.get().is_none() {
-                let most = [self.limits.shadow_requests_max, self.limits.shadow_rows_max];
-                let lane = Lane::start(Arc::clone(&deployment), Arc::downgrade(self), most);
-                // Only this thread sets it.
-                let _ = traffic.lane.set(lane.map_err(|e| no_thread(&e))?);
-            }
-            deployments.push((deployment, traffic));
-        }
-        Ok(Endpoint::new(plan.clone(), deployments))
     }
 
     /// Requests in flight.

@@ -72,6 +72,12 @@ impl Traffic {
         .fetch_add(1, Relaxed);
     }
 
+    /// Requests so far, whatever came of them.
+    pub(crate) fn requests(&self) -> u64 {
+        let answered = self.latency.iter().map(|count| count.load(Relaxed));
+        answered.chain([&self.refused, &self.faults].map(|count| count.load(Relaxed))).sum()
+    }
+
     /// Everything since it began.
     pub fn seen(&self) -> Seen {
         let latency: Vec<u64> = self.latency.iter().map(|count| count.load(Relaxed)).collect();

@@ -13,8 +13,8 @@ use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
 use plinth_score::ScoreError;
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Keep, KeySource,
-    Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
+    Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Keep,
+    KeySource, Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -74,7 +74,7 @@ fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32, u32)]) ->
         model: "times".into(),
         version,
         device: None,
-        batching: Batching::default(),
+        capacity: Capacity::default(),
         weight,
         shadow,
     };
@@ -449,7 +449,7 @@ impl Work for Ask {
 fn at_once(xs: &[f64], batching: Batching) -> (Vec<(f64, Option<f64>, usize)>, u64) {
     let source = Arc::new(Plans::default());
     let mut plan = endpoint("e", 1, &[("main", 2, 100, 0)]);
-    plan.deployments[0].batching = batching;
+    plan.deployments[0].capacity.batching = batching;
     source.set(vec![plan]);
     let limits = ServeLimits { scoring_threads: 1, ..still() };
     let server = Server::start(source, Options { limits, ..Options::default() }).unwrap();

@@ -15,9 +15,9 @@ use plinth_core::{Clock, FixedClock, ServeLimits, codes};
 use plinth_ext::{Batch, Check, CheckOutcome, ExtError, Field, Kind, Model, Schema};
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    Batching, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, Guards, Next,
-    Options, Outcome, RolloutEvidence, RolloutPlan, Routing, Rule, ServeError, Server, ShadowSnapshot, Source, Steward,
-    Transition,
+    Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, Guards,
+    Next, Options, Outcome, RolloutEvidence, RolloutPlan, Routing, Rule, ServeError, Server, ShadowSnapshot, Source,
+    Steward, Transition,
 };
 
 fn schema(name: &str) -> Schema {
@@ -135,7 +135,8 @@ impl CaptureSink for Drawer {
 
 fn deployment(name: &str, version: u64, weight: u32, shadow: u32) -> DeploymentPlan {
     let batching = Batching { rows_max: 1, wait_us: 0 };
-    DeploymentPlan { name: name.into(), model: "times".into(), version, device: None, batching, weight, shadow }
+    let capacity = Capacity { batching, ..Capacity::default() };
+    DeploymentPlan { name: name.into(), model: "times".into(), version, device: None, capacity, weight, shadow }
 }
 
 struct Bench {

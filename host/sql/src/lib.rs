@@ -18,6 +18,7 @@ mod field;
 mod files;
 mod fit;
 mod function;
+mod growing;
 mod parse;
 mod rewrite;
 mod session;

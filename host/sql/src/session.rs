@@ -37,6 +37,7 @@ use crate::{
     files,
     fit::Fit,
     function::{Ready, Udf},
+    growing,
     parse::parse,
     rewrite::{self, CallKey, Mentioned},
 };
@@ -143,6 +144,7 @@ impl Session {
             .build_arc()?;
         let context = SessionContext::new_with_config_rt(config, runtime);
         context.register_udf(ScalarUDF::new_from_impl(FieldOf::new()));
+        growing::bound(&context, sql.memory_bytes_max);
         let passes_max = limits.plugin.fit_passes_max;
         Ok(Self { context, names, limits: sql, passes_max, ordered: threads == 1, kept: Mutex::default() })
     }

@@ -243,3 +243,22 @@ fn statements_that_would_leave_the_machine_or_the_bounds_are_refused() {
     }
     ask(FIT, &format!("select {} true", "not ".repeat(60))).unwrap();
 }
+
+#[test]
+fn a_text_that_would_be_longer_than_a_statement_has_memory_is_not_made() {
+    for (text, bytes) in [
+        ("select length(repeat('ab', 1200000000))", "2400000000"),
+        ("select length(lpad('a', 2000000000, 'b'))", "2000000000"),
+        ("select length(rpad(cast(x as varchar), 2000000000)) from t where x = 1", "2000000000"),
+        ("select length(repeat('abcdefgh', y * 100000000)) from t", "7200000000"),
+    ] {
+        let error = ask(FIT, text).unwrap_err();
+        assert_eq!(error.code(), codes::LIMIT_EXCEEDED, "{error}");
+        assert!(error.to_string().contains(bytes), "{error}");
+    }
+    assert_eq!(ask(FIT, "select length(repeat('ab', 3)) + length(lpad('a', 5))").unwrap().0, [Some(11.0)]);
+    assert_eq!(
+        ask(FIT, "select length(repeat('ab', cast(x as bigint))) from t").unwrap().0[..2],
+        [Some(2.0), Some(4.0)]
+    );
+}

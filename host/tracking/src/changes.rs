@@ -130,7 +130,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{DeploymentSpec, Feedback, FileRole, NewVersion, Policy, RolloutSpec, Sticky, VersionFile};
+    use crate::{
+        CapacitySpec, DeploymentSpec, Feedback, FileRole, NewVersion, Policy, RolloutSpec, Sticky, VersionFile,
+    };
 
     const BY: EndpointChange<'static> = EndpointChange { who: "ann", action: "rollback", reason: "", evidence: None };
 
@@ -150,6 +152,7 @@ mod tests {
             device: None,
             weight,
             shadow: 0.0,
+            capacity: CapacitySpec::default(),
         };
         let deployments = vec![deployment("champion", 100.0), deployment("canary", 0.0)];
         let spec = EndpointSpec { deployments, ..EndpointSpec::default() };

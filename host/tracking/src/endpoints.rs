@@ -66,6 +66,68 @@ pub struct DeploymentSpec {
     /// Percent of all requests of which it gets a copy. Its answers are compared and discarded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shadow: f64,
+    /// How much of the server it may take.
+    #[serde(default, skip_serializing_if = "CapacitySpec::is_default")]
+    pub capacity: CapacitySpec,
+}
+
+/// How much of a server a deployment may take; what is not said is up to the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapacitySpec {
+    /// Most rows of a batch that several requests make up; 1 scores each by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_rows_max: Option<u32>,
+    /// How long the first request of a batch may wait for others, in microseconds, although a thread is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_wait_us: Option<u32>,
+    /// Batches that are scored at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_max: Option<u32>,
+    /// Requests that wait to be scored; further ones are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_max: Option<u32>,
+    /// Milliseconds from a request's head to its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u32>,
+}
+
+impl CapacitySpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is said in `other`, else what is said here.
+    #[must_use]
+    pub fn altered(self, other: Self) -> Self {
+        Self {
+            batch_rows_max: other.batch_rows_max.or(self.batch_rows_max),
+            batch_wait_us: other.batch_wait_us.or(self.batch_wait_us),
+            concurrency_max: other.concurrency_max.or(self.concurrency_max),
+            queue_max: other.queue_max.or(self.queue_max),
+            timeout_ms: other.timeout_ms.or(self.timeout_ms),
+        }
+    }
+
+    /// Whether a server can keep to it.
+    fn check(&self, deployment: &str) -> Result<(), TrackingError> {
+        let Self { batch_rows_max, batch_wait_us, concurrency_max, queue_max, timeout_ms } = *self;
+        for (what, number, least, most) in [
+            ("batch-rows", batch_rows_max, 1, 100_000),
+            ("batch-wait-us", batch_wait_us, 0, 1_000_000),
+            ("concurrency", concurrency_max, 1, 1_024),
+            ("queue", queue_max, 1, 65_536),
+            ("timeout-ms", timeout_ms, 1, 3_600_000),
+        ] {
+            if number.is_some_and(|number| !(least..=most).contains(&number)) {
+                let number = number.unwrap_or_default();
+                return Err(TrackingError::BadEndpoint(format!(
+                    "deployment `{deployment}` has a {what} of {number}; it is from {least} to {most}"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -174,6 +236,7 @@ impl EndpointSpec {
             if let Err(error) = model.parse::<ModelRef>() {
                 return bad(format!("deployment `{name}`: {error}"));
             }
+            deployment.capacity.check(name)?;
             for (what, percent) in [("weight", weight), ("shadow", shadow)] {
                 if !(0.0..=100.0).contains(percent) {
                     return bad(format!("deployment `{name}` has a {what} of {percent}; it is a percentage"));

@@ -291,6 +291,7 @@ impl EndpointSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CapacitySpec;
 
     fn spec() -> EndpointSpec {
         let deployment = |name: &str, weight| DeploymentSpec {
@@ -299,6 +300,7 @@ mod tests {
             device: None,
             weight,
             shadow: 0.0,
+            capacity: CapacitySpec::default(),
         };
         let deployments = vec![deployment("champion", 60.0), deployment("second", 20.0), deployment("canary", 20.0)];
         EndpointSpec { deployments, ..EndpointSpec::default() }

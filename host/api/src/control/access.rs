@@ -110,12 +110,9 @@ impl Access {
             _ => return principal.role,
         };
         let named = named.map(|name| percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned());
-        let Ok(endpoint) = self.server.endpoint(named.as_deref()) else { return principal.role };
-        let models = endpoint
-            .targets()
-            .iter()
-            .map(|target| principal.role_for(&Resource::Model(target.deployment().model().to_string())));
-        models.min().unwrap_or(principal.role)
+        let models = self.server.models(named.as_deref()).unwrap_or_default();
+        let roles = models.iter().map(|model| principal.role_for(&Resource::Model(model.to_string())));
+        roles.min().unwrap_or(principal.role)
     }
 }
 

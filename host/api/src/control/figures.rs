@@ -41,6 +41,8 @@ fn deployment(target: &Target, all: f64) -> Value {
     told["shadow_percent"] = json!(f64::from(plan.shadow) / 100.0);
     told["rows"] = json!(batches.rows);
     told["batches"] = json!(batches.batches);
+    told["waiting"] = json!(deployment.waiting());
+    told["memory_bytes"] = json!(deployment.memory_bytes());
     told["batch_sizes"] =
         batches.sizes.iter().map(|(size, count)| json!({"rows_at_most": size, "batches": count})).collect();
     if let Some(shadow) = target.traffic().shadow() {

@@ -143,7 +143,8 @@ async fn ask<T: Send + 'static>(
 /// An endpoint as the catalog has it, how it does here, and what its deployments have earned.
 async fn described(app: &App, record: Option<EndpointRecord>, name: &str) -> Result<Value, ApiError> {
     let live = app.server.routes().get(name).map(|endpoint| endpoint_figures(&app.server, endpoint));
-    if record.is_none() && live.is_none() {
+    let asleep = app.server.sleeps(name);
+    if record.is_none() && live.is_none() && !asleep {
         app.server.endpoint(Some(name))?;
     }
     let earned = match (&record, &app.control.tracking) {
@@ -156,6 +157,9 @@ async fn described(app: &App, record: Option<EndpointRecord>, name: &str) -> Res
     let failure = app.server.failures().into_iter().find(|(failed, _)| **failed == *name);
     let mut told = record.as_ref().map_or_else(|| json!({"name": name}), |record| json!(record));
     told["serving"] = live.unwrap_or(Value::Null);
+    if asleep {
+        told["asleep"] = json!(true);
+    }
     if let Some((_, error)) = failure {
         told["failure"] = json!({"code": error.code().name(), "message": error.to_string()});
     }
@@ -195,7 +199,8 @@ async fn list(State(app): State<App>) -> Response {
         .iter()
         .map(|(name, error)| json!({"name": **name, "code": error.code().name(), "message": error.to_string()}))
         .collect();
-    Json(json!({"endpoints": all, "failed": failed})).into_response()
+    let asleep: Vec<String> = app.server.asleep().iter().map(ToString::to_string).collect();
+    Json(json!({"endpoints": all, "failed": failed, "asleep": asleep})).into_response()
 }
 
 async fn show(State(app): State<App>, Path(endpoint): Path<String>) -> Response {

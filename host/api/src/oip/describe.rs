@@ -142,7 +142,13 @@ pub(crate) fn config(app: &App, asked: &Asked) -> Result<ModelConfig, ApiError> 
             preferred_batch_size: vec![i32::try_from(batching.rows_max).unwrap_or(i32::MAX)],
             max_queue_delay_microseconds: batching.wait_us.into(),
         }),
-        instance_group: vec![InstanceGroup { name: format!("{}_0", endpoint.name()), count: 1 }],
+        instance_group: vec![InstanceGroup {
+            name: format!("{}_0", endpoint.name()),
+            count: deployment
+                .capacity()
+                .concurrency_max
+                .map_or(1, |most| i32::try_from(most.get()).unwrap_or(i32::MAX)),
+        }],
         default_model_filename: if platform == "plinth" { String::new() } else { "model.onnx".into() },
         parameters: hashes
             .map(|(part, hash)| (format!("{part}_hash"), ConfigParameter { string_value: hash.to_string() }))
@@ -200,7 +206,10 @@ fn model_statistics(name: &str, version: &str, did: &Snapshot) -> ModelStatistic
 
 /// Whether a model is there to answer.
 pub(crate) fn is_ready(app: &App, asked: &Asked) -> Result<(), ApiError> {
-    found(app, asked).map(drop)
+    match &asked.endpoint {
+        Some(name) if app.server.sleeps(name) => Ok(()),
+        _ => found(app, asked).map(drop),
+    }
 }
 
 /// Everything that is served or might be.

@@ -130,19 +130,27 @@ pub(crate) async fn call(State(app): State<App>, Path(method): Path<String>, req
         }
         "ServerMetadata" => unary(app, request, |_, _: Empty| async { Ok(describe::server()) }).await,
         "ModelMetadata" => {
-            let metadata = |app: App, asked: ModelRequest| async move { describe::metadata(&app, &of(asked)) };
+            let metadata = |app: App, asked: ModelRequest| async move {
+                let asked = of(asked);
+                app.awake(&asked).await?;
+                describe::metadata(&app, &asked)
+            };
             unary(app, request, metadata).await
         }
         "ModelConfig" => {
             let config = |app: App, asked: ModelRequest| async move {
-                Ok(ModelConfigResponse { config: Some(describe::config(&app, &of(asked))?) })
+                let asked = of(asked);
+                app.awake(&asked).await?;
+                Ok(ModelConfigResponse { config: Some(describe::config(&app, &asked)?) })
             };
             unary(app, request, config).await
         }
         "ModelStatistics" => {
             let statistics = |app: App, asked: ModelRequest| async move {
                 let all = asked.name.is_empty();
-                describe::statistics(&app, &if all { Asked::default() } else { of(asked) })
+                let asked = if all { Asked::default() } else { of(asked) };
+                app.awake(&asked).await?;
+                describe::statistics(&app, &asked)
             };
             unary(app, request, statistics).await
         }

@@ -85,23 +85,27 @@ async fn server() -> impl IntoResponse {
 }
 
 async fn about(State(app): State<App>, path: Named<String>) -> Response {
-    named(path, |model| tell(&app, &Asked::of(model, None), ""))
+    named(path, async |model| tell(&app, &Asked::of(model, None), "").await).await
 }
 
 async fn about_what(State(app): State<App>, path: Named<(String, String)>) -> Response {
-    named(path, |(model, what)| tell(&app, &Asked::of(model, None), &what))
+    named(path, async |(model, what)| tell(&app, &Asked::of(model, None), &what).await).await
 }
 
 async fn about_version(State(app): State<App>, path: Named<(String, String)>) -> Response {
-    named(path, |(model, version)| tell(&app, &Asked::of(model, Some(version)), ""))
+    named(path, async |(model, version)| tell(&app, &Asked::of(model, Some(version)), "").await).await
 }
 
 async fn about_version_what(State(app): State<App>, path: Named<(String, String, String)>) -> Response {
-    named(path, |(model, version, what)| tell(&app, &Asked::of(model, Some(version)), &what))
+    named(path, async |(model, version, what)| tell(&app, &Asked::of(model, Some(version)), &what).await).await
 }
 
 /// What a model says of itself.
-fn tell(app: &App, asked: &Asked, what: &str) -> Result<Value, ApiError> {
+async fn tell(app: &App, asked: &Asked, what: &str) -> Result<Value, ApiError> {
+    // One that sleeps could answer, and need not be woken for that.
+    if what != "ready" {
+        app.awake(asked).await?;
+    }
     let value = match what {
         "" => serde_json::to_value(describe::metadata(app, asked)?),
         "config" => serde_json::to_value(describe::config(app, asked)?),
@@ -347,9 +351,9 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(panicked)?
 }
 
-fn named<T>(path: Named<T>, then: impl FnOnce(T) -> Result<Value, ApiError>) -> Response {
+async fn named<T>(path: Named<T>, then: impl AsyncFnOnce(T) -> Result<Value, ApiError>) -> Response {
     match path {
-        Ok(Path(path)) => told(then(path).map(Json)),
+        Ok(Path(path)) => told(then(path).await.map(Json)),
         Err(rejection) => bad_path(&rejection),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use plinth_core::codes;
 use plinth_ext::{DType, Data, ExtError, Graph, Slot, Tensor};
 use plinth_serve::{
-    Batching, Deployment, DeploymentPlan, EndpointPlan, Generation, Routing, ServeError, Source, TensorModel,
+    Capacity, Deployment, DeploymentPlan, EndpointPlan, Generation, Routing, ServeError, Source, TensorModel,
 };
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ impl Models {
             model: name.into(),
             version: 3,
             device: None,
-            batching: Batching::default(),
+            capacity: Capacity::default(),
             weight: 100,
             shadow: 0,
         };

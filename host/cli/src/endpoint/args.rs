@@ -13,6 +13,7 @@ use crate::args::Since;
     plinth endpoint deploy churn models:/churn/7 --name canary --canary 1,10,50,100 --bake 5m \\\n      \
     --max-error-rate 1% --max-p99-ms 50 --max-score-drift 0.2 --require-approval\n  \
     plinth endpoint route churn champion=50 canary=50 --sticky column:customer_id\n  \
+    plinth endpoint deploy churn models:/churn/7 --name champion --concurrency 1 --queue 50 --timeout-ms 200\n  \
     plinth endpoint promote churn canary --alias champion\n  \
     plinth endpoint rollback churn                     what was there before the last change\n\n\
     `plinth serve` serves them; a server that runs follows every change within a moment.")]
@@ -140,6 +141,30 @@ pub(crate) struct DeploymentArgs {
     /// Where the model runs: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+    #[command(flatten)]
+    pub(crate) capacity: CapacityArgs,
+}
+
+/// How much of a server a deployment may take; what is not said stays as it was, or is up to the server.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Capacity")]
+pub(crate) struct CapacityArgs {
+    /// Most rows of a batch that several requests make up; 1 scores each request by itself [default: 256]
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) batch_rows: Option<u32>,
+    /// How long the first request of a batch may wait for others although a thread is free, in microseconds
+    /// [default: 0]
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) batch_wait_us: Option<u32>,
+    /// Batches that are scored at the same time [default: one for each thread that scores]
+    #[arg(long, value_name = "BATCHES")]
+    pub(crate) concurrency: Option<u32>,
+    /// Requests that wait to be scored; further ones are refused with 503 [default: 128 with --concurrency]
+    #[arg(long, value_name = "REQUESTS")]
+    pub(crate) queue: Option<u32>,
+    /// Milliseconds from a request's head to its answer [default: limits.serve.request-ms-max]
+    #[arg(long, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -11,13 +11,13 @@ use std::process::ExitCode;
 
 use plinth_core::{Code, codes, refs::ModelRef};
 use plinth_tracking::{
-    DeploymentSpec, EndpointChange, EndpointRecord, EndpointSpec, GateSpec, GuardSpec, Policy, RolloutSpec, RuleSpec,
-    Sticky, Tracking,
+    CapacitySpec, DeploymentSpec, EndpointChange, EndpointRecord, EndpointSpec, GateSpec, GuardSpec, Policy,
+    RolloutSpec, RuleSpec, Sticky, Tracking,
 };
 use serde_json::{Value, json};
 
 pub(crate) use self::args::EndpointCommand;
-use self::args::{DeployArgs, DeploymentArgs, PolicyArg, RouteArgs};
+use self::args::{CapacityArgs, DeployArgs, DeploymentArgs, PolicyArg, RouteArgs};
 use crate::{
     access::operator,
     host::Host,
@@ -140,7 +140,7 @@ fn rollout(args: &DeployArgs, deployment: String) -> Result<RolloutSpec, Failure
 }
 
 fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Failure> {
-    let DeploymentArgs { model, name, device } = what;
+    let DeploymentArgs { model, name, device, capacity } = what;
     let name = match (name, model.parse::<ModelRef>()?) {
         (Some(name), _) => name.clone(),
         (None, ModelRef::Alias { alias, .. }) => alias,
@@ -149,7 +149,15 @@ fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Fail
     if let Some(device) = device {
         device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
     }
-    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight, shadow: 0.0 })
+    let CapacityArgs { batch_rows, batch_wait_us, concurrency, queue, timeout_ms } = *capacity;
+    let capacity = CapacitySpec {
+        batch_rows_max: batch_rows,
+        batch_wait_us,
+        concurrency_max: concurrency,
+        queue_max: queue,
+        timeout_ms,
+    };
+    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight, shadow: 0.0, capacity })
 }
 
 /// Percentages are kept to a hundredth, which is what servers tell apart.
@@ -174,7 +182,8 @@ fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shad
         Some(index) => {
             let there = &mut spec.deployments[index];
             let (weight, shadow) = (weight.unwrap_or(there.weight), shadow.unwrap_or(there.shadow));
-            *there = DeploymentSpec { weight, shadow, ..new };
+            let capacity = there.capacity.altered(new.capacity);
+            *there = DeploymentSpec { weight, shadow, capacity, ..new };
         }
         None => spec.deployments.push(DeploymentSpec { shadow: shadow.unwrap_or_default(), ..new }),
     }
@@ -238,7 +247,12 @@ mod tests {
     use super::*;
 
     fn named(name: &str, weight: f64) -> DeploymentSpec {
-        let what = DeploymentArgs { model: "models:/m/1".into(), name: Some(name.into()), device: None };
+        let what = DeploymentArgs {
+            model: "models:/m/1".into(),
+            name: Some(name.into()),
+            device: None,
+            capacity: CapacityArgs::default(),
+        };
         deployment(&what, weight).unwrap()
     }
 

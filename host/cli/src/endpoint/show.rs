@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plinth_tracking::{EndpointEvent, EndpointRecord, Policy, RolloutSpec, Sticky};
+use plinth_tracking::{CapacitySpec, EndpointEvent, EndpointRecord, Policy, RolloutSpec, Sticky};
 use serde_json::Value;
 
 use super::live::Status;
@@ -112,6 +112,17 @@ pub(super) fn list(all: &[EndpointRecord]) -> String {
     table(["endpoint", "revision", "deployments", "changed"], rows)
 }
 
+fn capacity(spec: &CapacitySpec) -> String {
+    let parts = [
+        spec.batch_rows_max.map(|rows| format!("batches of {rows}")),
+        spec.batch_wait_us.map(|us| format!("wait {us} us")),
+        spec.concurrency_max.map(|most| format!("{most} at once")),
+        spec.queue_max.map(|most| format!("{most} waiting")),
+        spec.timeout_ms.map(|ms| format!("{ms} ms")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 pub(super) fn endpoint(record: &EndpointRecord) -> String {
     let rows = record.spec.deployments.iter().map(|deployment| {
         vec![
@@ -120,10 +131,11 @@ pub(super) fn endpoint(record: &EndpointRecord) -> String {
             format!("{}%", deployment.weight),
             if deployment.shadow > 0.0 { format!("{}%", deployment.shadow) } else { String::new() },
             deployment.device.clone().unwrap_or_default(),
+            capacity(&deployment.capacity),
         ]
     });
     let mut text = format!("{}, revision {}, {}\n\n", record.name, record.revision, moment(record.updated));
-    text += &table(["deployment", "model", "weight", "shadow", "device"], rows);
+    text += &table(["deployment", "model", "weight", "shadow", "device", "capacity"], rows);
     match &record.spec.sticky {
         Some(Sticky::Header(name)) => text += &format!("\nsticky by header {name}\n"),
         Some(Sticky::Json(pointer)) => text += &format!("\nsticky by {pointer} of the body\n"),

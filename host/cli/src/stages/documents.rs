@@ -53,6 +53,9 @@ pub(crate) struct ModelDocument {
     pub(crate) onnx: ContentHash,
     /// What turns raw rows into its features.
     pub(crate) transform: TransformDocument,
+    /// What makes the answer of what the model says, if that is not the answer itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) output: Option<TransformDocument>,
     /// Largest difference between ONNX Runtime's answers and the trainer's.
     pub(crate) disagreement: f64,
     /// Rows it learned from.

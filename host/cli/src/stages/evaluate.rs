@@ -164,7 +164,8 @@ pub(crate) fn measure(
         }
         offset += len;
         (stage.progress)(offset as u64, Some(table.rows()));
-        let predictions = scorer.score(&scorer.signature().coerce(&batch)?)?;
+        // What is measured is the model, whatever its answers become for callers.
+        let predictions = scorer.model_score(&scorer.signature().coerce(&batch)?)?;
         shown.push(beside(&batch.project(&[batch.schema().require(label)?]), &predictions)?);
         raw.push(batch.arrow().clone());
         said.push(predictions.arrow().clone());
@@ -181,7 +182,7 @@ pub(crate) fn measure(
     };
     let evaluation = plinth_train::evaluate(&spec, &truth, &answers, &raw)?;
     let schema = shown.first().map(|batch| batch.schema().clone());
-    let schema = schema.unwrap_or_else(|| scorer.output().clone());
+    let schema = schema.unwrap_or_else(|| scorer.model_output().clone());
     Ok(Measured {
         metrics: evaluation.metrics,
         positive: evaluation.positive,

@@ -72,7 +72,8 @@ impl StageHandler for Features {
         let (transform, item, identity) = self.0.components.transform(&plugin, config.item.as_deref())?;
 
         let fitting = transform.start(&item, signature.columns(), &options_text(&config.options))?;
-        let state = self.fit(stage, fitting, &table, &signature)?;
+        let rows = || Ok(table.batches()?.map(|batch| Ok(signature.coerce(&batch?)?)));
+        let state = fit(&self.0, stage, fitting, rows)?;
         let fitted = transform.load(&item, &state, signature.columns())?;
         let features = fitted.output().clone();
         let label = config.label.as_deref().map(|name| table.schema().require(name)).transpose()?;
@@ -115,27 +116,24 @@ impl StageHandler for Features {
     }
 }
 
-impl Features {
-    /// Feeds the rows as often as the algorithm asks for.
-    fn fit(
-        &self,
-        stage: &StageContext<'_>,
-        mut fitting: Box<dyn Fitting>,
-        table: &Table,
-        signature: &Signature,
-    ) -> Result<Vec<u8>, StageFailure> {
-        let passes_max = self.0.limits().plugin.fit_passes_max;
-        for _ in 0..passes_max {
-            for batch in table.batches()? {
-                stage.cancel.check()?;
-                fitting.update(&signature.coerce(&batch?)?)?;
-            }
-            if let Step::Done(state) = fitting.end_pass()? {
-                return Ok(state);
-            }
+/// Feeds the rows as often as the algorithm asks for.
+pub(super) fn fit<Rows: Iterator<Item = Result<Batch, StageFailure>>>(
+    host: &Host,
+    stage: &StageContext<'_>,
+    mut fitting: Box<dyn Fitting>,
+    rows: impl Fn() -> Result<Rows, StageFailure>,
+) -> Result<Vec<u8>, StageFailure> {
+    let passes_max = host.limits().plugin.fit_passes_max;
+    for _ in 0..passes_max {
+        for batch in rows()? {
+            stage.cancel.check()?;
+            fitting.update(&batch?)?;
         }
-        Err(TooManyPasses(passes_max).into())
+        if let Step::Done(state) = fitting.end_pass()? {
+            return Ok(state);
+        }
     }
+    Err(TooManyPasses(passes_max).into())
 }
 
 /// The columns that a caller will have to send: all but the label and the ignored ones.

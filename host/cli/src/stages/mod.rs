@@ -3,6 +3,7 @@
 //! A stage reads blobs and writes blobs; what it says about them is in small JSON documents ([`documents`]) that are
 //! blobs too, so that a later stage, on any machine, needs nothing but hashes.
 
+mod answer;
 pub(crate) mod documents;
 mod evaluate;
 mod features;

@@ -178,7 +178,7 @@ impl Register {
         let file = |role, path: &str, hash: ContentHash| {
             Ok::<_, StageFailure>(VersionFile { role, path: path.to_owned(), hash, bytes: blobs.size(&hash)? })
         };
-        Ok(vec![
+        let mut files = vec![
             file(FileRole::Model, "model.onnx", document.model.onnx)?,
             file(FileRole::Component, "transform.wasm", transform.component)?,
             file(FileRole::State, "transform.state", transform.state)?,
@@ -187,7 +187,12 @@ impl Register {
             file(FileRole::Other, "model.json", document.model_document)?,
             file(FileRole::Other, "evaluation.json", document.evaluation)?,
             file(FileRole::Other, "checks.json", document.evidence)?,
-        ])
+        ];
+        if let Some(output) = &document.model.output {
+            files.push(file(FileRole::Other, "output.wasm", output.component)?);
+            files.push(file(FileRole::Other, "output.state", output.state)?);
+        }
+        Ok(files)
     }
 
     /// A sample of the raw training rows with what the model says about them: the reference of drift checks.

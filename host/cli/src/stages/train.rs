@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use plinth_core::{Coded, did_you_mean};
 use plinth_ext::Batch;
 use plinth_pipeline::{
-    InputRef, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan, StageSpec,
+    InputRef, KeyPart, PipelineError, StageContext, StageFailure, StageHandler, StageOutcome, StagePlan, StageSpec,
 };
 use plinth_table::Table;
 use plinth_tensor::{Device, OnnxModel, SessionOptions};
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
+    answer::OutputConfig,
     documents::{ModelDocument, TransformDocument},
     thousands,
 };
@@ -40,6 +41,8 @@ struct Config {
     /// Options by trainer; only those of the chosen one count.
     #[serde(default)]
     options: Map<String, Value>,
+    /// What makes the answer that callers get of what the model says.
+    output: Option<OutputConfig>,
 }
 
 fn classification() -> Task {
@@ -91,10 +94,20 @@ impl StageHandler for Train {
             InputRef::sibling("transform", "features", &config.features),
         ];
         inputs.extend(config.verify.map(|verify| InputRef::new("verify", verify)));
-        let params = json!({
+        let mut params = json!({
             "task": spec.task, "trainer": spec.trainer(), "options": spec.options.values(), "seed": spec.seed,
         });
-        Ok(StagePlan { inputs, params, outputs: vec!["model", "onnx"] })
+        let mut outputs = vec!["model", "onnx"];
+        if let Some(output) = config.output {
+            params["output"] = json!(output);
+            outputs.extend(["output-component", "output-state"]);
+        }
+        Ok(StagePlan { inputs, params, outputs })
+    }
+
+    fn key_parts(&self, stage: &StageContext<'_>) -> Result<Vec<KeyPart>, StageFailure> {
+        let config: Config = stage.stage.config()?;
+        config.output.iter().map(|output| output.key_part(&self.0, stage)).collect()
     }
 
     fn run(&self, stage: &StageContext<'_>) -> Result<StageOutcome, StageFailure> {
@@ -109,7 +122,19 @@ impl StageHandler for Train {
         let progress = |p: plinth_train::Progress| (stage.progress)(p.done, Some(p.total));
         let watch = Watch { progress: &progress, cancel: stage.cancel.flag() };
         let trained = plinth_train::train(&spec, &batches, transform.label.as_deref(), &watch)?;
-        let disagreement = self.check(stage, &trained, &transform, &batches)?;
+        // On the CPU, whatever the device: the question is whether the export is right, not how a GPU rounds.
+        let options = SessionOptions { device: Device::Cpu, ..SessionOptions::default() };
+        let model = OnnxModel::load(self.0.runtime()?, &trained.onnx, &options)?;
+        let disagreement = self.check(stage, &trained, &model, &transform, &batches)?;
+        let mut outputs = Vec::new();
+        let mut output = None;
+        if let Some(config) = &config.output {
+            let said = |batch: &RecordBatch| Ok(model.score(features(&trained, &Batch::from_arrow(batch)?)?.arrow())?);
+            let said = batches.iter().map(said).collect::<Result<Vec<_>, StageFailure>>()?;
+            let (document, made) = config.fit(&self.0, stage, &said, stage.input("rows").blob)?;
+            output = Some(document);
+            outputs.extend(made);
+        }
 
         let onnx = self.0.put("onnx", &trained.onnx)?;
         let options: Map<String, Value> =
@@ -122,6 +147,7 @@ impl StageHandler for Train {
             classes: trained.classes.clone(),
             onnx: onnx.blob,
             transform,
+            output,
             disagreement,
             rows: trained.report.rows,
         };
@@ -131,8 +157,9 @@ impl StageHandler for Train {
         metrics.insert("features".into(), trained.report.features as f64);
         metrics.insert("onnx_disagreement".into(), disagreement);
         let trees = trained.report.facts.get("trees").map(|n| format!(", {} trees", thousands(*n as u64)));
+        outputs.splice(0..0, [document, onnx]);
         Ok(StageOutcome {
-            outputs: vec![document, onnx],
+            outputs,
             metrics,
             summary: format!(
                 "{} on {} rows{}; ONNX agrees within {disagreement:.0e}",
@@ -151,12 +178,10 @@ impl Train {
         &self,
         stage: &StageContext<'_>,
         trained: &Trained,
+        model: &OnnxModel,
         transform: &TransformDocument,
         learned: &[RecordBatch],
     ) -> Result<f64, StageFailure> {
-        // On the CPU, whatever the device: the question is whether the export is right, not how a GPU rounds.
-        let options = SessionOptions { device: Device::Cpu, ..SessionOptions::default() };
-        let model = OnnxModel::load(self.0.runtime()?, &trained.onnx, &options)?;
         let mut worst = 0.0_f64;
         let mut checked = 0;
         for batch in learned {
@@ -165,7 +190,7 @@ impl Train {
                 break;
             }
             checked += batch.num_rows();
-            worst = worst.max(disagreement(trained, &model, &Batch::from_arrow(batch)?)?);
+            worst = worst.max(disagreement(trained, model, &Batch::from_arrow(batch)?)?);
         }
         if let Some(verify) = stage.inputs.get("verify") {
             let raw: Table = self.0.table(verify)?;
@@ -173,16 +198,21 @@ impl Train {
             for batch in raw.batches()? {
                 stage.cancel.check()?;
                 let features = fitted.apply(&transform.signature.coerce(&batch?)?)?;
-                worst = worst.max(disagreement(trained, &model, &features)?);
+                worst = worst.max(disagreement(trained, model, &features)?);
             }
         }
         Ok(worst)
     }
 }
 
-fn disagreement(trained: &Trained, model: &OnnxModel, rows: &Batch) -> Result<f64, StageFailure> {
+/// Only what the model learned from.
+fn features(trained: &Trained, rows: &Batch) -> Result<Batch, StageFailure> {
     let wanted = trained.features.iter().map(|name| rows.schema().require(name)).collect::<Result<Vec<_>, _>>()?;
-    let rows = rows.project(&wanted);
+    Ok(rows.project(&wanted))
+}
+
+fn disagreement(trained: &Trained, model: &OnnxModel, rows: &Batch) -> Result<f64, StageFailure> {
+    let rows = features(trained, rows)?;
     let native = trained.native.answers(&trained.features_of(&[rows.arrow().clone()])?);
     let exported = model.score(rows.arrow())?;
     let exported = Answers::from_columns(trained.task, trained.classes.as_ref(), &[exported.arrow().clone()])?;

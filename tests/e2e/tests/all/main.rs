@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bad_input;
+mod capacity;
 mod captures;
 mod cli_tracking;
 mod component_models;

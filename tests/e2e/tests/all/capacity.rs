@@ -1,0 +1,175 @@
+//! What deployments may take of a server, and what becomes of more models than there is memory for.
+
+use plinth_e2e::{Project, Server, try_post};
+use serde_json::{Value, json};
+
+use crate::serving::customer;
+
+fn index(server: &Server) -> Vec<(String, String)> {
+    let (status, told) = server.post("/v2/repository/index", &json!({}));
+    assert_eq!(status, 200, "{told}");
+    let told: Vec<Value> = serde_json::from_str(&told).expect("JSON");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    told.iter().map(|one| (text(&one["name"]), text(&one["reason"]))).collect()
+}
+
+/// What the only deployment of an endpoint takes.
+fn memory_bytes(server: &Server, endpoint: &str) -> u64 {
+    let figures: Value = serde_json::from_str(&server.get(&format!("/endpoints/{endpoint}")).1).expect("JSON");
+    figures["serving"]["deployments"][0]["memory_bytes"].as_u64().expect("a number")
+}
+
+const ASLEEP: &str = "asleep: it is loaded once it is asked";
+
+#[test]
+fn models_beyond_the_memory_budget_sleep_until_they_are_asked() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    for name in ["one", "three", "two"] {
+        project.run(&["endpoint", "create", name, "models:/churn/1"]).succeeds();
+    }
+    // Endpoints of the same version, but each with its own: what is loaded in the same way is loaded once.
+    for (name, rows) in [("one", "11"), ("two", "12"), ("three", "13")] {
+        project.run(&["endpoint", "deploy", name, "models:/churn/1", "--batch-rows", rows]).succeeds();
+    }
+    let body = json!({"dataframe_records": [customer()]});
+    let ask = |server: &Server, name: &str| server.post(&format!("/endpoints/{name}/invocations"), &body);
+    let unbound = project.listening(&["serve", "--port", "0"]);
+    let (status, answer) = ask(&unbound, "one");
+    assert_eq!(status, 200, "{answer}");
+    // The model is known by its own name too, and nobody asked for it.
+    let awake = |(name, why): &(String, String)| why.is_empty() || (name == "churn" && why == "not loaded");
+    assert!(index(&unbound).iter().all(awake), "{:?}", index(&unbound));
+    let bytes = memory_bytes(&unbound, "one");
+    assert!(bytes > 700_000, "a model of 140 kB with a component of 600 kB took {bytes} bytes");
+    drop(unbound);
+
+    // Room for one, or two: whichever is asked takes the place of the one that was not for longest.
+    let budget = (bytes * 19 / 10).div_ceil(1 << 20).to_string();
+    let server = project.listening(&["serve", "--port", "0", "--memory-budget", &budget]);
+    let asleep = |server: &Server| {
+        let all: Value = serde_json::from_str(&server.get("/endpoints").1).expect("JSON");
+        all["asleep"].as_array().expect("a list").len()
+    };
+    let begun = asleep(&server);
+    for name in ["three", "two", "one", "two", "three"] {
+        assert_eq!(ask(&server, name), (200, answer.clone()), "{name}");
+        assert_eq!(server.get(&format!("/v2/models/{name}/ready")).0, 200);
+        let (status, about) = server.get(&format!("/v2/models/{name}"));
+        assert!(status == 200 && about.contains(name), "{status} {about}");
+    }
+    assert!((1..=2).contains(&begun) && (1..=2).contains(&asleep(&server)));
+    server.stop();
+
+    // None of them fits: there would be nothing to ask.
+    let words = ["endpoint `one` takes", "all models together may take 1 MiB", "--memory-budget"];
+    project.run(&["serve", "--port", "0", "--memory-budget", "1"]).fails(10, "limit-exceeded", &words);
+}
+
+#[test]
+fn a_sleeping_endpoint_is_described_and_counted_and_needs_no_waking_to_be_ready() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    for (name, rows) in [("a", "11"), ("b", "12"), ("c", "13"), ("d", "14")] {
+        let model = ["endpoint", "create", name, "models:/churn/1", "--batch-rows", rows];
+        project.run(&model).succeeds();
+    }
+    let unbound = project.listening(&["serve", "--port", "0"]);
+    let most = memory_bytes(&unbound, "a") * 5 / 2;
+    unbound.stop();
+    project.write("plinth.toml", format!("[limits.serve]\nmodels-bytes-max = {most}\n"));
+    let server = project.listening(&["serve", "--port", "0"]);
+    let sleeping: Vec<String> =
+        index(&server).into_iter().filter(|(_, why)| why == ASLEEP).map(|(name, _)| name).collect();
+    assert!(!sleeping.is_empty(), "{:?}", index(&server));
+    let first = &sleeping[0];
+    assert_eq!(server.get(&format!("/v2/models/{first}/ready")).0, 200);
+    let told: Value = serde_json::from_str(&server.get(&format!("/endpoints/{first}")).1).expect("JSON");
+    assert_eq!((&told["asleep"], &told["serving"]), (&json!(true), &Value::Null));
+    let metrics = server.get("/metrics").1;
+    assert!(metrics.contains(&format!("plinth_endpoints_asleep {}", sleeping.len())), "{metrics}");
+    assert!(metrics.contains("plinth_model_memory_bytes{"), "{metrics}");
+    // A request that names nobody is for the only one there is, and those that sleep are there.
+    assert_eq!(server.post("/invocations", &json!({"dataframe_records": [customer()]})).0, 404);
+}
+
+#[test]
+fn a_deployment_keeps_to_its_own_time_and_places_and_says_what_they_are() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let endpoint = |args: &[&str]| project.run(&[&["endpoint"], args].concat());
+    endpoint(&["create", "churn", "models:/churn/1", "--name", "main"]).succeeds();
+    let bounds = ["--concurrency", "1", "--queue", "7", "--timeout-ms", "900", "--batch-wait-us", "50"];
+    endpoint(&[&["deploy", "churn", "models:/churn/1", "--name", "main"], &bounds[..]].concat()).succeeds();
+    // What is not said again stays.
+    let told = endpoint(&["deploy", "churn", "models:/churn/1", "--name", "main", "--batch-rows", "32"]);
+    told.succeeds();
+    assert!(told.stdout.contains("batches of 32, wait 50 us, 1 at once, 7 waiting, 900 ms"), "{}", told.stdout);
+    let spec = project.json(&["endpoint", "status", "churn"]);
+    let capacity = json!({"batch_rows_max": 32, "batch_wait_us": 50, "concurrency_max": 1, "queue_max": 7,
+        "timeout_ms": 900});
+    assert_eq!(spec["spec"]["deployments"][0]["capacity"], capacity, "{spec}");
+    for (flag, value, most) in [("--concurrency", "0", "1024"), ("--batch-wait-us", "2000000", "1000000")] {
+        let words = [value, most, "deployment `main`"];
+        endpoint(&["deploy", "churn", "models:/churn/1", "--name", "main", flag, value]).fails(
+            2,
+            "bad-endpoint",
+            &words,
+        );
+    }
+    let server = project.listening(&["serve", "--port", "0"]);
+    let body = json!({"dataframe_records": [customer()]});
+    // Many at once through one place, some of which there is no room for: each is answered or told to come again.
+    let url = server.url("/endpoints/churn/invocations");
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || try_post(&url, &body).expect("an answer").0;
+        let asking: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|one| one.join().expect("no panic")).collect()
+    });
+    assert!(answers.contains(&200) && answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
+    let config: Value = serde_json::from_str(&server.get("/v2/models/churn/config").1).expect("JSON");
+    assert_eq!(config["instance_group"][0]["count"], 1, "{config}");
+}
+
+#[test]
+fn an_output_transform_makes_the_answer_and_the_evaluation_is_of_the_model() {
+    let project = Project::churn();
+    let plain = project.json(&["run"]);
+    let evaluated = |report: &Value| {
+        report["stages"]
+            .as_array()
+            .expect("stages")
+            .iter()
+            .find_map(|stage| (stage["name"] == "evaluate").then(|| stage["metrics"]["roc_auc"].clone()))
+    };
+    let server = project.serve("models:/churn/1");
+    let body = json!({"dataframe_records": [customer()]});
+    let before = server.post("/invocations", &body).1;
+    assert!(before.contains("probability"), "{before}");
+    server.stop();
+
+    // Callers get the risk in ten bands, and nothing else.
+    project.edit(
+        "plinth.yaml",
+        "    trainer: ${params.trainer}\n",
+        "    trainer: ${params.trainer}\n    output:\n      plugin: tabular\n      item: quantile-bin\n      \
+         options: {columns: [probability_yes], bins: 10}\n",
+    );
+    let with = project.json(&["run"]);
+    assert_eq!(evaluated(&plain), evaluated(&with));
+    let server = project.serve("models:/churn/2");
+    let (status, answer) = server.post("/invocations", &body);
+    assert_eq!(status, 200, "{answer}");
+    let told: Value = serde_json::from_str(&answer).expect("JSON");
+    let band = told["predictions"][0]["probability_yes"].as_f64().expect("a band");
+    assert!((0.0..10.0).contains(&band) && band.fract() == 0.0, "{answer}");
+    let about = server.get("/v2/models/churn").1;
+    assert!(about.contains("probability_yes"), "{about}");
+    let parts = server.get("/metrics").1;
+    assert!(parts.contains("output_hash=") && parts.contains("output_state_hash="), "{parts}");
+    server.stop();
+
+    // A transform that does not suit is told before anything is registered.
+    project.edit("plinth.yaml", "columns: [probability_yes]", "columns: [probability_maybe]");
+    project.run(&["run"]).fails(5, "unknown-column", &["probability_maybe"]);
+}
