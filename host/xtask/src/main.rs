@@ -16,6 +16,7 @@ mod debian;
 mod demo;
 mod docs;
 mod languages;
+mod once;
 mod onnxruntime;
 mod plugins;
 mod python;
@@ -79,6 +80,13 @@ fn main() -> ExitCode {
         return match wrapper::run(&arguments) {
             Ok(status) if status.success() => ExitCode::SUCCESS,
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => failed(&error),
+        };
+    }
+    if let Some(rustdoc) = std::env::var_os(once::MARK) {
+        return match once::run(rustdoc.as_ref(), &arguments) {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
             Err(error) => failed(&error),
         };
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::shell;
+use crate::{once, shell};
 
 /// The checkout that this tool was started for.
 pub(crate) struct Repo {
@@ -84,6 +84,8 @@ impl Repo {
         if workspace == Workspace::Plugins {
             // One target directory for all guests, whatever the caller has set for the host.
             command.env_remove("CARGO_TARGET_DIR");
+        } else if shell::in_ci() {
+            once::install(&mut command, &self.root);
         }
         command
     }

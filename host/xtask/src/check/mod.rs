@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::{
-    docs, flags,
+    docs, flags, once,
     repo::{Repo, Workspace},
     shell,
     toolchain::{self, TARGET, Toolchain},
@@ -96,8 +96,16 @@ fn format(repo: &Repo) -> Result<Findings> {
 }
 
 fn clippy(repo: &Repo, toolchain: Toolchain) -> Result<Findings> {
-    let native = [Workspace::Host, Workspace::Plugins].map(|workspace| {
-        let mut command = repo.cargo(workspace);
+    let product = if shell::in_ci() {
+        let mut command = once::lint(repo, repo.cargo(Workspace::Host))?;
+        command.args(locked());
+        Some(command)
+    } else {
+        None
+    };
+    let rest = if product.is_some() { &[Workspace::Plugins][..] } else { &[Workspace::Host, Workspace::Plugins] };
+    let native = rest.iter().map(|workspace| {
+        let mut command = repo.cargo(*workspace);
         command.args(["clippy", "--workspace", "--all-targets", "--quiet"]);
         command
     });
@@ -111,18 +119,25 @@ fn clippy(repo: &Repo, toolchain: Toolchain) -> Result<Findings> {
     if guest.is_none() {
         shell::say(&format!("clippy     cannot look at the plugins' code for {TARGET}: its compiler has none"));
     }
-    commands(native.into_iter().chain(guest).map(|mut command| {
+    let linted = native.chain(guest).map(|mut command| {
         command.args(locked()).args(["--", "-Dwarnings"]);
         command
-    }))
+    });
+    commands(product.into_iter().chain(linted))
 }
 
 fn rustdoc(repo: &Repo) -> Result<Findings> {
-    commands([Workspace::Host, Workspace::Plugins].map(|workspace| {
+    let documented = [Workspace::Host, Workspace::Plugins].map(|workspace| {
         let mut command = repo.cargo(workspace);
-        command.args(["doc", "--workspace", "--no-deps", "--quiet"]).args(locked()).env("RUSTDOCFLAGS", "-Dwarnings");
-        command
-    }))
+        if shell::in_ci() && workspace == Workspace::Host {
+            command = once::document(repo, command)?;
+        } else {
+            command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-Dwarnings");
+        }
+        command.args(locked());
+        Ok(command)
+    });
+    commands(documented.into_iter().collect::<Result<Vec<_>>>()?)
 }
 
 fn generated(repo: &Repo) -> Result<Findings> {
