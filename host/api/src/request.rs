@@ -171,7 +171,8 @@ impl<P: Protocol> Work for Job<P> {
             && rows.num_rows() == 0
         {
             let predictions = Batch::empty(scorer.output().clone());
-            let none = Output::Rows(Scored { predictions, transform: Duration::ZERO, model: Duration::ZERO });
+            let (transform, model) = (Duration::ZERO, Duration::ZERO);
+            let none = Output::Rows(Scored { predictions, joined: None, transform, model });
             let written = self.protocol.write(&self.call, &self.headers, kept, &none);
             let id = Arc::clone(&self.call.request_id);
             self.tell(written.map(|written| (written, Stages::default(), id)));
@@ -197,7 +198,9 @@ impl<P: Protocol> Work for Job<P> {
         let Call { server, deployment, request_id, .. } = &self.call;
         let (transform, model, count) = match (&rows, &scored) {
             (Some(rows), Output::Rows(scored)) => {
-                server.capture(deployment, request_id, rows, &scored.predictions);
+                // With what was looked up: it is the model's rows that are watched and asked again.
+                let kept = scored.joined.as_ref().unwrap_or(rows);
+                server.capture(deployment, request_id, kept, &scored.predictions);
                 (scored.transform, scored.model, rows.num_rows() as u64)
             }
             (_, Output::Rows(scored)) => (scored.transform, scored.model, scored.predictions.num_rows() as u64),

@@ -127,7 +127,7 @@ pub(crate) fn explainer(
             table.read_all()?
         }
     };
-    let reference = scorer.signature().coerce(&reference)?;
+    let reference = scorer.model_signature().coerce(&reference)?;
     let trees = match scorer::Spec::of(version)?.onnx() {
         Some(onnx) => match Trees::read(&host.store().blobs().get(&onnx)?) {
             Ok(trees) => Some(trees),
@@ -154,7 +154,7 @@ fn schema(scorer: &Scorer) -> Result<Schema, Failure> {
         Field::new("base", Kind::Float64, false),
         Field::new("value", Kind::Float64, false),
     ];
-    let columns = scorer.signature().columns().fields().iter();
+    let columns = scorer.model_signature().columns().fields().iter();
     // With a word before it, so that no column of the model's is mistaken for one of these.
     fields.extend(columns.map(|field| Field::new(format!("part_{}", field.name), Kind::Float64, false)));
     Ok(Schema::new(fields)?)

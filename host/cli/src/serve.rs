@@ -14,9 +14,10 @@ use plinth_core::{
     ContentHash, codes,
     refs::{ModelRef, RefError},
 };
+use plinth_score::Lookup;
 use plinth_serve::{
     Batching, Capacity, CaptureSink, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
-    Options, Rewards, Routes, Routing, Rule, ServeError, Server, Source, Steward, thompson,
+    LookupPlan, Options, Rewards, Routes, Routing, Rule, ServeError, Served, Server, Source, Steward, thompson,
 };
 use plinth_tensor::SessionOptions;
 use plinth_tracking::{
@@ -376,7 +377,8 @@ fn model_plan(tracking: &Tracking, model: &Model) -> Result<EndpointPlan, Tracki
 fn alone(tracking: &Tracking, reference: &ModelRef) -> Result<DeploymentPlan, TrackingError> {
     let (name, model) = ("main".into(), reference.to_string());
     let capacity = CapacitySpec::default();
-    plan(tracking, reference, &DeploymentSpec { name, model, device: None, weight: 100.0, shadow: 0.0, capacity })
+    let (device, weight, shadow, lookup) = (None, 100.0, 0.0, None);
+    plan(tracking, reference, &DeploymentSpec { name, model, device, weight, shadow, capacity, lookup })
 }
 
 fn plan(tracking: &Tracking, reference: &ModelRef, spec: &DeploymentSpec) -> Result<DeploymentPlan, TrackingError> {
@@ -392,6 +394,10 @@ fn plan(tracking: &Tracking, reference: &ModelRef, spec: &DeploymentSpec) -> Res
         version,
         device: spec.device.clone(),
         capacity: capacity(&spec.capacity),
+        lookup: spec
+            .lookup
+            .as_ref()
+            .map(|lookup| LookupPlan { entity: lookup.entity.as_str().into(), table: lookup.table }),
         weight,
         shadow,
     })
@@ -468,7 +474,7 @@ impl Source for Registry {
             sessions.device =
                 device.parse().map_err(|error: plinth_tensor::TensorError| ServeError::outside(&error))?;
         }
-        deployment(&self.host, &version, &sessions).map_err(told)
+        deployment(&self.host, &version, &sessions, what.lookup.as_ref()).map_err(told)
     }
 }
 
@@ -477,8 +483,22 @@ fn told(failure: Failure) -> ServeError {
     ServeError::Outside { code: failure.code, message: failure.message, hint: failure.hint }
 }
 
-fn deployment(host: &Arc<Host>, version: &ModelVersion, sessions: &SessionOptions) -> Result<Deployment, Failure> {
-    let (served, hashes) = scorer::served(host, version, sessions, scorer::Use::Online)?;
+fn deployment(
+    host: &Arc<Host>,
+    version: &ModelVersion,
+    sessions: &SessionOptions,
+    lookup: Option<&LookupPlan>,
+) -> Result<Deployment, Failure> {
+    let (mut served, mut hashes) = scorer::served(host, version, sessions, scorer::Use::Online)?;
+    if let Some(lookup) = lookup {
+        let Served::Rows(scorer) = served else {
+            let message = format!("{} takes tensors: nothing can be looked up for it", version.reference());
+            return Err(Failure::new(codes::BAD_ENDPOINT, message));
+        };
+        let table = host.table_of(&lookup.table).map_err(|failure| Failure::of(&*failure.error))?.read_all()?;
+        served = scorer.with_lookup(Lookup::new(&lookup.entity, &table)?)?.into();
+        hashes.push(("lookup".into(), lookup.table));
+    }
     let files = version.files.iter().filter(|file| scorer::is_loaded(file.role)).map(|file| file.bytes).sum();
     let deployment = Deployment::new(&version.model, version.version, served, hashes).of_bytes(files);
     let (host, version) = (Arc::clone(host), version.clone());

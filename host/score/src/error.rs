@@ -90,6 +90,19 @@ pub enum ScoreError {
         /// What came back.
         found: String,
     },
+    /// A table cannot be looked up in.
+    #[error("{0}")]
+    BadLookup(String),
+    /// Nothing is known of an entity.
+    #[error("row {row}: nothing is known of {entity} {value}")]
+    NotKnown {
+        /// From 0.
+        row: usize,
+        /// The entity's column.
+        entity: String,
+        /// Its id.
+        value: String,
+    },
     /// The model returns no number that could be explained.
     #[error("the model returns no numbers that could be explained, only labels")]
     NothingToExplain,
@@ -108,8 +121,10 @@ impl Coded for ScoreError {
     fn code(&self) -> Code {
         match self {
             Self::MissingColumn { .. } => codes::UNKNOWN_COLUMN,
-            Self::MissingValue { .. } | Self::BadValue { .. } | Self::Null { .. } => codes::BAD_VALUE,
-            Self::Twice { .. } => codes::BAD_TABLE,
+            Self::MissingValue { .. } | Self::BadValue { .. } | Self::Null { .. } | Self::NotKnown { .. } => {
+                codes::BAD_VALUE
+            }
+            Self::Twice { .. } | Self::BadLookup(_) => codes::BAD_TABLE,
             Self::NotFed { .. } | Self::FedOtherKind { .. } => codes::SCHEMA_MISMATCH,
             Self::BadAnswer { .. } => codes::INTERNAL,
             Self::NothingToExplain => codes::BAD_MODEL,
@@ -130,6 +145,9 @@ impl Coded for ScoreError {
             Self::BadValue { kind: Kind::Utf8, .. } => Some("write it in quotes".into()),
             Self::BadValue { kind: Kind::Boolean, .. } => Some("write true or false".into()),
             Self::Null { .. } => Some("the model was trained without missing values in this column".into()),
+            Self::NotKnown { .. } => {
+                Some("the model was trained without missing values in the columns that are looked up".into())
+            }
             Self::Explain(error) => error.hint(),
             Self::Part(error) => error.hint(),
             Self::Schema(error) => error.hint(),

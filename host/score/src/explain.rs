@@ -182,6 +182,8 @@ impl Explainer {
     /// # Errors
     /// As [`Scorer::score`].
     pub fn explain(&self, scorer: &Scorer, raw: &Batch, kernel: bool) -> Result<Vec<Explained>, ScoreError> {
+        // What was looked up is explained like what was sent.
+        let raw = &*scorer.join(raw)?;
         let walked = match &self.forest {
             Some(forest) if !kernel => forest.explain(scorer, self, raw)?,
             _ => vec![None; raw.num_rows()],

@@ -18,12 +18,14 @@ mod error;
 mod explain;
 #[cfg(test)]
 mod explain_tests;
+mod lookup;
 mod scorer;
 mod signature;
 
 pub use column::{Column, Rows};
 pub use error::ScoreError;
 pub use explain::{Attribution, Explained, Explainer, Method, Scale};
+pub use lookup::Lookup;
 pub use plinth_explain::{Sampling, Trees};
 pub use scorer::{Scored, Scorer};
 pub use signature::Signature;

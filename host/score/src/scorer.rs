@@ -1,6 +1,7 @@
 //! Transforms and model, joined once and then called.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,12 +15,14 @@ use arrow_array::{
 use plinth_core::did_you_mean;
 use plinth_ext::{Batch, Fitted, Kind, Model, Schema};
 
-use crate::{ScoreError, Signature};
+use crate::{Lookup, ScoreError, Signature, lookup::Joined};
 
 /// A signature, fitted transforms in order, a model, and perhaps a transform of its answers, known to fit together.
 /// Shared between threads.
 pub struct Scorer {
     signature: Signature,
+    /// What gives columns that callers do not send.
+    joined: Option<Joined>,
     stages: Vec<(Feed, Arc<dyn Fitted>)>,
     to_model: Feed,
     model: Arc<dyn Model>,
@@ -32,6 +35,8 @@ pub struct Scorer {
 pub struct Scored {
     /// The answer: one row for each row sent.
     pub predictions: Batch,
+    /// The rows with what was looked up for them, if anything was.
+    pub joined: Option<Batch>,
     /// Time in the transforms, that of the answer included.
     pub transform: Duration,
     /// Time in the model.
@@ -56,7 +61,16 @@ impl Scorer {
             giver = taker;
         }
         let to_model = Feed::new(&giver, &given, "the model", model.input(), true)?;
-        Ok(Self { signature, stages: joined, to_model, model, after: None })
+        Ok(Self { signature, joined: None, stages: joined, to_model, model, after: None })
+    }
+
+    /// The same with columns that are looked up by an entity: callers send its id in their place.
+    ///
+    /// # Errors
+    /// [`ScoreError::BadLookup`] if the table gives nothing that the signature has; else as [`Signature::coerce`].
+    pub fn with_lookup(self, lookup: Lookup) -> Result<Self, ScoreError> {
+        let (joined, signature) = Joined::new(lookup, self.signature)?;
+        Ok(Self { signature, joined: Some(joined), ..self })
     }
 
     /// The same with a transform that makes the answer of what the model says; columns that it does not take are left
@@ -72,6 +86,25 @@ impl Scorer {
     /// What a caller sends.
     pub const fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The columns that the first transform gets: what a caller sends, and what is looked up.
+    pub fn model_signature(&self) -> &Signature {
+        self.joined.as_ref().map_or(&self.signature, Joined::model)
+    }
+
+    /// Rows of the signature with what is looked up for them; those that have it already as they are.
+    ///
+    /// # Errors
+    /// [`ScoreError::NotKnown`] if nothing is known of an entity and the model takes no nulls; [`ScoreError::Schema`].
+    pub fn join<'a>(&self, raw: &'a Batch) -> Result<Cow<'a, Batch>, ScoreError> {
+        match &self.joined {
+            Some(joined) if joined.model().columns() == raw.schema() => Ok(Cow::Borrowed(raw)),
+            joined => {
+                self.signature.columns().expect_same(raw.schema())?;
+                joined.as_ref().map_or(Ok(Cow::Borrowed(raw)), |joined| joined.rows(raw).map(Cow::Owned))
+            }
+        }
     }
 
     /// What [`Scorer::score`] returns.
@@ -94,8 +127,7 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError::Part`] if a transform fails; [`ScoreError::Schema`] if the rows are not of the signature.
     pub fn features(&self, raw: &Batch) -> Result<Batch, ScoreError> {
-        self.signature.columns().expect_same(raw.schema())?;
-        let mut rows = raw.clone();
+        let mut rows = self.join(raw)?.into_owned();
         for (index, (feed, stage)) in self.stages.iter().enumerate() {
             rows = applied(&**stage, &feed.pass(rows)?, || format!("transform {}", index + 1))?;
         }
@@ -132,13 +164,15 @@ impl Scorer {
     /// As for [`Scorer::score`].
     pub fn score_timed(&self, raw: &Batch) -> Result<Scored, ScoreError> {
         let start = Instant::now();
-        let features = self.features(raw)?;
+        let rows = self.join(raw)?;
+        let features = self.features(&rows)?;
         let between = Instant::now();
         let said = self.predict(&features)?;
         let after = Instant::now();
         let predictions = self.finish(said)?;
         let transform = between - start + if self.after.is_some() { after.elapsed() } else { Duration::ZERO };
-        Ok(Scored { predictions, transform, model: after - between })
+        let joined = self.joined.is_some().then(|| rows.into_owned());
+        Ok(Scored { predictions, joined, transform, model: after - between })
     }
 
     /// Predictions for features, as [`Scorer::features`] returns them.
@@ -389,6 +423,72 @@ mod tests {
         let scorer = Scorer::new(signature(), vec![], Twice::of("id", Kind::Float64)).unwrap();
         let error = scorer.with_output(Word::of("preduction")).unwrap_err();
         assert_eq!(error.to_string(), "the output transform takes column `preduction`, which the model does not give");
+    }
+
+    #[test]
+    fn columns_that_are_known_by_an_entity_are_not_sent() {
+        let scorer = Scorer::new(signature(), vec![Letters::arc(false)], Twice::of("letters", Kind::Float64)).unwrap();
+        let known = |ids: Vec<i64>, words: Vec<Option<&str>>| {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from(words.clone())),
+                Arc::new(Int64Array::from(ids)),
+                Arc::new(StringArray::from(words)),
+            ];
+            let rows = columns[0].len();
+            let schema = schema(&[("word", Kind::Utf8), ("customer", Kind::Int64), ("other", Kind::Utf8)]);
+            Batch::new(schema, columns, rows).unwrap()
+        };
+        let table = known(vec![7, 9], vec![Some("seven"), None]);
+        let scorer = scorer.with_lookup(Lookup::new("customer", &table).unwrap()).unwrap();
+        let sent: Vec<&str> = scorer.signature().columns().fields().iter().map(|field| field.name.as_str()).collect();
+        assert_eq!(sent, ["customer", "id", "note"]);
+        assert_eq!(scorer.model_signature(), &signature());
+        let ids = |ids: Vec<i64>| {
+            let (rows, nothing) = (ids.len(), StringArray::new_null(ids.len()));
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from(ids.clone())), Arc::new(Int64Array::from(ids)), Arc::new(nothing)];
+            Batch::new(scorer.signature().columns().clone(), columns, rows).unwrap()
+        };
+        let scored = scorer.score_timed(&ids(vec![9, 7, 8, 7])).unwrap();
+        let twice: Vec<_> = scored.predictions.column(0).as_primitive::<Float64Type>().iter().collect();
+        assert_eq!(twice, [None, Some(10.0), None, Some(10.0)]);
+        let joined = scored.joined.unwrap();
+        assert_eq!((joined.schema(), joined.num_rows()), (signature().columns(), 4));
+        // What was looked up once is not looked up again.
+        assert_eq!(scorer.score(&joined).unwrap(), scored.predictions);
+
+        let error = |entity: &str, table: &Batch| Lookup::new(entity, table).unwrap_err();
+        let twice = error("customer", &known(vec![7, 8, 7], vec![None; 3]));
+        assert_eq!(twice.to_string(), "customer 7 is in rows 0 and 2: an entity has one row");
+        let none = error("word", &table);
+        assert_eq!(
+            (none.to_string().as_str(), none.code()),
+            ("row 1 of the look-up table has no word", codes::BAD_TABLE)
+        );
+        assert_eq!(error("costumer", &table).code(), codes::UNKNOWN_COLUMN);
+        let alone = Scorer::new(signature(), vec![], Twice::of("id", Kind::Float64)).unwrap();
+        let nothing = alone.with_lookup(Lookup::new("customer", &table.project(&[1, 2])).unwrap()).unwrap_err();
+        assert_eq!(nothing.to_string(), "the look-up table has no column of the model's: word, id, note");
+    }
+
+    #[test]
+    fn an_entity_that_is_not_known_is_an_error_where_the_model_takes_no_nulls() {
+        let full = Schema::new(vec![Field::new("x", Kind::Float64, false)]).unwrap();
+        let scorer = Scorer::new(Signature::new(full), vec![], Twice::of("x", Kind::Float64)).unwrap();
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from(vec!["ann"])), Arc::new(Float64Array::from(vec![2.0]))];
+        let table = Batch::new(schema(&[("who", Kind::Utf8), ("x", Kind::Float64)]), columns, 1).unwrap();
+        let scorer = scorer.with_lookup(Lookup::new("who", &table).unwrap()).unwrap();
+        let ask = |who: Vec<&str>| {
+            let (rows, column): (_, ArrayRef) = (who.len(), Arc::new(StringArray::from(who)));
+            scorer.score(&Batch::new(scorer.signature().columns().clone(), vec![column], rows).unwrap())
+        };
+        assert_eq!(ask(vec!["ann"]).unwrap().column(0).as_primitive::<Float64Type>().values(), &[4.0]);
+        let error = ask(vec!["ann", "bob"]).unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), error.code()),
+            ("row 1: nothing is known of who `bob`", codes::BAD_VALUE)
+        );
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl Signature {
         Ok(self)
     }
 
+    /// The same with this row as its example.
+    pub(crate) fn with_example_of(self, example: Map<String, Value>) -> Self {
+        Self { example: Some(example), ..self }
+    }
+
     /// The columns to send.
     pub const fn columns(&self) -> &Schema {
         &self.columns

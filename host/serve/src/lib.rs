@@ -43,7 +43,7 @@ pub use difference::{OutputDifference, compare as differences};
 pub use endpoint::{Endpoint, Routes, Target};
 pub use error::ServeError;
 pub use explaining::MakeExplainer;
-pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, Routing, Rule, Source};
+pub use plan::{DeploymentPlan, EndpointPlan, Generation, KeySource, LookupPlan, Routing, Rule, Source};
 pub use pool::{Input, Output, Work};
 pub use rollout::{Breach, Decision, Guards, Hold, Next, RolloutEvidence, RolloutPlan};
 pub use scores::Drift;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use plinth_core::ContentHash;
+
 use crate::{Capacity, Deployment, RolloutPlan, ServeError};
 
 /// Tells one state of a [`Source`] from the next, such as the version number an alias points at.
@@ -68,6 +70,7 @@ impl EndpointPlan {
             version,
             device: None,
             capacity: Capacity::default(),
+            lookup: None,
             weight: 1,
             shadow: 0,
         };
@@ -91,17 +94,28 @@ pub struct DeploymentPlan {
     pub device: Option<String>,
     /// How much of the server it may take.
     pub capacity: Capacity,
+    /// What is looked up for its rows, if anything is.
+    pub lookup: Option<LookupPlan>,
     /// Its part of the requests, relative to the weights of the others.
     pub weight: u32,
     /// The part of all requests, of 10,000, that it gets a copy of, without being the one that answers.
     pub shadow: u32,
 }
 
+/// Columns that callers need not send, because they are known by an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupPlan {
+    /// The column that names the entity.
+    pub entity: Arc<str>,
+    /// The table, by content.
+    pub table: ContentHash,
+}
+
 impl DeploymentPlan {
     /// Whether what one of them loaded can serve for the other too.
     pub(crate) fn loads_the_same(&self, other: &Self) -> bool {
-        (&self.model, self.version, &self.device, self.capacity)
-            == (&other.model, other.version, &other.device, other.capacity)
+        (&self.model, self.version, &self.device, self.capacity, &self.lookup)
+            == (&other.model, other.version, &other.device, other.capacity, &other.lookup)
     }
 }
 

@@ -410,9 +410,10 @@ fn together(deployment: &Deployment, scorer: &Scorer, group: Vec<(Box<dyn Work>,
     let together = scored.predictions.num_rows();
     let mut from = 0;
     for (work, rows, at) in group {
-        let predictions = scored.predictions.slice(from, rows.num_rows());
+        let of = |whole: &Batch| whole.slice(from, rows.num_rows());
+        let (predictions, joined) = (of(&scored.predictions), scored.joined.as_ref().map(of));
+        let part = Scored { predictions, joined, transform: scored.transform, model: scored.model };
         from += rows.num_rows();
-        let part = Scored { predictions, ..scored };
         guarded(|| work.answer(Ok(Output::Rows(part)), began.saturating_duration_since(at), together));
     }
 }

@@ -75,6 +75,7 @@ fn endpoint(name: &str, revision: u64, deployments: &[(&str, u64, u32, u32)]) ->
         version,
         device: None,
         capacity: Capacity::default(),
+        lookup: None,
         weight,
         shadow,
     };

@@ -136,7 +136,16 @@ impl CaptureSink for Drawer {
 fn deployment(name: &str, version: u64, weight: u32, shadow: u32) -> DeploymentPlan {
     let batching = Batching { rows_max: 1, wait_us: 0 };
     let capacity = Capacity { batching, ..Capacity::default() };
-    DeploymentPlan { name: name.into(), model: "times".into(), version, device: None, capacity, weight, shadow }
+    DeploymentPlan {
+        name: name.into(),
+        model: "times".into(),
+        version,
+        device: None,
+        capacity,
+        lookup: None,
+        weight,
+        shadow,
+    }
 }
 
 struct Bench {

@@ -91,7 +91,13 @@ fn referenced(store: &Store, gone: &[String], held: &[Held]) -> Result<HashSet<C
                 }
             }
         }
-        for sql in ["SELECT spec FROM versions", "SELECT report FROM checks", "SELECT evidence FROM approvals"] {
+        for sql in [
+            "SELECT spec FROM versions",
+            "SELECT report FROM checks",
+            "SELECT evidence FROM approvals",
+            // One can be rolled back to what it was.
+            "SELECT spec FROM endpoints UNION SELECT spec FROM endpoint_events WHERE spec IS NOT NULL",
+        ] {
             for row in tx.query(sql, &[])? {
                 hashes(row.text(0)?.as_bytes(), |hash| {
                     if found.insert(hash) {

@@ -153,6 +153,7 @@ mod tests {
             weight,
             shadow: 0.0,
             capacity: CapacitySpec::default(),
+            lookup: None,
         };
         let deployments = vec![deployment("champion", 100.0), deployment("canary", 0.0)];
         let spec = EndpointSpec { deployments, ..EndpointSpec::default() };

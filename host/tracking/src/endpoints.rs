@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use plinth_core::{
-    Micros, did_you_mean,
+    ContentHash, Micros, did_you_mean,
     refs::{ModelRef, name_problem},
 };
 use plinth_store::{Row, Tx, Value};
@@ -69,6 +69,23 @@ pub struct DeploymentSpec {
     /// How much of the server it may take.
     #[serde(default, skip_serializing_if = "CapacitySpec::is_default")]
     pub capacity: CapacitySpec,
+    /// What is looked up for its rows, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<LookupSpec>,
+}
+
+/// Columns that callers need not send, because they are known by an entity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupSpec {
+    /// The column that names the entity.
+    pub entity: String,
+    /// The table, a Parquet file, by content.
+    pub table: ContentHash,
+    /// How many entities it knows, for people.
+    pub rows: u64,
+    /// Its columns besides the entity's, for people.
+    pub columns: Vec<String>,
 }
 
 /// How much of a server a deployment may take; what is not said is up to the server.

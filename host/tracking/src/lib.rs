@@ -55,7 +55,8 @@ pub use assessments::{Assessment, AssessmentUpdate};
 pub use bulk::{Admission, Extent, Record, WholeTrace};
 pub use deliveries::{Attempted, Delivery, DeliveryRecord, Fate};
 pub use endpoints::{
-    CapacitySpec, DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, Policy, RuleSpec, Sticky,
+    CapacitySpec, DeploymentSpec, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, LookupSpec, Policy,
+    RuleSpec, Sticky,
 };
 pub use error::TrackingError;
 pub use evaluation::{EvaluationDataset, EvaluationRecord, NewRecord, RECORD_SOURCES, RecordSource};

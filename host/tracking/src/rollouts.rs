@@ -301,6 +301,7 @@ mod tests {
             weight,
             shadow: 0.0,
             capacity: CapacitySpec::default(),
+            lookup: None,
         };
         let deployments = vec![deployment("champion", 60.0), deployment("second", 20.0), deployment("canary", 20.0)];
         EndpointSpec { deployments, ..EndpointSpec::default() }

@@ -48,7 +48,7 @@ impl Explain {
         let explained = explainer.explain(scorer, rows, self == Self::Kernel)?;
         let scores: Vec<&str> = explainer.scores(scorer).collect();
         let columns: Vec<&str> =
-            scorer.signature().columns().fields().iter().map(|field| field.name.as_str()).collect();
+            scorer.model_signature().columns().fields().iter().map(|field| field.name.as_str()).collect();
         let told: Vec<Value> = explained.iter().map(|row| tell(row, &scores, &columns)).collect();
         // The object's end gives way to one key more.
         answer.pop();

@@ -71,6 +71,7 @@ impl Models {
             version: 3,
             device: None,
             capacity: Capacity::default(),
+            lookup: None,
             weight: 100,
             shadow: 0,
         };

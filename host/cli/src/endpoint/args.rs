@@ -13,6 +13,7 @@ use crate::args::Since;
     plinth endpoint deploy churn models:/churn/7 --name canary --canary 1,10,50,100 --bake 5m \\\n      \
     --max-error-rate 1% --max-p99-ms 50 --max-score-drift 0.2 --require-approval\n  \
     plinth endpoint route churn champion=50 canary=50 --sticky column:customer_id\n  \
+    plinth endpoint deploy churn models:/churn/7 --name champion --lookup customers.parquet --entity customer_id\n  \
     plinth endpoint deploy churn models:/churn/7 --name champion --concurrency 1 --queue 50 --timeout-ms 200\n  \
     plinth endpoint promote churn canary --alias champion\n  \
     plinth endpoint rollback churn                     what was there before the last change\n\n\
@@ -141,6 +142,13 @@ pub(crate) struct DeploymentArgs {
     /// Where the model runs: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
+    /// A table of what is known of entities, one row each: .csv, .jsonl or .parquet. Its columns are looked up, and
+    /// callers send the entity in their place
+    #[arg(long, value_name = "FILE", requires = "entity")]
+    pub(crate) lookup: Option<PathBuf>,
+    /// The column of that table that names the entity
+    #[arg(long, value_name = "COLUMN", requires = "lookup")]
+    pub(crate) entity: Option<String>,
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
 }
@@ -181,6 +189,9 @@ pub(crate) struct DeployArgs {
     /// [default: none, or what the one in its place had]
     #[arg(long, value_name = "PERCENT")]
     pub(crate) shadow: Option<f64>,
+    /// Look nothing up any more: callers send all columns [default: what the one in its place had]
+    #[arg(long, conflicts_with = "lookup")]
+    pub(crate) no_lookup: bool,
     /// Roll it out: percent of the requests that it answers in each step; the server takes the next when the last went
     /// well, and takes it back at once when it does not
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',')]

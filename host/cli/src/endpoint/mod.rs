@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use plinth_core::{Code, codes, refs::ModelRef};
 use plinth_tracking::{
-    CapacitySpec, DeploymentSpec, EndpointChange, EndpointRecord, EndpointSpec, GateSpec, GuardSpec, Policy,
-    RolloutSpec, RuleSpec, Sticky, Tracking,
+    CapacitySpec, DeploymentSpec, EndpointChange, EndpointRecord, EndpointSpec, GateSpec, GuardSpec, LookupSpec,
+    Policy, RolloutSpec, RuleSpec, Sticky,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::{
     access::operator,
     host::Host,
     output::{Failure, Output, io_failure},
+    predict::read_all,
 };
 
 /// `plinth endpoint`
@@ -47,13 +48,14 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
             show(json!(log), &|| show::events(&log))?;
         }
         EndpointCommand::Create { endpoint, what, reason } => {
-            let deployment = deployment(what, 100.0)?;
+            let lookup = lookup(host, what)?;
+            let deployment = DeploymentSpec { lookup, ..deployment(what, 100.0)? };
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
         EndpointCommand::Deploy(args) => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(&args.endpoint)?;
-            deploy(tracking, &mut spec, args)?;
+            deploy(host, &mut spec, args)?;
             let action = if args.canary.is_empty() { "deploy" } else { "rollout" };
             changed(tracking.change_endpoint(&args.endpoint, revision, &spec, change(action, &args.reason))?)?;
         }
@@ -98,8 +100,9 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn deploy(tracking: &Tracking, spec: &mut EndpointSpec, args: &DeployArgs) -> Result<(), Failure> {
-    let new = deployment(&args.what, args.weight.unwrap_or_default())?;
+fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs) -> Result<(), Failure> {
+    let lookup = lookup(host, &args.what)?;
+    let new = DeploymentSpec { lookup, ..deployment(&args.what, args.weight.unwrap_or_default())? };
     let name = new.name.clone();
     if args.weight.is_some() {
         spec.without_rollout("a deployment gets another share")?;
@@ -107,8 +110,11 @@ fn deploy(tracking: &Tracking, spec: &mut EndpointSpec, args: &DeployArgs) -> Re
         spec.without_rollout("another model takes the place of one")?;
     }
     place(spec, new, args.weight, args.shadow);
+    if args.no_lookup {
+        spec.deployments.iter_mut().filter(|there| there.name == name).for_each(|there| there.lookup = None);
+    }
     if !args.canary.is_empty() {
-        spec.begin_rollout(rollout(args, name)?, tracking.now())?;
+        spec.begin_rollout(rollout(args, name)?, host.tracking().now())?;
     }
     Ok(())
 }
@@ -140,7 +146,7 @@ fn rollout(args: &DeployArgs, deployment: String) -> Result<RolloutSpec, Failure
 }
 
 fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Failure> {
-    let DeploymentArgs { model, name, device, capacity } = what;
+    let DeploymentArgs { model, name, device, capacity, .. } = what;
     let name = match (name, model.parse::<ModelRef>()?) {
         (Some(name), _) => name.clone(),
         (None, ModelRef::Alias { alias, .. }) => alias,
@@ -157,7 +163,20 @@ fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Fail
         queue_max: queue,
         timeout_ms,
     };
-    Ok(DeploymentSpec { name, model: model.clone(), device: device.clone(), weight, shadow: 0.0, capacity })
+    let (model, device) = (model.clone(), device.clone());
+    Ok(DeploymentSpec { name, model, device, weight, shadow: 0.0, capacity, lookup: None })
+}
+
+/// Puts a table to look up in among the blobs, once it is known to tell entities apart.
+fn lookup(host: &Host, what: &DeploymentArgs) -> Result<Option<LookupSpec>, Failure> {
+    let (Some(file), Some(entity)) = (&what.lookup, &what.entity) else { return Ok(None) };
+    let table = read_all(&host.components, file, "{}")?;
+    plinth_score::Lookup::new(entity, &table)?;
+    let bytes = plinth_table::to_bytes(table.schema(), [&table])?;
+    let stored = host.store().blobs().put(&bytes)?;
+    let columns = table.schema().fields().iter().map(|field| field.name.clone()).filter(|name| name != entity);
+    let (rows, columns) = (table.num_rows() as u64, columns.collect());
+    Ok(Some(LookupSpec { entity: entity.clone(), table: stored, rows, columns }))
 }
 
 /// Percentages are kept to a hundredth, which is what servers tell apart.
@@ -183,7 +202,8 @@ fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shad
             let there = &mut spec.deployments[index];
             let (weight, shadow) = (weight.unwrap_or(there.weight), shadow.unwrap_or(there.shadow));
             let capacity = there.capacity.altered(new.capacity);
-            *there = DeploymentSpec { weight, shadow, capacity, ..new };
+            let lookup = new.lookup.clone().or_else(|| there.lookup.take());
+            *there = DeploymentSpec { weight, shadow, capacity, lookup, ..new };
         }
         None => spec.deployments.push(DeploymentSpec { shadow: shadow.unwrap_or_default(), ..new }),
     }
@@ -251,6 +271,8 @@ mod tests {
             model: "models:/m/1".into(),
             name: Some(name.into()),
             device: None,
+            lookup: None,
+            entity: None,
             capacity: CapacityArgs::default(),
         };
         deployment(&what, weight).unwrap()

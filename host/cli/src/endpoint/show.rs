@@ -142,6 +142,12 @@ pub(super) fn endpoint(record: &EndpointRecord) -> String {
         Some(Sticky::Column(name)) => text += &format!("\nsticky by column {name}\n"),
         None => {}
     }
+    for deployment in &record.spec.deployments {
+        if let Some(lookup) = &deployment.lookup {
+            let (name, columns) = (&deployment.name, lookup.columns.join(", "));
+            text += &format!("\n{name} looks up, of {} entities by {}: {columns}\n", lookup.rows, lookup.entity);
+        }
+    }
     if record.spec.policy == Some(Policy::Thompson) {
         text += "\nby rewards (thompson), among those with a weight\n";
     }

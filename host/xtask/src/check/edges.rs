@@ -112,7 +112,7 @@ pub(crate) const HEAVY: &[Heavy] = &[
     Heavy {
         pattern: "prost",
         owners: &["api", "explain", "train"],
-        only_ours: true,
+        only_ours: false,
         reason: "the ONNX export writes protobuf, trees are read out of it, OpenTelemetry's spans and gRPC's messages arrive in it",
     },
     Heavy { pattern: "parquet", owners: &["table"], only_ours: false, reason: "file formats are known in one place" },

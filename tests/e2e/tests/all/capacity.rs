@@ -173,3 +173,85 @@ fn an_output_transform_makes_the_answer_and_the_evaluation_is_of_the_model() {
     project.edit("plinth.yaml", "columns: [probability_yes]", "columns: [probability_maybe]");
     project.run(&["run"]).fails(5, "unknown-column", &["probability_maybe"]);
 }
+
+#[test]
+fn what_is_known_of_a_customer_need_not_be_sent() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let body = json!({"dataframe_records": [customer()]});
+    let plain = project.serve("models:/churn/1");
+    let answer = plain.post("/invocations", &body).1;
+    plain.stop();
+
+    // What is known of two customers; the calls of today are sent.
+    let first = customer();
+    let today = ["total_day_calls", "total_day_minutes"];
+    let known: Vec<&String> =
+        first.as_object().expect("an object").keys().filter(|name| !today.contains(&name.as_str())).collect();
+    let cells = |customer: &str| {
+        let cells = known.iter().map(|name| match &first[name.as_str()] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        std::iter::once(customer.to_owned()).chain(cells).collect::<Vec<_>>().join(",")
+    };
+    let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+    let table = |ids: &[&str]| {
+        let rows: Vec<String> = ids.iter().map(|id| cells(id)).collect();
+        format!("customer_id,{}\n{}\n", names.join(","), rows.join("\n"))
+    };
+    project.write("known.csv", table(&["17", "18"]));
+    project.write("twice.csv", table(&["17", "17"]));
+    let create = |file: &str| {
+        let args = ["endpoint", "create", "churn", "models:/churn/1", "--name", "main"];
+        project.run(&[&args[..], &["--lookup", file, "--entity", "customer_id"]].concat())
+    };
+    create("twice.csv").fails(5, "bad-table", &["customer_id 17 is in rows 0 and 1"]);
+    let told = create("known.csv");
+    told.succeeds();
+    assert!(
+        told.stdout.contains("main looks up, of 2 entities by customer_id: state, account_length"),
+        "{}",
+        told.stdout
+    );
+
+    let mut server = project.listening(&["serve", "--port", "0"]);
+    let ask = |server: &Server, id: Value| {
+        let row = json!({"customer_id": id, "total_day_calls": first["total_day_calls"],
+            "total_day_minutes": first["total_day_minutes"]});
+        server.post("/endpoints/churn/invocations", &json!({"dataframe_records": [row]}))
+    };
+    assert_eq!(ask(&server, json!(17)), (200, answer.clone()));
+    // Of whom nothing is known: nulls, which this pipeline fills in.
+    let (status, stranger) = ask(&server, json!(99));
+    assert!(status == 200 && stranger != answer, "{status} {stranger}");
+    let (status, refused) = ask(&server, json!("x"));
+    assert!(status == 400 && refused.contains("customer_id"), "{status} {refused}");
+    let missing = server.post("/endpoints/churn/invocations", &json!({"dataframe_records": [{"customer_id": 17}]}));
+    assert!(missing.0 == 400 && missing.1.contains("total_day"), "{missing:?}");
+    let about: Value = serde_json::from_str(&server.get("/v2/models/churn").1).expect("JSON");
+    let inputs: Vec<&str> =
+        about["inputs"].as_array().expect("inputs").iter().filter_map(|i| i["name"].as_str()).collect();
+    assert_eq!(inputs, ["customer_id", "total_day_minutes", "total_day_calls"]);
+    let (status, why) = server.post(
+        "/endpoints/churn/invocations?explain=true",
+        &json!({"dataframe_records": [
+        {"customer_id": 17, "total_day_calls": 110, "total_day_minutes": 265.1}]}),
+    );
+    assert!(status == 200 && why.contains("number_customer_service_calls"), "{status} {why}");
+
+    // What is captured is what the model saw, so that drift checks and replays need no table.
+    server.kill();
+    let server = project.listening(&["serve", "--port", "0"]);
+    assert_eq!(ask(&server, json!(18)), (200, answer));
+    server.stop();
+    let captured =
+        project.json(&["sql", "select \"input.account_length\", \"input.state\" from 'captures:/churn' limit 1"]);
+    assert!(captured.to_string().contains("128") && captured.to_string().contains("KS"), "{captured}");
+    project.run(&["gc", "--grace", "0s", "--older-than", "0s"]).succeeds();
+    let server = project.listening(&["serve", "--port", "0"]);
+    assert_eq!(ask(&server, json!(17)).0, 200);
+    server.stop();
+    let told = project.run(&["endpoint", "deploy", "churn", "models:/churn/1", "--name", "main", "--no-lookup"]);
+    assert!(!told.succeeds().stdout.contains("looks up"), "{}", told.stdout);
+}
