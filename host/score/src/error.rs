@@ -93,6 +93,9 @@ pub enum ScoreError {
     /// The model returns no number that could be explained.
     #[error("the model returns no numbers that could be explained, only labels")]
     NothingToExplain,
+    /// An explanation takes longer than there is time.
+    #[error("the explanation was not ready in its time")]
+    OutOfTime,
     /// A prediction cannot be explained.
     #[error(transparent)]
     Explain(#[from] ExplainError),
@@ -113,6 +116,7 @@ impl Coded for ScoreError {
             Self::NotFed { .. } | Self::FedOtherKind { .. } => codes::SCHEMA_MISMATCH,
             Self::BadAnswer { .. } => codes::INTERNAL,
             Self::NothingToExplain => codes::BAD_MODEL,
+            Self::OutOfTime => codes::OVERLOADED,
             Self::Explain(error) => error.code(),
             Self::Part(error) => error.code(),
             Self::Schema(error) => error.code(),
@@ -130,6 +134,7 @@ impl Coded for ScoreError {
             Self::BadValue { kind: Kind::Utf8, .. } => Some("write it in quotes".into()),
             Self::BadValue { kind: Kind::Boolean, .. } => Some("write true or false".into()),
             Self::Null { .. } => Some("the model was trained without missing values in this column".into()),
+            Self::OutOfTime => Some("explain fewer rows at once".into()),
             Self::Explain(error) => error.hint(),
             Self::Part(error) => error.hint(),
             Self::Schema(error) => error.hint(),

@@ -27,11 +27,15 @@ pub struct Scorer {
     after: Option<(Feed, Arc<dyn Fitted>)>,
 }
 
-/// Predictions, and how long the two halves of the work took.
+/// Predictions, and when the two halves of the work were done.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The answer: one row for each row sent.
     pub predictions: Batch,
+    /// When the work was begun.
+    pub began: Instant,
+    /// When the model was.
+    pub inferred: Instant,
     /// Time in the transforms, that of the answer included.
     pub transform: Duration,
     /// Time in the model.
@@ -138,7 +142,7 @@ impl Scorer {
         let after = Instant::now();
         let predictions = self.finish(said)?;
         let transform = between - start + if self.after.is_some() { after.elapsed() } else { Duration::ZERO };
-        Ok(Scored { predictions, transform, model: after - between })
+        Ok(Scored { predictions, began: start, inferred: between, transform, model: after - between })
     }
 
     /// Predictions for features, as [`Scorer::features`] returns them.
