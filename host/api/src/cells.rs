@@ -5,11 +5,11 @@
 
 use std::{collections::HashMap, fmt};
 
-use plinth_ext::Schema;
+use plinth_ext::{DType, Kind, Schema};
 use plinth_score::{Column, Rows, ScoreError, Signature};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::error::ApiError;
+use crate::{error::ApiError, oip::datatype_of};
 
 /// The first thing that was wrong.
 #[derive(Debug, Default)]
@@ -102,9 +102,23 @@ pub(crate) struct Cell<'a> {
     pub(crate) flatten: bool,
     /// Values that the column may have in the end.
     pub(crate) rows_max: usize,
+    /// Of what type of number the caller says that the values are, if he does.
+    pub(crate) declared: Option<DType>,
 }
 
 impl Cell<'_> {
+    /// Refuses a value that is not of the declared type.
+    fn check<E: Error>(&mut self, fits: impl FnOnce(DType) -> bool, value: impl fmt::Display) -> Result<(), E> {
+        match self.declared.filter(|declared| !fits(*declared)) {
+            None => Ok(()),
+            Some(declared) => {
+                let (name, element, wanted) = (self.column.name(), self.column.len(), datatype_of(declared));
+                let message = format!("input `{name}`: element {element}: {value} is not {wanted}");
+                Err(self.fault.set(ApiError::bad(message)))
+            }
+        }
+    }
+
     fn note<E: Error>(self, outcome: Result<(), ScoreError>) -> Result<(), E> {
         outcome.map_err(|error| self.fault.set(error))
     }
@@ -129,24 +143,31 @@ impl<'de> Visitor<'de> for Cell<'_> {
         self.note(outcome)
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(mut self, value: i64) -> Result<(), E> {
+        self.check(|declared| holds_whole(declared, value.into()), value)?;
         let outcome = self.column.integer(value);
         self.note(outcome)
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        match i64::try_from(value) {
-            Ok(value) => self.visit_i64(value),
-            Err(_) => self.visit_f64(value as f64),
+    fn visit_u64<E: Error>(mut self, value: u64) -> Result<(), E> {
+        if let Ok(value) = i64::try_from(value) {
+            return self.visit_i64(value);
         }
+        self.check(|declared| holds_whole(declared, value.into()), value)?;
+        let outcome = self.column.float(value as f64);
+        self.note(outcome)
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+    fn visit_f64<E: Error>(mut self, value: f64) -> Result<(), E> {
+        self.check(|declared| holds(declared, value), value)?;
         let outcome = self.column.float(value);
         self.note(outcome)
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(mut self, value: &str) -> Result<(), E> {
+        if self.column.kind() == Kind::TimestampUs {
+            self.check(|_| false, format_args!("{:?}", value.chars().take(50).collect::<String>()))?;
+        }
         let outcome = self.column.text(value);
         self.note(outcome)
     }
@@ -163,7 +184,8 @@ impl<'de> Visitor<'de> for Cell<'_> {
         }
         loop {
             let full = self.column.len() >= self.rows_max;
-            let cell = Cell { column: self.column, fault: self.fault, flatten: true, rows_max: self.rows_max };
+            let Self { rows_max, declared, .. } = self;
+            let cell = Cell { column: self.column, fault: self.fault, flatten: true, rows_max, declared };
             if full {
                 return match values.next_element::<IgnoredAny>()? {
                     Some(_) => Err(self.fault.set(too_many_rows(self.rows_max))),
@@ -179,6 +201,31 @@ impl<'de> Visitor<'de> for Cell<'_> {
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
         let outcome = Err(self.column.bad("an object"));
         self.note(outcome)
+    }
+}
+
+/// Whether a type has a whole number.
+fn holds_whole(declared: DType, value: i128) -> bool {
+    let within = |low: i128, high: i128| (low..=high).contains(&value);
+    match declared {
+        DType::I8 => within(i8::MIN.into(), i8::MAX.into()),
+        DType::I16 => within(i16::MIN.into(), i16::MAX.into()),
+        DType::I32 => within(i32::MIN.into(), i32::MAX.into()),
+        DType::I64 => within(i64::MIN.into(), i64::MAX.into()),
+        DType::U8 => within(0, u8::MAX.into()),
+        DType::U16 => within(0, u16::MAX.into()),
+        DType::U32 => within(0, u32::MAX.into()),
+        DType::U64 => within(0, u64::MAX.into()),
+        _ => true,
+    }
+}
+
+/// Whether a type has a number; a whole one may be written with a point.
+fn holds(declared: DType, value: f64) -> bool {
+    match declared {
+        DType::F32 => (value as f32).is_finite(),
+        DType::F16 | DType::BF16 | DType::F64 | DType::Bool | DType::Text => true,
+        whole => value.fract() == 0.0 && value.abs() < 2_f64.powi(64) && holds_whole(whole, value as i128),
     }
 }
 
@@ -251,7 +298,7 @@ impl Row<'_, '_> {
         }
         let Reading { rows, fault, .. } = self.reading;
         let column = &mut rows.columns()[0];
-        Cell { column, fault, flatten: false, rows_max: usize::MAX }.deserialize(deserializer)
+        Cell { column, fault, flatten: false, rows_max: usize::MAX, declared: None }.deserialize(deserializer)
     }
 }
 
@@ -286,7 +333,8 @@ impl<'de> Visitor<'de> for Row<'_, '_> {
                 let column = column.name().to_owned();
                 return Err(reading.fault.set(ScoreError::Twice { row, column }));
             }
-            values.next_value_seed(Cell { column, fault: &mut reading.fault, flatten: false, rows_max: usize::MAX })?;
+            let fault = &mut reading.fault;
+            values.next_value_seed(Cell { column, fault, flatten: false, rows_max: usize::MAX, declared: None })?;
             guess = index + 1;
             found += 1;
         }
@@ -307,7 +355,8 @@ impl<'de> Visitor<'de> for Row<'_, '_> {
                 None => values.next_element::<IgnoredAny>()?.is_some(),
                 Some(index) => {
                     let column = &mut reading.rows.columns()[*index];
-                    let cell = Cell { column, fault: &mut reading.fault, flatten: false, rows_max: usize::MAX };
+                    let fault = &mut reading.fault;
+                    let cell = Cell { column, fault, flatten: false, rows_max: usize::MAX, declared: None };
                     values.next_element_seed(cell)?.is_some()
                 }
             };

@@ -57,6 +57,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, codes::MODEL_NOT_FOUND, message)
     }
 
+    /// There is nothing at the path.
+    pub(crate) fn nowhere(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, codes::PATH_NOT_FOUND, message)
+    }
+
     /// The caller's own time is over.
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, codes::OVERLOADED, message)
@@ -89,7 +94,7 @@ impl ApiError {
     }
 
     pub(crate) fn coded(error: &dyn Coded) -> Self {
-        let status = StatusCode::from_u16(error.code().class().http_status());
+        let status = StatusCode::from_u16(error.code().http_status());
         let message = match error.hint() {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
@@ -192,7 +197,7 @@ pub(crate) async fn not_found(headers: HeaderMap, uri: Uri) -> Response {
         return oip::grpc::unimplemented(uri.path());
     }
     let message = format!("there is nothing at {}", uri.path());
-    ApiError::not_found(message).response(Surface::of(uri.path()))
+    ApiError::nowhere(message).response(Surface::of(uri.path()))
 }
 
 pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Response {

@@ -24,6 +24,8 @@ mod oip;
 mod openapi;
 mod request;
 mod scoring;
+mod spans;
+mod timings;
 mod tls;
 mod webhooks;
 
@@ -46,6 +48,7 @@ pub use connections::Door;
 pub use control::{FindAnswerer, Serving, endpoint_figures, evidence_figures, experiment_figures};
 pub use mlflow::{Tracker, TrackerConfig, endpoints, tracking_router};
 pub use oip::LogControl;
+pub use spans::{Sampling, SpanConfig, SpanError, Spans};
 pub use tls::{Tls, TlsError, install_crypto};
 pub use webhooks::{AllowedHost, Answer, NoAnswer, Outgoing, OutgoingClient, Tested, WebhookConfig, Webhooks};
 
@@ -58,6 +61,7 @@ pub(crate) struct App {
     hide_schema: bool,
     control: Arc<control::Control>,
     settings: Arc<oip::Settings>,
+    spans: Option<Arc<Spans>>,
     loader: Arc<oip::Loader>,
 }
 
@@ -98,7 +102,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let serving = serving.into();
-    let (server, log) = (Arc::clone(&serving.server), serving.access_log.clone());
+    let (server, log, spans) = (Arc::clone(&serving.server), serving.access_log.clone(), serving.spans.clone());
     let drain_max = Duration::from_millis(server.limits().drain_ms_max);
     let draining = Arc::clone(&server);
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -127,6 +131,9 @@ pub async fn serve(
         server.shutdown();
         if let Some(log) = log {
             log.stop();
+        }
+        if let Some(spans) = spans {
+            spans.stop();
         }
     };
     let stopped = tokio::task::spawn_blocking(finish).await;
@@ -168,7 +175,7 @@ pub fn router(serving: impl Into<Serving>, cors_origins: Vec<String>) -> Router 
 fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<String>) -> Router {
     let server = Arc::clone(&serving.server);
     let cors = mlflow::cors(cors_origins);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone()));
+    let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone(), serving.spans.clone()));
     let access = control::Access::new(&serving).map(Arc::new);
     let control = Arc::new(control::Control::new(&serving));
     let routes = Router::new()
@@ -189,7 +196,8 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
             server,
             metrics,
             control,
-            settings: Arc::new(oip::Settings::new(log)),
+            settings: Arc::new(oip::Settings::new(log, serving.spans.as_ref().map(|spans| spans.sampling()))),
+            spans: serving.spans.clone(),
             loader: Arc::default(),
         });
     // Where everyone may do everything, scoring pays nothing for it.

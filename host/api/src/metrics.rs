@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{AccessLog, error::Surface};
+use crate::{AccessLog, Spans, error::Surface};
 
 /// From ten microseconds, which a small model takes, to ten seconds.
 const SECONDS: [f64; 19] = [
@@ -60,7 +60,7 @@ struct StageLabels {
 }
 
 impl Metrics {
-    pub(crate) fn new(server: Arc<Server>, access_log: Option<Arc<AccessLog>>) -> Self {
+    pub(crate) fn new(server: Arc<Server>, access_log: Option<Arc<AccessLog>>, spans: Option<Arc<Spans>>) -> Self {
         let mut registry = Registry::with_prefix("plinth");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let metrics = Self {
@@ -76,7 +76,7 @@ impl Metrics {
         let help = "Time in one part of a request: queue, decode, transform, model, encode";
         registry.register_with_unit("stage", help, Unit::Seconds, metrics.stages.clone());
         registry.register("rows", "Rows scored", metrics.rows.clone());
-        registry.register_collector(Box::new(ServerNumbers { server, access_log }));
+        registry.register_collector(Box::new(ServerNumbers { server, access_log, spans }));
         Self { registry, ..metrics }
     }
 
@@ -134,6 +134,7 @@ impl Metrics {
 struct ServerNumbers {
     server: Arc<Server>,
     access_log: Option<Arc<AccessLog>>,
+    spans: Option<Arc<Spans>>,
 }
 
 impl fmt::Debug for ServerNumbers {
@@ -149,6 +150,12 @@ impl Collector for ServerNumbers {
             let [written, lost] = log.counts();
             let help = "Lines of the access log";
             labelled(&mut encoder, "access_log_lines", help, &[("written", written), ("lost", lost)])?;
+        }
+        if let Some(spans) = &self.spans {
+            let [sent, failed, dropped] = spans.counts();
+            let help = "Spans of requests that a collector took, that it did not, and that found no room in the queue";
+            let told = [("sent", sent), ("failed", failed), ("dropped", dropped)];
+            labelled(&mut encoder, "spans", help, &told)?;
         }
         gauge(&mut encoder, "requests_in_flight", "Requests in flight", server.in_flight().into())?;
         let waiting = i64::try_from(server.waiting()).unwrap_or(i64::MAX);

@@ -25,7 +25,7 @@ const PAGE: &str = include_str!("openapi.html");
 /// `GET /openapi.json`
 pub(crate) async fn document(State(app): State<App>) -> Response {
     if app.hide_schema {
-        return ApiError::not_found("this server does not tell its models' columns").response(Surface::Mlflow);
+        return ApiError::nowhere("this server does not tell its models' columns").response(Surface::Mlflow);
     }
     let routes = app.server.routes();
     let mut paths = Map::new();
@@ -89,6 +89,7 @@ fn invocations(endpoint: &Endpoint) -> Value {
             }).collect::<Map<_, _>>()})),
         ]}},
         "text/csv": {"schema": {"type": "string"}},
+        "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
     });
     if let Some(example) = scorer.signature().example() {
         body["application/json"]["example"] = json!({"dataframe_records": [example]});
@@ -102,6 +103,9 @@ fn invocations(endpoint: &Endpoint) -> Value {
     told["parameters"] = json!([{
         "name": "explain", "in": "query", "schema": {"enum": ["true", "kernel", "false"]},
         "description": "Adds what each column had to do with each prediction; `kernel` asks with coalitions of columns",
+    }, {
+        "name": "timings", "in": "query", "schema": {"enum": ["true", "false"]},
+        "description": "Adds the header Server-Timing: what the parts of the work took, in milliseconds",
     }]);
     told
 }

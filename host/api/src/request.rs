@@ -29,6 +29,8 @@ use crate::{
     App,
     error::{ApiError, Surface},
     key,
+    spans::{Came, Happened, Moments},
+    timings,
 };
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,6 +48,9 @@ pub(crate) struct Call {
     deployment: Arc<Deployment>,
     request_id: Arc<str>,
     began: Instant,
+    /// How long it waited, and how long its body took to read, once that is known.
+    queue: Duration,
+    decode: Duration,
 }
 
 impl Call {
@@ -79,8 +84,22 @@ impl Call {
         }
     }
 
+    /// When nobody waits for the answer any more.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.began + Duration::from_millis(self.server.limits().request_ms_max)
+    }
+
+    /// What the parts took that are over when the answer is written.
+    pub(crate) fn timings(&self, scored: &Output) -> [(&'static str, i64); 4] {
+        timings::parameters(self.queue, self.decode, scored)
+    }
+
     pub(crate) fn explain_rows_max(&self) -> u32 {
         self.server.limits().explain_rows_max
+    }
+
+    pub(crate) fn body_bytes_max(&self) -> u64 {
+        self.server.limits().body_bytes_max
     }
 
     pub(crate) fn rows_max(&self) -> usize {
@@ -107,6 +126,9 @@ pub(crate) trait Protocol: Send + 'static {
     /// What is read from the body beside what is scored, kept until the answer is written.
     type Kept: Send + 'static;
 
+    /// The path of such a request with names in place of what callers choose, or the method of gRPC.
+    fn route(&self, asked: &Asked) -> &'static str;
+
     /// Reads what is to be scored: what the call's deployment takes.
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError>;
 
@@ -114,7 +136,13 @@ pub(crate) trait Protocol: Send + 'static {
     fn write(&self, call: &Call, headers: &HeaderMap, kept: Self::Kept, scored: &Output) -> Result<Written, ApiError>;
 }
 
-type Done = (Written, Stages, Arc<str>);
+struct Done {
+    written: Written,
+    stages: Stages,
+    /// None if nothing was scored.
+    moments: Option<Moments>,
+    request_id: Arc<str>,
+}
 
 /// A request in the queue of those to be scored.
 struct Job<P: Protocol> {
@@ -127,7 +155,9 @@ struct Job<P: Protocol> {
     body: Bytes,
     /// The rows that were read, to be captured; of tensors nothing is.
     read: Option<(Option<Batch>, P::Kept)>,
-    decode: Duration,
+    /// When it was put into the queue, and when it was begun to be read.
+    queued: Instant,
+    decoded: Instant,
     answer: Option<oneshot::Sender<Result<Done, ApiError>>>,
     /// Who looks at the answer besides the caller, if anybody does.
     aside: Option<Aside>,
@@ -156,7 +186,7 @@ impl<P: Protocol> Work for Job<P> {
     }
 
     fn input(&mut self) -> Option<Input> {
-        let began = Instant::now();
+        self.decoded = Instant::now();
         let (input, kept) = match self.protocol.read(&mut self.call, &self.headers, &self.body) {
             Ok(read) => read,
             Err(error) => {
@@ -166,16 +196,17 @@ impl<P: Protocol> Work for Job<P> {
         };
         // Not needed any more, and large.
         self.body = Bytes::new();
-        self.decode = began.elapsed();
+        self.call.decode = self.decoded.elapsed();
         if let (Input::Rows(rows), Some(scorer)) = (&input, self.call.deployment.scorer())
             && rows.num_rows() == 0
         {
             let predictions = Batch::empty(scorer.output().clone());
-            let (transform, model) = (Duration::ZERO, Duration::ZERO);
-            let none = Output::Rows(Scored { predictions, joined: None, transform, model });
+            let (began, transform, model) = (Instant::now(), Duration::ZERO, Duration::ZERO);
+            let none = Output::Rows(Scored { predictions, joined: None, began, inferred: began, transform, model });
             let written = self.protocol.write(&self.call, &self.headers, kept, &none);
-            let id = Arc::clone(&self.call.request_id);
-            self.tell(written.map(|written| (written, Stages::default(), id)));
+            let request_id = Arc::clone(&self.call.request_id);
+            let stages = Stages::default();
+            self.tell(written.map(|written| Done { written, stages, moments: None, request_id }));
             return None;
         }
         let rows = match &input {
@@ -195,38 +226,46 @@ impl<P: Protocol> Work for Job<P> {
             }
             Err(error) => return self.tell(Err(error.into())),
         };
+        self.call.queue = waited;
         let Call { server, deployment, request_id, .. } = &self.call;
-        let (transform, model, count) = match (&rows, &scored) {
+        let (scored_at, inferred, transform, model, count) = match (&rows, &scored) {
             (Some(rows), Output::Rows(scored)) => {
                 // With what was looked up: it is the model's rows that are watched and asked again.
                 let kept = scored.joined.as_ref().unwrap_or(rows);
                 server.capture(deployment, request_id, kept, &scored.predictions);
-                (scored.transform, scored.model, rows.num_rows() as u64)
+                (scored.began, scored.inferred, scored.transform, scored.model, rows.num_rows() as u64)
             }
-            (_, Output::Rows(scored)) => (scored.transform, scored.model, scored.predictions.num_rows() as u64),
-            (_, Output::Tensors { tensors, model }) => {
+            (_, Output::Rows(scored)) => {
+                let rows = scored.predictions.num_rows() as u64;
+                (scored.began, scored.inferred, scored.transform, scored.model, rows)
+            }
+            (_, Output::Tensors { tensors, began, model }) => {
                 let rowwise = deployment.tensors().is_some_and(plinth_serve::TensorModel::is_rowwise);
                 let rows = tensors.first().and_then(plinth_ext::Tensor::rows).filter(|_| rowwise);
-                (Duration::ZERO, *model, rows.unwrap_or(1) as u64)
+                (*began, *began, Duration::ZERO, *model, rows.unwrap_or(1) as u64)
             }
         };
-        let began = Instant::now();
+        let encoded = Instant::now();
         let written = self.protocol.write(&self.call, &self.headers, kept, &scored);
         let stages = Stages {
             queue: waited,
-            decode: self.decode,
+            decode: self.call.decode,
             transform,
             model,
-            encode: began.elapsed(),
+            encode: encoded.elapsed(),
             rows: count,
             batch_rows: together as u64,
         };
-        let id = Arc::clone(&self.call.request_id);
+        let (queued, decoded) = (self.queued, self.decoded);
+        let moments = Some(Moments { queued, decoded, scored: scored_at, inferred, encoded });
+        let request_id = Arc::clone(&self.call.request_id);
         let good = written.is_ok();
-        self.tell(written.map(|written| (written, stages, id)));
+        self.tell(written.map(|written| Done { written, stages, moments, request_id }));
         // What tensors say is compared with nothing.
         if let (true, Some(aside), Some(rows), Output::Rows(scored)) = (good, &self.aside, &rows, &scored) {
             let Call { server, request_id, .. } = &self.call;
+            // What a shadow would look up itself it is given.
+            let rows = scored.joined.as_ref().unwrap_or(rows);
             server.answered(&aside.endpoint, &aside.target, &aside.key, request_id, rows, &scored.predictions);
         }
     }
@@ -273,6 +312,9 @@ pub(crate) struct Told {
     pub(crate) request_id: Arc<str>,
     /// Who answered, or would have; none if nobody of that name is there.
     target: Option<Target>,
+    /// How long its parts took, if something was scored, and all of it.
+    stages: Option<Stages>,
+    total: Duration,
     pub(crate) outcome: Result<Written, ApiError>,
 }
 
@@ -286,6 +328,10 @@ pub(crate) async fn answer<P: Protocol>(
     protocol: P,
 ) -> Response {
     let (head, body) = request.into_parts();
+    let timed = match timings::asked(&head.headers, head.uri.query()) {
+        Ok(timed) => timed,
+        Err(error) => return error.response(surface),
+    };
     let told = ask(app, surface, &asked, head.headers, Sent::Coming(body), check, protocol).await;
     let mut response = match told.outcome {
         Ok(written) => {
@@ -298,6 +344,9 @@ pub(crate) async fn answer<P: Protocol>(
     };
     let headers = response.headers_mut();
     set(headers, &REQUEST_ID, &told.request_id);
+    if timed {
+        headers.insert(&timings::SERVER_TIMING, timings::header(told.stages.as_ref(), told.total));
+    }
     if let Some(target) = told.target {
         set(headers, &MODEL_NAME, target.deployment().model());
         set(headers, &MODEL_VERSION, target.deployment().version());
@@ -319,6 +368,12 @@ pub(crate) async fn ask<P: Protocol>(
     let began = Instant::now();
     let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| acceptable(id));
     let request_id: Arc<str> = given.map_or_else(|| app.server.next_id().into(), Into::into);
+    let route = protocol.route(asked);
+    let begin = |name: &str| {
+        let spans = app.spans.as_ref()?;
+        let came = Came { surface, route, request_id: Arc::clone(&request_id), began };
+        spans.begin(&app.settings, name, &headers, came, app.server.clock().now())
+    };
     let found = match app.awake(asked).await {
         Ok(()) => asked.find(&app.server),
         Err(error) => Err(error),
@@ -327,23 +382,35 @@ pub(crate) async fn ask<P: Protocol>(
         Ok(found) => found,
         Err(error) => {
             app.metrics.nobody(surface, error.status());
-            return Told { request_id, target: None, outcome: Err(error) };
+            let total = began.elapsed();
+            if let Some(begun) = begin(asked.endpoint.as_deref().unwrap_or_default()) {
+                begun.end(&Happened {
+                    asked: None,
+                    request_id: &request_id,
+                    failure: Some((error.status(), error.code())),
+                    stages: &Stages::default(),
+                    moments: None,
+                    total,
+                });
+            }
+            return Told { request_id, target: None, stages: None, total, outcome: Err(error) };
         }
     };
+    let begun = begin(endpoint.name());
     let mut chosen = None;
     let outcome =
         try_answer(app, &endpoint, pinned.as_ref(), &mut chosen, &request_id, headers, sent, check, protocol).await;
     let routed = chosen.is_some();
     // Where a request fails before it is known who answers, it is the first that is meant.
     let target = chosen.or(pinned).unwrap_or_else(|| endpoint.main().clone());
-    let (status, stages, request_id, outcome) = match outcome {
-        Ok((written, stages, request_id)) => (StatusCode::OK, stages, request_id, Ok(written)),
+    let (status, stages, moments, request_id, outcome) = match outcome {
+        Ok(Done { written, stages, moments, request_id }) => (StatusCode::OK, stages, moments, request_id, Ok(written)),
         Err(mut error) => {
             tracing::debug!(request.id = %request_id, status = error.status().as_u16(), ?error, "refused");
             if app.hide_schema {
                 error.hide();
             }
-            (error.status(), Stages::default(), request_id, Err(error))
+            (error.status(), Stages::default(), None, request_id, Err(error))
         }
     };
     let deployment = target.deployment();
@@ -364,7 +431,17 @@ pub(crate) async fn ask<P: Protocol>(
         _ => deployment.stats().failed(total),
     }
     app.metrics.observe(deployment, surface, status, total, &stages);
-    Told { request_id, target: Some(target), outcome }
+    if let Some(begun) = begun {
+        begun.end(&Happened {
+            asked: Some((endpoint.name(), &target)),
+            request_id: &request_id,
+            failure: outcome.as_ref().err().map(|error| (error.status(), error.code())),
+            stages: &stages,
+            moments,
+            total,
+        });
+    }
+    Told { request_id, target: Some(target), stages: moments.map(|_| stages), total, outcome }
 }
 
 fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
@@ -429,11 +506,14 @@ async fn try_answer<P: Protocol>(
             deployment: Arc::clone(target.deployment()),
             request_id: Arc::clone(request_id),
             began,
+            queue: Duration::ZERO,
+            decode: Duration::ZERO,
         },
         headers,
         body,
         read: None,
-        decode: Duration::ZERO,
+        queued: Instant::now(),
+        decoded: began,
         answer: Some(answer),
         aside,
     };

@@ -84,6 +84,8 @@ pub(crate) enum Command {
     /// Run the tracking server and model registry that MLflow's clients talk to
     Up(UpArgs),
     /// Serve a model over HTTP
+    ///
+    /// Spans of requests go to the collector at serve.otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT, if one is set.
     Serve(ServeArgs),
     /// Endpoints: what is served under which names, and how requests are shared out
     #[command(subcommand)]

@@ -120,6 +120,10 @@ pub(crate) struct ServeConfig {
     pub(crate) hide_schema: bool,
     /// Sites whose pages may ask for predictions, such as `https://example.org`; `*` for any.
     pub(crate) cors_origins: Vec<String>,
+    /// A collector of OpenTelemetry that is told of requests, `http://HOST:4318`; empty for none.
+    pub(crate) otlp_endpoint: String,
+    /// The part of the requests that it is told of, from 0 to 1, where the caller is not traced already.
+    pub(crate) trace_share: f64,
 }
 
 /// Where webhooks of `plinth up` may lead.
@@ -221,6 +225,8 @@ impl Default for ServeConfig {
             access_log: String::new(),
             hide_schema: false,
             cors_origins: Vec::new(),
+            otlp_endpoint: String::new(),
+            trace_share: 1.0,
         }
     }
 }
@@ -295,6 +301,7 @@ impl Settings {
                     ("plugin-dirs", "PLINTH_PLUGINS"),
                     ("catalog.url", "PLINTH_CATALOG"),
                     ("artifacts.store", "PLINTH_ARTIFACT_STORE"),
+                    ("serve.otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"),
                 ]
                 .map(|(path, name)| (path.to_owned(), name.to_owned())),
             )
@@ -508,10 +515,10 @@ fn set_from_text(table: &mut Table, path: &str, text: &str, variable: &str) -> R
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn global() -> Global {
+    pub(crate) fn global() -> Global {
         Global {
             state_dir: None,
             catalog: None,

@@ -20,7 +20,7 @@ pub(crate) fn errors(output: Output) -> Result<ExitCode, Failure> {
             json!({
                 "code": code.name(),
                 "exit_code": code.class().exit_code(),
-                "http_status": code.class().http_status(),
+                "http_status": code.http_status(),
                 "retryable": code.retryable(),
                 "meaning": code.meaning(),
             })

@@ -36,6 +36,7 @@ mod run;
 mod scorer;
 mod serve;
 mod services;
+mod spans;
 mod sql;
 mod stages;
 mod steward;

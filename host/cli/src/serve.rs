@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use plinth_api::{AccessLog, Door, FindAnswerer, LogControl, Serving, Surroundings};
+use plinth_api::{AccessLog, Door, FindAnswerer, LogControl, Serving, Spans, Surroundings};
 use plinth_core::{
     ContentHash, codes,
     refs::{ModelRef, RefError},
@@ -33,7 +33,7 @@ use crate::{
     host::Host,
     listen,
     output::{Failure, Output, io_failure},
-    scorer,
+    scorer, spans,
     steward::{self, CatalogSteward},
 };
 
@@ -112,6 +112,7 @@ pub(crate) fn serve(
         output.say("nobody can sign in yet: add someone with `plinth user add NAME --role reader`, and a token");
     }
 
+    let traced = spans::config(&host.settings, |name| std::env::var(name).ok(), |warning| output.say(warning))?;
     let in_catalog = matches!(source.wanted, Wanted::Endpoints(_));
     let captures = capture.then(|| Captures::new(&host)).transpose()?;
     let mut limits = host.limits().serve.clone();
@@ -128,7 +129,7 @@ pub(crate) fn serve(
     let server = Server::start(Arc::new(source), options)?;
     let requests_told = access_log(args, &host.settings)?;
     let finder = host.clone();
-    let serving = Serving {
+    let mut serving = Serving {
         server: server.clone(),
         tracking: in_catalog.then(|| host.tracking().clone()),
         access: access.then(|| host.tracking().clone()),
@@ -137,6 +138,7 @@ pub(crate) fn serve(
             Arc::new(move |endpoint: &str, id: &str| answerer::find(&finder, endpoint, id)) as Arc<FindAnswerer>
         }),
         access_log: requests_told.map(Arc::new),
+        spans: None,
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -145,6 +147,10 @@ pub(crate) fn serve(
         .build()
         .map_err(|error| io_failure("the server's threads", &error))?;
     runtime.block_on(async {
+        serving.spans = traced.map(Spans::start).transpose().map_err(|error| {
+            let hint = "serve.otlp-endpoint, or OTEL_EXPORTER_OTLP_ENDPOINT, is such as http://collector:4318";
+            Failure::new(codes::BAD_CONFIG, error.to_string()).hint(hint)
+        })?;
         let listener = listen::bind(&address, port).await?;
         let bound = listener.local_addr().map_err(|error| io_failure("the listening address", &error))?;
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;

@@ -24,6 +24,15 @@ impl Code {
         self.class
     }
 
+    /// The HTTP status of a request that ended this way.
+    pub const fn http_status(self) -> u16 {
+        match self.name.as_bytes() {
+            b"unauthenticated" => 401,
+            b"unsupported-media-type" => 415,
+            _ => self.class.http_status(),
+        }
+    }
+
     /// One sentence for the reference page.
     pub const fn meaning(self) -> &'static str {
         self.meaning
@@ -102,7 +111,7 @@ impl Class {
         }
     }
 
-    /// The HTTP status of a request that ended this way.
+    /// The HTTP status of a request that ended this way, unless its code has one of its own: see [`Code::http_status`].
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Usage | Self::BadInput => 400,
@@ -224,6 +233,7 @@ codes! {
     FUNCTION_NOT_FOUND "function-not-found" NotFound "A statement calls a function that does not exist.";
     SERVER_UNREACHABLE "server-unreachable" Unavailable "The server that was asked does not answer, or not as one of Plinth.";
     ANSWERS_DIFFER "answers-differ" Drift "A version answers more of what was captured otherwise than is allowed.";
+    PATH_NOT_FOUND "path-not-found" NotFound "The server has nothing at the path that was asked.";
 }
 
 #[cfg(test)]

@@ -313,6 +313,8 @@ pub struct ServeLimits {
     pub models_bytes_max: u64,
     /// Requests of endpoints with several deployments of which it is remembered who answered, for feedback by their id.
     pub feedback_ids_max: u32,
+    /// Time that spans which are not sent yet get on shutdown.
+    pub span_flush_ms_max: u64,
 }
 
 impl Default for ServeLimits {
@@ -336,6 +338,7 @@ impl Default for ServeLimits {
             shadow_rows_max: 16_384,
             models_bytes_max: 0,
             feedback_ids_max: 65_536,
+            span_flush_ms_max: 5_000,
         }
     }
 }

@@ -215,6 +215,22 @@ impl Column {
         Ok(())
     }
 
+    /// Adds bytes: as they are, or as the text that they are.
+    ///
+    /// # Errors
+    /// [`ScoreError::BadValue`] if they are no text where one is wanted, or the column takes neither.
+    pub fn bytes(&mut self, value: &[u8]) -> Result<(), ScoreError> {
+        if let Values::Binary(to) = &mut self.values {
+            to.append_value(value);
+            self.len += 1;
+            return Ok(());
+        }
+        match std::str::from_utf8(value) {
+            Ok(text) => self.text(text),
+            Err(_) => Err(self.bad("bytes that are no text in UTF-8")),
+        }
+    }
+
     /// Adds a value written without quotes around it, as in a CSV file: read as the column's kind. What the CSV loader
     /// takes for null unless it is told otherwise is null here too, so that a row scores the same from either.
     ///

@@ -106,6 +106,9 @@ pub enum ScoreError {
     /// The model returns no number that could be explained.
     #[error("the model returns no numbers that could be explained, only labels")]
     NothingToExplain,
+    /// An explanation takes longer than there is time.
+    #[error("the explanation was not ready in its time")]
+    OutOfTime,
     /// A prediction cannot be explained.
     #[error(transparent)]
     Explain(#[from] ExplainError),
@@ -128,6 +131,7 @@ impl Coded for ScoreError {
             Self::NotFed { .. } | Self::FedOtherKind { .. } => codes::SCHEMA_MISMATCH,
             Self::BadAnswer { .. } => codes::INTERNAL,
             Self::NothingToExplain => codes::BAD_MODEL,
+            Self::OutOfTime => codes::OVERLOADED,
             Self::Explain(error) => error.code(),
             Self::Part(error) => error.code(),
             Self::Schema(error) => error.code(),
@@ -148,6 +152,7 @@ impl Coded for ScoreError {
             Self::NotKnown { .. } => {
                 Some("the model was trained without missing values in the columns that are looked up".into())
             }
+            Self::OutOfTime => Some("explain fewer rows at once".into()),
             Self::Explain(error) => error.hint(),
             Self::Part(error) => error.hint(),
             Self::Schema(error) => error.hint(),

@@ -6,7 +6,7 @@
 //! Everything else is asked with coalitions of columns (kernel SHAP): what a coalition lacks takes its values from each
 //! reference row in turn.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use arrow_array::{Array, ArrayRef, UInt32Array, cast::AsArray, types::Float32Type, types::Float64Type};
 use plinth_core::codes;
@@ -182,10 +182,24 @@ impl Explainer {
     /// # Errors
     /// As [`Scorer::score`].
     pub fn explain(&self, scorer: &Scorer, raw: &Batch, kernel: bool) -> Result<Vec<Explained>, ScoreError> {
+        self.explain_until(scorer, raw, kernel, None)
+    }
+
+    /// The same, given up after `until`: looked at before each part of the work that scores some thousands of rows.
+    ///
+    /// # Errors
+    /// [`ScoreError::OutOfTime`]; else as [`Explainer::explain`].
+    pub fn explain_until(
+        &self,
+        scorer: &Scorer,
+        raw: &Batch,
+        kernel: bool,
+        until: Option<Instant>,
+    ) -> Result<Vec<Explained>, ScoreError> {
         // What was looked up is explained like what was sent.
         let raw = &*scorer.join(raw)?;
         let walked = match &self.forest {
-            Some(forest) if !kernel => forest.explain(scorer, self, raw)?,
+            Some(forest) if !kernel => forest.explain(scorer, self, raw, until)?,
             _ => vec![None; raw.num_rows()],
         };
         walked
@@ -193,12 +207,12 @@ impl Explainer {
             .enumerate()
             .map(|(row, walked)| match walked {
                 Some(walked) => Ok(walked),
-                None => self.by_coalitions(scorer, &raw.slice(row, 1)),
+                None => self.by_coalitions(scorer, &raw.slice(row, 1), until),
             })
             .collect()
     }
 
-    fn by_coalitions(&self, scorer: &Scorer, row: &Batch) -> Result<Explained, ScoreError> {
+    fn by_coalitions(&self, scorer: &Scorer, row: &Batch, until: Option<Instant>) -> Result<Explained, ScoreError> {
         let count = self.reference.num_rows();
         // A column whose value all reference rows have too can change nothing.
         let differs = |column: &usize| {
@@ -211,6 +225,7 @@ impl Explainer {
             let mut means = Vec::with_capacity(coalitions.len() * self.scores.len());
             let all: Vec<&[bool]> = coalitions.iter().collect();
             for some in all.chunks((ROWS_AT_ONCE / count).max(1)) {
+                in_time(until)?;
                 let mut picks = vec![Vec::with_capacity(some.len() * count); row.num_columns()];
                 for member in some {
                     picks.iter_mut().for_each(|picks| picks.extend(0..count as u32));
@@ -234,6 +249,10 @@ impl Explainer {
         let scores = attributions(&shares, 0..self.scores.len(), &players, row.num_columns());
         Ok(Explained { method: Method::Kernel, exact: shares.exact, scale: Scale::Prediction, scores })
     }
+}
+
+fn in_time(until: Option<Instant>) -> Result<(), ScoreError> {
+    if until.is_some_and(|until| Instant::now() > until) { Err(ScoreError::OutOfTime) } else { Ok(()) }
 }
 
 /// For each output asked for, its base, its total and the part of each column; who is no player gets nothing.
@@ -292,6 +311,7 @@ impl Forest {
         scorer: &Scorer,
         explainer: &Explainer,
         raw: &Batch,
+        until: Option<Instant>,
     ) -> Result<Vec<Option<Explained>>, ScoreError> {
         let (width, count) = (raw.num_columns(), self.reference.len());
         // For each row: it, one mixture for each column, and some of about half of its columns.
@@ -299,6 +319,7 @@ impl Forest {
         let mut explained = Vec::with_capacity(raw.num_rows());
         let rows_at_once = (ROWS_AT_ONCE / each).max(1);
         for first in (0..raw.num_rows()).step_by(rows_at_once) {
+            in_time(until)?;
             let rows = raw.slice(first, rows_at_once.min(raw.num_rows() - first));
             let pool = joined(&explainer.reference, &rows)?;
             let mut picks = vec![Vec::with_capacity(rows.num_rows() * each); width];

@@ -1,12 +1,16 @@
 //! Explanations of chains whose answers are known.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arrow_array::{Array, ArrayRef, Float32Array, Float64Array, StringArray, cast::AsArray, types::Float64Type};
 use plinth_explain::{Sampling, Trees};
 use plinth_ext::{Batch, ExtError, Field, Fitted, Kind, Model, Schema};
 
-use crate::{Explainer, Method, Scale, Scorer, Signature};
+use crate::{Explainer, Method, Scale, ScoreError, Scorer, Signature};
 
 /// Three classes of iris by six trees over four features.
 fn trees() -> Trees {
@@ -143,6 +147,18 @@ fn walks_of_raw_columns_say_what_coalitions_of_the_whole_chain_say() {
             // What a 32-bit prediction cannot hold.
             walked.parts.iter().zip(&other.parts).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{row}: {a} {b}"));
         }
+    }
+}
+
+#[test]
+fn an_explanation_is_given_up_when_its_time_is_over() {
+    let scorer = scorer(false, |sum| sum);
+    let explainer = explainer(&scorer);
+    let (over, later) = (Instant::now() - Duration::from_millis(1), Instant::now() + Duration::from_secs(3_600));
+    for kernel in [false, true] {
+        let error = explainer.explain_until(&scorer, &asked(), kernel, Some(over)).unwrap_err();
+        assert!(matches!(error, ScoreError::OutOfTime), "{error}");
+        assert!(explainer.explain_until(&scorer, &asked(), kernel, Some(later)).is_ok());
     }
 }
 

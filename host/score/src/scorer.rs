@@ -30,13 +30,17 @@ pub struct Scorer {
     after: Option<(Feed, Arc<dyn Fitted>)>,
 }
 
-/// Predictions, and how long the two halves of the work took.
+/// Predictions, and when the two halves of the work were done.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The answer: one row for each row sent.
     pub predictions: Batch,
     /// The rows with what was looked up for them, if anything was.
     pub joined: Option<Batch>,
+    /// When the work was begun.
+    pub began: Instant,
+    /// When the model was.
+    pub inferred: Instant,
     /// Time in the transforms, that of the answer included.
     pub transform: Duration,
     /// Time in the model.
@@ -172,7 +176,7 @@ impl Scorer {
         let predictions = self.finish(said)?;
         let transform = between - start + if self.after.is_some() { after.elapsed() } else { Duration::ZERO };
         let joined = self.joined.is_some().then(|| rows.into_owned());
-        Ok(Scored { predictions, joined, transform, model: after - between })
+        Ok(Scored { predictions, joined, began: start, inferred: between, transform, model: after - between })
     }
 
     /// Predictions for features, as [`Scorer::features`] returns them.

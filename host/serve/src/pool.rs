@@ -60,6 +60,8 @@ pub enum Output {
     Tensors {
         /// In the order in which the model returns them.
         tensors: Vec<Tensor>,
+        /// When the model was begun to run.
+        began: Instant,
         /// Time in the model.
         model: Duration,
     },
@@ -412,7 +414,7 @@ fn together(deployment: &Deployment, scorer: &Scorer, group: Vec<(Box<dyn Work>,
     for (work, rows, at) in group {
         let of = |whole: &Batch| whole.slice(from, rows.num_rows());
         let (predictions, joined) = (of(&scored.predictions), scored.joined.as_ref().map(of));
-        let part = Scored { predictions, joined, transform: scored.transform, model: scored.model };
+        let part = Scored { predictions, joined, ..scored };
         from += rows.num_rows();
         guarded(|| work.answer(Ok(Output::Rows(part)), began.saturating_duration_since(at), together));
     }
@@ -467,11 +469,12 @@ fn run_together(deployment: &Deployment, model: &TensorModel, group: Vec<Sent>, 
         deployment.stats().ran(rows);
         let start = Instant::now();
         let tensors = model.run(tensors)?;
-        Ok::<_, ExtError>((tensors, start.elapsed()))
+        Ok::<_, ExtError>((tensors, start, start.elapsed()))
     };
     let alone = |sent: Sent| {
         guarded(|| {
-            let output = run(&sent.tensors, sent.rows).map(|(tensors, model)| Output::Tensors { tensors, model });
+            let output = run(&sent.tensors, sent.rows);
+            let output = output.map(|(tensors, began, model)| Output::Tensors { tensors, began, model });
             sent.work.answer(output.map_err(ScoreError::from), began.saturating_duration_since(sent.at), sent.rows);
         });
     };
@@ -482,8 +485,8 @@ fn run_together(deployment: &Deployment, model: &TensorModel, group: Vec<Sent>, 
     });
     let output = joined.flatten().and_then(|joined| guarded(|| run(&joined, together).ok()).flatten());
     // What it was found to be when it was loaded holds for what it returned, or it is run again for each.
-    let output = output.filter(|(tensors, _)| tensors.iter().all(|tensor| tensor.rows() == Some(together)));
-    let Some((whole, time)) = output else { return group.into_iter().for_each(alone) };
+    let output = output.filter(|(tensors, ..)| tensors.iter().all(|tensor| tensor.rows() == Some(together)));
+    let Some((whole, start, model)) = output else { return group.into_iter().for_each(alone) };
     let mut from = 0;
     for sent in group {
         let rows = from..from + sent.rows;
@@ -491,7 +494,7 @@ fn run_together(deployment: &Deployment, model: &TensorModel, group: Vec<Sent>, 
         let waited = began.saturating_duration_since(sent.at);
         guarded(|| {
             let tensors = whole.iter().map(|tensor| tensor.slice(rows.clone())).collect();
-            sent.work.answer(Ok(Output::Tensors { tensors, model: time }), waited, together);
+            sent.work.answer(Ok(Output::Tensors { tensors, began: start, model }), waited, together);
         });
     }
 }

@@ -23,6 +23,19 @@ pub enum TableError {
         /// Why.
         source: parquet::errors::ParquetError,
     },
+    /// Bytes that somebody sent are not a Parquet file that could be read.
+    #[error("this is not a readable parquet file: {0}")]
+    BadSent(String),
+    /// What somebody sent asks for more than is given.
+    #[error("the parquet file has {found} {unit}, more than {limit}")]
+    TooMuch {
+        /// How much it asks for.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
     /// Columns do not exist, or are not those agreed on.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -78,13 +91,13 @@ impl Coded for TableError {
                 std::io::ErrorKind::StorageFull => codes::DISK_FULL,
                 _ => codes::IO,
             },
-            Self::Parquet { .. } | Self::NoColumns => codes::BAD_TABLE,
+            Self::Parquet { .. } | Self::BadSent(_) | Self::NoColumns => codes::BAD_TABLE,
             Self::Schema(error) => error.code(),
             Self::BadFraction { .. } => codes::BAD_OPTIONS,
             Self::NotATime { .. } => codes::SCHEMA_MISMATCH,
             Self::NoTime { .. } => codes::BAD_VALUE,
             Self::EmptySide { .. } => codes::EMPTY_INPUT,
-            Self::Arrow { .. } => codes::LIMIT_EXCEEDED,
+            Self::Arrow { .. } | Self::TooMuch { .. } => codes::LIMIT_EXCEEDED,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tables at rest and in hand: Parquet files with reproducible bytes, and the few row operations stages need.
 //!
 //! Deliberately knows nothing of stages, blobs, plugins or models. Foreign files (CSV, other people's Parquet) come
-//! in through loader plugins; this crate reads what it wrote.
+//! in through loader plugins; this crate reads what it wrote, and what callers of a scoring server send it ([`Sent`]).
 //!
 //! Start at [`Writer`] and [`Table`] (files), [`Split`] (training and held-out rows), [`row_hashes`] (leak checks)
 //! and [`Reservoir`] (samples of a stream).
@@ -16,11 +16,16 @@ mod file;
 mod hash;
 mod rows;
 mod sample;
+mod sent;
+#[cfg(test)]
+mod sent_tests;
 mod split;
+mod thrift;
 
 pub use error::TableError;
 pub use file::{BATCH_ROWS, Batches, ROW_GROUP_ROWS, Table, Writer, to_bytes};
 pub use hash::row_hashes;
 pub use rows::{concat, filter, sort_by, take};
 pub use sample::Reservoir;
+pub use sent::{Bounds, Sent};
 pub use split::Split;

@@ -58,6 +58,9 @@ fn errors() -> String {
          Every failure has one of these codes. A code keeps its meaning for ever; new ones are added at the end. The exit\n\
          code is that of the command line, the status that of the HTTP interface. *Again?* tells whether the same thing\n\
          may work when it is tried again unchanged.\n\n\
+         Some answers over HTTP say it more exactly: `bad-request` is 405 for a method that a path does not take and 408 for\n\
+         a body that does not come, `overloaded` is 429 for a caller who asks too often and 504 where the caller\'s own time\n\
+         is over. What a model or a plugin that serves does wrong, also against a limit of its own, is 500.\n\n\
          | code | meaning | exit code | status | again? |\n|---|---|---|---|---|\n",
     );
     for code in codes::ALL {
@@ -68,7 +71,7 @@ fn errors() -> String {
             code.name(),
             code.meaning(),
             class.exit_code(),
-            class.http_status()
+            code.http_status()
         )
         .expect("writing to a string does not fail");
     }

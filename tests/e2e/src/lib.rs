@@ -105,6 +105,11 @@ impl Project {
         Self { environment, ..Self::empty() }
     }
 
+    /// Sets a variable that every command from now on has in its environment.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
+    }
+
     /// A path inside the project.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)

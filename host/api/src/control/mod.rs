@@ -25,7 +25,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    AccessLog, App,
+    AccessLog, App, Spans,
     error::{ApiError, Surface},
 };
 
@@ -52,6 +52,8 @@ pub struct Serving {
     pub find_answerer: Option<Arc<FindAnswerer>>,
     /// Where each request is told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
+    /// What tells a collector of requests, if anything does.
+    pub spans: Option<Arc<Spans>>,
 }
 
 impl From<Arc<Server>> for Serving {
@@ -63,6 +65,7 @@ impl From<Arc<Server>> for Serving {
             requests: RequestLimits::default(),
             find_answerer: None,
             access_log: None,
+            spans: None,
         }
     }
 }

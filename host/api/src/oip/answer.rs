@@ -1,6 +1,6 @@
 //! Answers to inference requests: as JSON, as JSON with bytes after it, or as a message.
 
-use std::{borrow::Cow, io::Write};
+use std::{borrow::Cow, collections::BTreeMap, io::Write};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use flate2::{
@@ -13,8 +13,8 @@ use prost::Message;
 
 use super::{
     HEADER_LENGTH,
-    asked::Wanted,
-    messages::{InferResponse, OutputTensor},
+    asked::{Rest, Wanted},
+    messages::{InferResponse, OutputTensor, Parameter, ParameterChoice},
     wire,
 };
 use crate::{
@@ -147,14 +147,8 @@ impl Out<'_> {
 }
 
 /// The answer over HTTP.
-pub(crate) fn http(
-    call: &Call,
-    id: Option<&str>,
-    scored: &Output,
-    chosen: &Chosen,
-    binary: bool,
-) -> Result<Written, ApiError> {
-    let outs = outs(call, scored, chosen, binary)?;
+pub(crate) fn http(call: &Call, rest: &Rest, scored: &Output, chosen: &Chosen) -> Result<Written, ApiError> {
+    let outs = outs(call, scored, chosen, rest.parameters.binary_output)?;
     let mut out = Vec::with_capacity(192 + outs.len() * 96);
     let mut raw = Vec::new();
     out.extend_from_slice(b"{\"model_name\":");
@@ -162,7 +156,15 @@ pub(crate) fn http(
     out.extend_from_slice(b",\"model_version\":");
     json(&mut out, &**call.deployment().version());
     out.extend_from_slice(b",\"id\":");
-    json(&mut out, id.unwrap_or_else(|| call.request_id()));
+    json(&mut out, rest.id.as_deref().unwrap_or_else(|| call.request_id()));
+    if rest.parameters.timings {
+        out.extend_from_slice(b",\"parameters\":");
+        list(&mut out, b'{', b'}', call.timings(scored), |out, (name, nanoseconds)| {
+            json(out, name);
+            out.push(b':');
+            json(out, &nanoseconds);
+        });
+    }
     out.extend_from_slice(b",\"outputs\":");
     let mut outcome = Ok(());
     list(&mut out, b'[', b']', &outs, |out, one| {
@@ -201,12 +203,7 @@ pub(crate) fn http(
 }
 
 /// The answer as a message.
-pub(crate) fn message(
-    call: &Call,
-    id: Option<&str>,
-    scored: &Output,
-    chosen: &Chosen,
-) -> Result<InferResponse, ApiError> {
+pub(crate) fn message(call: &Call, rest: &Rest, scored: &Output, chosen: &Chosen) -> Result<InferResponse, ApiError> {
     let outs = outs(call, scored, chosen, true)?;
     let raw = outs.iter().map(|one| {
         let mut raw = Vec::new();
@@ -222,11 +219,18 @@ pub(crate) fn message(
     Ok(InferResponse {
         model_name: call.endpoint().to_owned(),
         model_version: call.deployment().version().to_string(),
-        id: id.unwrap_or_default().to_owned(),
+        id: rest.id.clone().unwrap_or_default(),
+        parameters: if rest.parameters.timings { timed(call, scored) } else { BTreeMap::new() },
         outputs: outs.iter().map(output).collect(),
         raw_output_contents,
-        ..InferResponse::default()
     })
+}
+
+fn timed(call: &Call, scored: &Output) -> BTreeMap<String, Parameter> {
+    let parameter = |(name, nanoseconds): (&str, i64)| {
+        (name.to_owned(), Parameter { choice: Some(ParameterChoice::Int64(nanoseconds)) })
+    };
+    call.timings(scored).into_iter().map(parameter).collect()
 }
 
 /// The same, encoded.

@@ -62,6 +62,8 @@ pub(crate) struct Parameters {
     pub(crate) timeout: Option<Duration>,
     /// Whether the last answer of a stream should be marked.
     pub(crate) final_response: bool,
+    /// Whether the answer should say what took how long.
+    pub(crate) timings: bool,
 }
 
 impl Parameters {
@@ -79,6 +81,7 @@ impl Parameters {
             binary_output: truth(given, "binary_data_output")?.unwrap_or(false),
             timeout,
             final_response: truth(given, "triton_enable_empty_final_response")?.unwrap_or(false),
+            timings: truth(given, "timings")?.unwrap_or(false),
         })
     }
 }
@@ -96,6 +99,21 @@ fn no_shared_memory(what: &str, given: &Map<String, Value>) -> Result<(), ApiErr
         true => Err(super::no_shared_memory(&format!("{what} is in shared memory"))),
         false => Ok(()),
     }
+}
+
+/// Refuses what says that the values of an input, which are there, are somewhere else.
+pub(crate) fn nothing_elsewhere(name: &str, parameters: &Map<String, Value>) -> Result<(), ApiError> {
+    no_shared_memory(&format!("input `{name}`"), parameters)?;
+    if parameters.contains_key("binary_data_size") {
+        let message = format!("input `{name}` has both `data` and `binary_data_size`; send its values once");
+        return Err(ApiError::bad(message));
+    }
+    Ok(())
+}
+
+/// The error for numbers that JSON has no form for, as other servers of the protocol tell it.
+pub(crate) fn no_halves(name: &str, datatype: &str) -> ApiError {
+    ApiError::bad(format!("input `{name}`: {datatype} cannot be written as JSON; send it as binary data"))
 }
 
 impl Wanted {
@@ -303,12 +321,11 @@ impl Draft {
         let (shape, dtype) =
             head(&name, &self.shape.ok_or_else(|| lacks("shape"))?, &self.datatype.ok_or_else(|| lacks("datatype"))?)?;
         no_shared_memory(&format!("input `{name}`"), &self.parameters)?;
+        if self.data.is_some() {
+            nothing_elsewhere(&name, &self.parameters)?;
+        }
         let count = count(&name, &shape)?;
         let data = match (self.data, self.parameters.get("binary_data_size")) {
-            (Some(_), Some(_)) => {
-                let message = format!("input `{name}` has both `data` and `binary_data_size`; send its values once");
-                return Err(ApiError::bad(message));
-            }
             (None, None) => return Err(lacks("data")),
             (None, Some(size)) => {
                 let wrong = || ApiError::bad(format!("input `{name}`: `binary_data_size` is {size}, not a number"));
@@ -322,15 +339,11 @@ impl Draft {
                 *raw = after;
                 wire::read(&name, dtype, count, own)?
             }
-            (Some(_), None) if matches!(dtype, DType::F16 | DType::BF16) => {
-                let message = format!(
-                    "input `{name}`: {} cannot be written as JSON; send it as binary data",
-                    wire::name_of(dtype)
-                );
-                return Err(ApiError::bad(message));
+            (Some(_), _) if matches!(dtype, DType::F16 | DType::BF16) => {
+                return Err(no_halves(&name, wire::name_of(dtype)));
             }
-            (Some(Written::Typed(data)), None) => data,
-            (Some(Written::Early(value)), None) => {
+            (Some(Written::Typed(data)), _) => data,
+            (Some(Written::Early(value)), _) => {
                 let (mut data, mut fault) = (Data::zeros(dtype, 0), Fault::default());
                 let read = Flat { data: &mut data, name: &name, fault: &mut fault }.deserialize(value);
                 read.map_err(|error| fault.told(&error))?;

@@ -69,7 +69,17 @@ pub(crate) fn refusal(error: &ApiError) -> Response {
 
 /// An error of ours as gRPC tells it.
 pub(super) fn status_of(error: &ApiError) -> Status {
-    let code = match error.status() {
+    let mut status = Status::new(code_of(error.status()), error.message());
+    if let Ok(name) = error.code().name().parse() {
+        status.metadata_mut().insert("plinth-code", name);
+    }
+    status
+}
+
+/// How gRPC tells what HTTP tells as `status`.
+pub(crate) fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::OK => Code::Ok,
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
@@ -80,12 +90,20 @@ pub(super) fn status_of(error: &ApiError) -> Status {
         StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
         status if status.is_client_error() => Code::InvalidArgument,
         _ => Code::Internal,
-    };
-    let mut status = Status::new(code, error.message());
-    if let Ok(name) = error.code().name().parse() {
-        status.metadata_mut().insert("plinth-code", name);
     }
-    status
+}
+
+/// Whether it is the server's fault rather than the caller's.
+pub(crate) const fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// `grpc.health.v1.Health`
@@ -98,7 +116,7 @@ pub(crate) async fn health(State(app): State<App>, Path(method): Path<String>, r
         "Check" => {
             unary(app, request, |app, asked: HealthRequest| async move {
                 if !matches!(asked.service.as_str(), "" | "inference.GRPCInferenceService") {
-                    return Err(ApiError::not_found(format!("there is no service `{}`", asked.service)));
+                    return Err(ApiError::nowhere(format!("there is no service `{}`", asked.service)));
                 }
                 Ok(Health { status: if app.server.is_draining() { 2 } else { 1 } })
             })
@@ -240,6 +258,13 @@ struct Infer {
 impl Protocol for Infer {
     type Kept = Kept;
 
+    fn route(&self, _: &Asked) -> &'static str {
+        match self.streamed {
+            true => "inference.GRPCInferenceService/ModelStreamInfer",
+            false => "inference.GRPCInferenceService/ModelInfer",
+        }
+    }
+
     fn read(&mut self, call: &mut Call, _: &HeaderMap, _: &Bytes) -> Result<(Input, Kept), ApiError> {
         let asked = asked::of_message(self.request.take().unwrap_or_default())?;
         let (input, rest) = feed(call, asked)?;
@@ -249,7 +274,7 @@ impl Protocol for Infer {
     fn write(&self, call: &Call, _: &HeaderMap, kept: Kept, scored: &Output) -> Result<Written, ApiError> {
         let Kept { rest, chosen } = kept;
         call.within(rest.parameters.timeout)?;
-        let mut message = answer::message(call, rest.id.as_deref(), scored, &chosen)?;
+        let mut message = answer::message(call, &rest, scored, &chosen)?;
         if !self.streamed {
             return Ok(answer::encoded(&message));
         }

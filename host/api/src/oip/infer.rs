@@ -3,14 +3,15 @@
 
 use std::fmt;
 
-use plinth_ext::Batch;
+use plinth_ext::{Batch, DType};
 use plinth_score::Scorer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{
-    asked::{Output, Rest, rest},
+    asked::{self, Output, Rest, rest},
     feed::{check_column, even},
+    wire,
 };
 use crate::{
     cells::{Cell, Reading},
@@ -142,7 +143,8 @@ impl<'de> Visitor<'de> for Tensor<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let Self { reading, seen, position } = self;
         let (mut index, mut shape, mut given) = (None, None::<Vec<i64>>, None::<String>);
-        let (mut early, mut data) = (None::<serde_json::Value>, false);
+        let mut parameters = Map::new();
+        let (mut early, mut data) = (None::<Value>, false);
         while let Some(key) = entries.next_key::<String>()? {
             match key.as_str() {
                 "name" => {
@@ -155,11 +157,12 @@ impl<'de> Visitor<'de> for Tensor<'_, '_> {
                 "data" if data => return Err(reading.fault.set(ApiError::bad("a tensor has `data` twice"))),
                 "data" => {
                     data = true;
-                    match index {
-                        Some(index) => entries.next_value_seed(values(reading, index))?,
-                        None => early = Some(entries.next_value()?),
+                    match (index, &given) {
+                        (Some(index), Some(given)) => entries.next_value_seed(values(reading, index, given))?,
+                        _ => early = Some(entries.next_value()?),
                     }
                 }
+                "parameters" => parameters = entries.next_value::<Option<_>>()?.unwrap_or_default(),
                 _ => {
                     entries.next_value::<IgnoredAny>()?;
                 }
@@ -168,19 +171,26 @@ impl<'de> Visitor<'de> for Tensor<'_, '_> {
         let Some(index) = index else {
             return Err(reading.fault.set(ApiError::bad(format!("input {position} has no `name`"))));
         };
+        let declared = given.as_deref().unwrap_or_default();
         if let Some(value) = early
-            && let Err(error) = values(reading, index).deserialize(value)
+            && let Err(error) = values(reading, index, declared).deserialize(value)
         {
             return Err(reading.fault.set(ApiError::bad(error.to_string())));
+        }
+        if !parameters.is_empty() {
+            let elsewhere = asked::nothing_elsewhere(reading.rows.columns()[index].name(), &parameters);
+            reading.fault.check(elsewhere)?;
         }
         let checked = check(reading, index, data, shape.as_deref(), given.as_deref());
         reading.fault.check(checked)
     }
 }
 
-fn values<'a>(reading: &'a mut Reading<'_>, index: usize) -> Cell<'a> {
-    let rows_max = reading.rows_max;
-    Cell { column: &mut reading.rows.columns()[index], fault: &mut reading.fault, flatten: true, rows_max }
+fn values<'a>(reading: &'a mut Reading<'_>, index: usize, datatype: &str) -> Cell<'a> {
+    // Whether texts and truth values may be there at all is looked at when all of the head is known.
+    let number = |dtype: &DType| !matches!(dtype, DType::Text | DType::Bool);
+    let (rows_max, declared) = (reading.rows_max, wire::dtype_of(datatype).filter(number));
+    Cell { column: &mut reading.rows.columns()[index], fault: &mut reading.fault, flatten: true, rows_max, declared }
 }
 
 fn name_of(reading: &Reading<'_>, seen: &mut [bool], name: &str, position: usize) -> Result<usize, ApiError> {
@@ -212,5 +222,8 @@ fn check(
     let Some(given) = given else {
         return Err(ApiError::bad(format!("input `{name}` has no `datatype`")));
     };
+    if matches!(given, "FP16" | "BF16") {
+        return Err(asked::no_halves(name, given));
+    }
     check_column(column.kind(), name, shape, len, given)
 }

@@ -116,7 +116,7 @@ async fn tell(app: &App, asked: &Asked, what: &str) -> Result<Value, ApiError> {
         }
         other => {
             let hint = plinth_core::did_you_mean(other, ["config", "stats", "ready", "infer", "versions"]);
-            return Err(ApiError::not_found(format!("a model says nothing about `{other}`; {hint}")));
+            return Err(ApiError::nowhere(format!("a model says nothing about `{other}`; {hint}")));
         }
     };
     value.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, codes::INTERNAL, error.to_string()))
@@ -243,6 +243,13 @@ struct Kept {
 impl Protocol for Infer {
     type Kept = Kept;
 
+    fn route(&self, asked: &Asked) -> &'static str {
+        match asked.version {
+            Some(_) => "/v2/models/{model}/versions/{version}/infer",
+            None => "/v2/models/{model}/infer",
+        }
+    }
+
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Kept), ApiError> {
         let Some(length) = header_length(headers, body)? else {
             if let Served::Rows(scorer) = call.deployment().served() {
@@ -265,7 +272,7 @@ impl Protocol for Infer {
     fn write(&self, call: &Call, headers: &HeaderMap, kept: Kept, scored: &Output) -> Result<Written, ApiError> {
         let Kept { rest, chosen } = kept;
         call.within(rest.parameters.timeout)?;
-        let written = answer::http(call, rest.id.as_deref(), scored, &chosen, rest.parameters.binary_output)?;
+        let written = answer::http(call, &rest, scored, &chosen)?;
         Ok(answer::compressed(written, headers))
     }
 }

@@ -1,15 +1,19 @@
-//! Trace and log settings: kept, checked, and told again. The level of the log takes effect at once.
+//! Trace and log settings: kept, checked, and told again. The level of the log takes effect at once, and so does what is
+//! said of traces where there is a collector; elsewhere that is only kept.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 
 use super::messages::{LogChoice, LogSetting, LogSettings, Texts};
-use crate::error::ApiError;
+use crate::{error::ApiError, spans::Sampling};
 
 /// How much is logged, and who changes it.
 pub struct LogControl {
@@ -22,6 +26,10 @@ pub struct LogControl {
 /// What callers may look at and change.
 pub(crate) struct Settings {
     trace: Mutex<Trace>,
+    /// Whether a caller ever said anything of traces: until then requests need not look.
+    steered: AtomicBool,
+    /// What a collector is told of unless callers say otherwise; none if there is no collector.
+    traced: Option<Sampling>,
     log: Mutex<Log>,
     control: Option<LogControl>,
 }
@@ -31,6 +39,14 @@ pub(crate) struct Settings {
 struct Trace {
     all: BTreeMap<String, Vec<String>>,
     models: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+}
+
+impl Trace {
+    /// What callers said: of the model, else of all.
+    fn said(&self, model: &str, name: &str) -> Option<&[String]> {
+        let own = self.models.get(model).and_then(|own| own.get(name));
+        own.or_else(|| self.all.get(name)).map(Vec::as_slice)
+    }
 }
 
 const TRACE: [(&str, &str); 6] = [
@@ -55,7 +71,7 @@ struct Log {
 pub(crate) type TraceChanges = Vec<(String, Option<Vec<String>>)>;
 
 impl Settings {
-    pub(crate) fn new(control: Option<LogControl>) -> Self {
+    pub(crate) fn new(control: Option<LogControl>, traced: Option<Sampling>) -> Self {
         let level = control.as_ref().map_or(LevelFilter::INFO, |control| control.level);
         let log = Log {
             info: level >= LevelFilter::INFO,
@@ -64,16 +80,68 @@ impl Settings {
             verbose: u32::from(level >= LevelFilter::DEBUG) + u32::from(level >= LevelFilter::TRACE),
             format: "default".into(),
         };
-        Self { trace: Mutex::default(), log: Mutex::new(log), control }
+        Self { trace: Mutex::default(), steered: AtomicBool::new(false), traced, log: Mutex::new(log), control }
+    }
+
+    fn traces(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a setting is unless a caller changed it.
+    fn usual(&self, name: &str, without: &str) -> String {
+        match (name, self.traced) {
+            ("trace_mode", Some(_)) => "opentelemetry".into(),
+            ("trace_level", Some(sampling)) if sampling.share > 0.0 || sampling.by_parent => "TIMESTAMPS".into(),
+            // The nearest whole number; a rate of 0 draws none.
+            ("trace_rate", Some(sampling)) if sampling.share > 0.0 => format!("{:.0}", sampling.share.recip()),
+            ("trace_rate", Some(_)) => "0".into(),
+            _ => without.into(),
+        }
+    }
+
+    /// Which requests to a model a collector is told of; none if of none.
+    pub(crate) fn sampling(&self, model: &str, usual: Sampling) -> Option<Sampling> {
+        if !self.steered.load(Relaxed) {
+            return Some(usual);
+        }
+        let trace = self.traces();
+        let said = |name: &str| trace.said(model, name).and_then(|values| values.first());
+        if said("trace_level").is_some_and(|level| level == "OFF")
+            || said("trace_count").is_some_and(|left| left == "0")
+        {
+            return None;
+        }
+        let rate = said("trace_rate").and_then(|rate| rate.parse::<u32>().ok());
+        let share = rate.map_or(usual.share, |rate| if rate == 0 { 0.0 } else { f64::from(rate).recip() });
+        Some(Sampling { share, ..usual })
+    }
+
+    /// Takes one from the traces that are left, if callers said how many; false if none is.
+    pub(crate) fn take_trace(&self, model: &str) -> bool {
+        if !self.steered.load(Relaxed) {
+            return true;
+        }
+        let mut trace = self.traces();
+        let own = trace.models.get(model).is_some_and(|own| own.contains_key("trace_count"));
+        let trace = &mut *trace;
+        let place = if own { trace.models.get_mut(model) } else { Some(&mut trace.all) };
+        let Some(count) = place.and_then(|place| place.get_mut("trace_count")) else { return true };
+        match count.first().and_then(|count| count.parse::<i64>().ok()) {
+            Some(0) => false,
+            Some(left @ 1..) => {
+                *count = vec![(left - 1).to_string()];
+                true
+            }
+            _ => true,
+        }
     }
 
     /// Trace settings, of a model or of all.
     pub(crate) fn trace(&self, model: Option<&str>) -> BTreeMap<String, Texts> {
-        let trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = model.and_then(|model| trace.models.get(model));
+        let trace = self.traces();
         let value = |(name, default): &(&str, &str)| {
-            let set = own.and_then(|own| own.get(*name)).or_else(|| trace.all.get(*name));
-            let value = set.cloned().unwrap_or_else(|| vec![(*default).to_owned()]);
+            let set = trace.said(model.unwrap_or_default(), name);
+            let value = set.map_or_else(|| vec![self.usual(name, default)], <[String]>::to_vec);
             ((*name).to_owned(), Texts { value })
         };
         TRACE.iter().map(value).collect()
@@ -83,8 +151,15 @@ impl Settings {
     pub(crate) fn set_trace(&self, model: Option<&str>, changes: TraceChanges) -> Result<(), ApiError> {
         for (name, values) in &changes {
             check_trace(name, values.as_deref())?;
+            if self.traced.is_some() {
+                check_spans(name, values.as_deref().unwrap_or_default())?;
+            }
         }
-        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.steered.store(true, Relaxed);
+        let mut trace = self.traces();
         let trace = &mut *trace;
         let place = match model {
             Some(model) => trace.models.entry(model.to_owned()).or_default(),
@@ -212,6 +287,24 @@ fn check_trace(name: &str, values: Option<&[String]>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether spans that go to a collector can be as a setting wants them.
+fn check_spans(name: &str, values: &[String]) -> Result<(), ApiError> {
+    let wrong = match name {
+        "trace_level" => values.iter().any(|level| level == "TENSORS"),
+        "trace_mode" => values.iter().any(|mode| mode != "opentelemetry"),
+        "trace_file" => values.iter().any(|file| !file.is_empty()),
+        _ => false,
+    };
+    if !wrong {
+        return Ok(());
+    }
+    let message = format!(
+        "trace setting `{name}` cannot be {values:?}: this server sends times, without tensors, to a collector of \
+         OpenTelemetry"
+    );
+    Err(ApiError::bad(message))
+}
+
 /// Trace settings as HTTP writes them: the level is a list, the others are single texts.
 pub(crate) fn trace_json(settings: BTreeMap<String, Texts>) -> Value {
     let value = |(name, texts): (String, Texts)| match name.as_str() {
@@ -248,4 +341,44 @@ pub(crate) fn log_changes(message: LogSettings) -> Map<String, Value> {
         Some(LogChoice::Text(value)) => value.into(),
     };
     message.settings.into_iter().map(|(name, setting)| (name, value(setting))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(settings: &Settings, model: Option<&str>, changes: &[(&str, Option<&str>)]) -> Result<(), ApiError> {
+        let change = |(name, value): &(&str, Option<&str>)| ((*name).into(), value.map(|value| vec![value.to_owned()]));
+        settings.set_trace(model, changes.iter().map(change).collect())
+    }
+
+    #[test]
+    fn what_callers_say_of_traces_decides_what_a_collector_is_told_of() {
+        let usual = Sampling { by_parent: true, share: 0.01 };
+        let settings = Settings::new(None, Some(usual));
+        let told = settings.trace(None);
+        let value = |name: &str| told[name].value.join(" ");
+        assert_eq!(
+            ["trace_level", "trace_mode", "trace_rate", "trace_count"].map(value),
+            ["TIMESTAMPS", "opentelemetry", "100", "-1"]
+        );
+        assert_eq!(settings.sampling("m", usual), Some(usual));
+
+        set(&settings, Some("m"), &[("trace_rate", Some("4"))]).unwrap();
+        assert_eq!(settings.sampling("m", usual), Some(Sampling { share: 0.25, ..usual }));
+        assert_eq!(settings.sampling("other", usual), Some(usual));
+        set(&settings, None, &[("trace_level", Some("OFF"))]).unwrap();
+        assert_eq!((settings.sampling("m", usual), settings.sampling("other", usual)), (None, None));
+        set(&settings, Some("m"), &[("trace_level", Some("TIMESTAMPS")), ("trace_count", Some("2"))]).unwrap();
+        assert_eq!([0; 3].map(|_| settings.take_trace("m")), [true, true, false]);
+        assert_eq!(settings.trace(Some("m"))["trace_count"].value, ["0"]);
+        assert_eq!(settings.sampling("m", usual), None);
+        assert!(settings.take_trace("other"), "only what was said of it is used up");
+
+        for (name, value) in [("trace_level", "TENSORS"), ("trace_mode", "triton"), ("trace_file", "/tmp/trace")] {
+            let error = set(&settings, None, &[(name, Some(value))]).unwrap_err();
+            assert!(error.message().contains(name) && error.message().contains(value), "{error:?}");
+        }
+        set(&Settings::new(None, None), None, &[("trace_level", Some("TENSORS"))]).unwrap();
+    }
 }

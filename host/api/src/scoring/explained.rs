@@ -4,10 +4,9 @@ use axum::http::StatusCode;
 use plinth_core::codes;
 use plinth_ext::Batch;
 use plinth_score::Explained;
-use plinth_serve::Deployment;
 use serde_json::{Map, Value, json};
 
-use crate::error::ApiError;
+use crate::{error::ApiError, request::Call};
 
 /// What a caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +42,9 @@ impl Explain {
     }
 
     /// Adds `explanations` to an answer, a JSON object: one for each row.
-    pub(super) fn add(self, mut answer: Vec<u8>, deployment: &Deployment, rows: &Batch) -> Result<Vec<u8>, ApiError> {
-        let (explainer, scorer) = deployment.explainer()?;
-        let explained = explainer.explain(scorer, rows, self == Self::Kernel)?;
+    pub(super) fn add(self, mut answer: Vec<u8>, call: &Call, rows: &Batch) -> Result<Vec<u8>, ApiError> {
+        let (explainer, scorer) = call.deployment().explainer()?;
+        let explained = explainer.explain_until(scorer, rows, self == Self::Kernel, Some(call.deadline()))?;
         let scores: Vec<&str> = explainer.scores(scorer).collect();
         let columns: Vec<&str> =
             scorer.model_signature().columns().fields().iter().map(|field| field.name.as_str()).collect();

@@ -2,6 +2,7 @@
 
 mod csv;
 mod explained;
+mod parquet;
 mod payload;
 mod tensors;
 
@@ -30,6 +31,7 @@ type Named = Result<Path<String>, PathRejection>;
 enum Format {
     Json,
     Csv,
+    Parquet,
 }
 
 pub(crate) async fn invocations(State(app): State<App>, request: Request) -> Response {
@@ -61,6 +63,10 @@ impl Protocol for Invocations {
     /// The rows, if they are to be explained.
     type Kept = Option<Batch>;
 
+    fn route(&self, asked: &Asked) -> &'static str {
+        if asked.endpoint.is_some() { "/endpoints/{endpoint}/invocations" } else { "/invocations" }
+    }
+
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError> {
         let format = format(headers)?;
         let scorer = match call.deployment().served() {
@@ -72,13 +78,14 @@ impl Protocol for Invocations {
                 return Ok((Input::Tensors(tensors::read(model, body, call.rows_max())?), None));
             }
             Served::Tensors(_) => {
-                let message = "this model takes tensors, which CSV cannot say; send Content-Type: application/json";
+                let message = "this model takes tensors, which tables cannot say; send Content-Type: application/json";
                 return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message));
             }
         };
         let rows = match format {
             Format::Json => payload::read(scorer.signature(), body, call.rows_max())?,
             Format::Csv => csv::read(scorer.signature(), body, call.rows_max())?,
+            Format::Parquet => parquet::read(scorer.signature(), body, call.rows_max(), call.body_bytes_max())?,
         };
         if self.explain.is_none() {
             return Ok((Input::Rows(rows), None));
@@ -92,7 +99,7 @@ impl Protocol for Invocations {
             (Output::Rows(scored), _) => {
                 let predictions = predictions(&scored.predictions);
                 match (self.explain, kept) {
-                    (Some(explain), Some(rows)) => Ok(explain.add(predictions, call.deployment(), &rows)?.into()),
+                    (Some(explain), Some(rows)) => Ok(explain.add(predictions, call, &rows)?.into()),
                     _ => Ok(predictions.into()),
                 }
             }
@@ -116,9 +123,13 @@ fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match kind.as_str() {
         "application/json" => Ok(Format::Json),
         "text/csv" => Ok(Format::Csv),
+        "application/vnd.apache.parquet" | "application/x-parquet" => Ok(Format::Parquet),
         _ => {
             let found = if given.is_empty() { "no content type".into() } else { format!("content type `{given}`") };
-            let message = format!("{found} is not accepted; send Content-Type: application/json or text/csv");
+            let message = format!(
+                "{found} is not accepted; send Content-Type: application/json, text/csv or \
+                 application/vnd.apache.parquet"
+            );
             Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message))
         }
     }

@@ -249,8 +249,8 @@ impl<'de> Visitor<'de> for Inputs<'_, '_> {
                 let column = column.name().to_owned();
                 return Err(reading.fault.set(ScoreError::Twice { row: 0, column }));
             }
-            let rows_max = reading.rows_max;
-            entries.next_value_seed(Cell { column, fault: &mut reading.fault, flatten: true, rows_max })?;
+            let (rows_max, fault) = (reading.rows_max, &mut reading.fault);
+            entries.next_value_seed(Cell { column, fault, flatten: true, rows_max, declared: None })?;
             guess = index + 1;
         }
         if let Some(missing) = seen.iter().position(|seen| !seen) {

@@ -44,6 +44,11 @@ fn the_server_and_its_model_say_what_they_are() {
         assert_eq!(answer.status, 404);
         assert!(answer.json()["error"].as_str().unwrap().contains(part), "{path}: {}", answer.text);
     }
+    for (path, code) in
+        [("/v2/models/chum", "model-not-found"), ("/v2/nowhere", "path-not-found"), ("/no", "path-not-found")]
+    {
+        assert_eq!(serving.get(path).json()["code"], code, "{path}");
+    }
     serving.stop().unwrap();
 }
 
@@ -119,6 +124,17 @@ fn every_wrong_tensor_is_answered_400_and_named() {
         (age("data", json!([1, null])), "row 1, column `age`: null is not allowed"),
         (age("data", json!([1, 2, 3])), "has shape [2] and 3 values"),
         (with(0, tensor("age", "INT64", json!([1]))), "input `age` has 1 rows and input `plan` has 2"),
+        (with(0, tensor("age", "INT8", json!([1, 300]))), "input `age`: element 1: 300 is not INT8"),
+        (with(0, tensor("age", "INT8", json!([1.5, 2]))), "input `age`: element 0: 1.5 is not INT8"),
+        (with(0, tensor("age", "UINT16", json!([1, -1]))), "input `age`: element 1: -1 is not UINT16"),
+        (with(0, tensor("age", "UINT64", json!([1, -1.0]))), "input `age`: element 1: -1 is not UINT64"),
+        (with(2, tensor("minutes", "INT32", json!([1, 4e9]))), "input `minutes`: element 1: 4000000000 is not INT32"),
+        (with(2, tensor("minutes", "FP32", json!([1, 1e300]))), "element 1"),
+        (with(2, tensor("minutes", "FP16", json!([1, 2]))), "input `minutes`: FP16 cannot be written as JSON"),
+        (with(3, tensor("since", "INT64", json!(["2024-01-01", 1]))), "element 0: \"2024-01-01\" is not INT64"),
+        (with(0, tensor("age", "BOOL", json!([1, 2]))), "input `age` has datatype BOOL where INT64 is expected"),
+        (age("parameters", json!({"shared_memory_region": "r"})), "input `age` is in shared memory"),
+        (age("parameters", json!({"binary_data_size": 8})), "input `age` has both `data` and `binary_data_size`"),
         (without("name"), "input 0 has no `name`"),
         (without("shape"), "input `age` has no `shape`"),
         (without("datatype"), "input `age` has no `datatype`"),
@@ -138,6 +154,45 @@ fn every_wrong_tensor_is_answered_400_and_named() {
     for path in ["/v2/models/chum/infer", "/v2/models/churn/versions/2/infer"] {
         assert_eq!(serving.post(path, "", &body).status, 404);
     }
+    serving.stop().unwrap();
+}
+
+#[test]
+fn a_caller_who_asks_is_told_what_took_how_long() {
+    let serving = serving();
+    let parts = |told: &str| -> Vec<String> {
+        let one = |part: &str| {
+            let (name, took) = part.split_once(";dur=").unwrap_or_else(|| panic!("{told}"));
+            assert!(took.parse::<f64>().is_ok_and(|took| took >= 0.0), "{told}");
+            name.to_owned()
+        };
+        told.split(", ").map(one).collect()
+    };
+    let all = ["queue", "decode", "transform", "model", "encode", "total"];
+    let json = ("content-type", "application/json");
+    let client = serving.client();
+    let asked = client.post_with("/invocations", &[json, ("x-plinth-timings", "true")], ONE_ROW);
+    assert_eq!(parts(asked.header("server-timing")), all, "{}", asked.text);
+    let asked = client.post_with("/endpoints/churn/invocations?timings=true", &[json], ONE_ROW);
+    assert_eq!(parts(asked.header("server-timing")), all);
+    let refused = client.post_with("/invocations?timings=true", &[json], "{}");
+    assert_eq!((refused.status, parts(refused.header("server-timing"))), (400, vec!["total".to_owned()]));
+    assert_eq!(client.post_with("/invocations", &[json], ONE_ROW).header("server-timing"), "");
+    let wrong = client.post_with("/invocations", &[json, ("x-plinth-timings", "yes")], ONE_ROW);
+    assert!(wrong.status == 400 && wrong.text.contains("x-plinth-timings `yes`"), "{}", wrong.text);
+
+    let infer = |parameters: Value| {
+        let body = json!({"parameters": parameters, "inputs": two_rows()}).to_string();
+        serving.post(INFER, "", body).json()
+    };
+    let told = infer(json!({"timings": true}));
+    let parameters = told["parameters"].as_object().unwrap_or_else(|| panic!("{told}"));
+    for name in ["queue_ns", "decode_ns", "transform_ns", "model_ns"] {
+        assert!(parameters[name].is_u64(), "{name} of {told}");
+    }
+    assert!(parameters["decode_ns"].as_u64() > Some(0) && parameters["model_ns"].as_u64() > Some(0), "{told}");
+    assert_eq!(infer(json!({}))["parameters"], Value::Null);
+    assert!(infer(json!({"timings": 1}))["error"].as_str().unwrap().contains("`timings` is 1, not true or false"));
     serving.stop().unwrap();
 }
 

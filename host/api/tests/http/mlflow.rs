@@ -134,7 +134,7 @@ fn other_content_types_are_answered_415_with_what_to_send() {
     for kind in ["", "application/x-www-form-urlencoded", "text/plain", "application/jsonx"] {
         let answer = serving.post("/invocations", kind, ONE_ROW);
         assert_eq!(answer.status, 415, "{kind}: {}", answer.text);
-        assert!(answer.json()["message"].as_str().unwrap().contains("application/json or text/csv"));
+        assert!(answer.json()["message"].as_str().unwrap().contains("application/json, text/csv or"));
         assert_eq!(answer.json()["code"], "unsupported-media-type");
     }
     serving.stop().unwrap();

@@ -75,8 +75,8 @@ const EDGES: &[Edge] = &[
     },
     Edge {
         name: "api",
-        may_use: &["core", "ext", "monitor", "pipeline", "score", "serve", "store", "tracking"],
-        reason: "surfaces over domain crates; of the store it knows the blobs whose bytes it passes on, never a backend",
+        may_use: &["core", "ext", "monitor", "pipeline", "score", "serve", "store", "table", "tracking"],
+        reason: "surfaces over domain crates; of the store it knows the blobs whose bytes it passes on, never a backend; of tables, how files that callers send are read",
     },
     Edge {
         name: "cli",
@@ -133,6 +133,12 @@ pub(crate) const HEAVY: &[Heavy] = &[
         owners: &["api", "registry", "store"],
         only_ours: false,
         reason: "connections are secured in one place; store's, to object stores, are reqwest's, which asks for a provider",
+    },
+    Heavy {
+        pattern: "opentelemetry*",
+        owners: &["api"],
+        only_ours: false,
+        reason: "spans are made where requests are answered, out of times that everything else measures without it",
     },
     Heavy { pattern: "oci-client", owners: &["registry"], only_ours: true, reason: "one way to registries" },
     Heavy {

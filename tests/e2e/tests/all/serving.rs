@@ -89,6 +89,55 @@ fn raw_rows_are_scored_the_same_over_both_protocols_and_hostile_requests_are_nam
 }
 
 #[test]
+fn a_parquet_file_is_scored_as_its_rows_are_in_any_other_form_and_a_hostile_one_is_named() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let rows = "select * from 'data/mlc_churn_sorted_cur.csv' limit 50";
+    project.run(&["sql", rows, "--output", "rows.parquet"]).succeeds();
+    let csv = std::fs::read_to_string(project.path("data/mlc_churn_sorted_cur.csv")).expect("the example has data");
+    let csv: String = csv.lines().take(51).map(|line| format!("{line}\n")).collect();
+    let file = std::fs::read(project.path("rows.parquet")).expect("it was written");
+    project.write("plinth.toml", "[limits.serve]\nbody-bytes-max = 20000\n");
+    let server = project.serve("models:/churn@champion");
+    let wanted = server.post_text("/invocations", "text/csv", &csv);
+    assert_eq!(wanted.0, 200, "{}", wanted.1);
+    let send = |kind: &str, body: &[u8]| server.send("POST", "/invocations", &[("content-type", kind)], body);
+    for kind in ["application/vnd.apache.parquet", "application/x-parquet"] {
+        assert_eq!(send(kind, &file), wanted, "{kind}");
+    }
+
+    let kind = "application/x-parquet";
+    // A schema of columns within columns, deeper than anybody can go down by calling himself.
+    let deep = [&[0x15, 2, 0x19, 0xfc, 0xb8, 0x17][..], &[0x48, 1, b'a', 0x15, 2, 0].repeat(3_000), &[0]].concat();
+    let deep = [b"PAR1", &deep[..], &(deep.len() as u32).to_le_bytes(), b"PAR1"].concat();
+    for (body, status, words) in [
+        (&b""[..], 400, "does not end as a parquet file does"),
+        (csv.as_bytes(), 400, "does not end as a parquet file does"),
+        (&file[..file.len() - 1], 400, "does not end as a parquet file does"),
+        (&deep, 400, "nested more than 32 deep"),
+    ] {
+        let (found, told) = send(kind, body);
+        assert_eq!(found, status, "{told}");
+        assert!(told.contains(words) && told.contains("bad-table"), "{words}: {told}");
+    }
+    // The same text in each of 1000 rows: a small file of large rows.
+    let large = "select state || repeat('x', 1000) as state, account_length, area_code, international_plan, \
+                 voice_mail_plan, number_vmail_messages, total_day_minutes, total_day_calls, total_day_charge, \
+                 total_eve_minutes, total_eve_calls, total_eve_charge, total_night_minutes, total_night_calls, \
+                 total_night_charge, total_intl_minutes, total_intl_calls, total_intl_charge, \
+                 number_customer_service_calls from (select * from 'data/mlc_churn_sorted_cur.csv' limit 1) \
+                 cross join generate_series(1, 1000)";
+    project.run(&["sql", large, "--output", "large.parquet"]).succeeds();
+    let file = std::fs::read(project.path("large.parquet")).expect("it was written");
+    assert!(file.len() < 20_000, "{}", file.len());
+    let (status, told) = send(kind, &file);
+    assert_eq!(status, 413, "{told}");
+    assert!(told.contains("limits.serve.body-bytes-max"), "{told}");
+    assert_eq!(server.post_text("/invocations", "text/csv", &csv), wanted, "it still serves");
+    server.stop();
+}
+
+#[test]
 fn captured_requests_can_be_checked_for_drift() {
     let project = Project::churn();
     project.run(&["run"]).succeeds();
