@@ -199,7 +199,6 @@ fn project(url: &str, more: &[(&'static str, &str)]) -> Project {
 }
 
 const SERVER: u64 = 2;
-const ERROR: u64 = 2;
 
 #[test]
 fn a_collector_is_told_of_each_request_and_of_its_parts() {
