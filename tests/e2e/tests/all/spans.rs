@@ -275,7 +275,7 @@ fn a_collector_is_told_of_each_request_and_of_its_parts() {
 
     has(refused, &[("http.response.status_code", "400"), ("plinth.error.code", "unknown-column")]);
     assert_eq!((refused.status, refused.parent.as_str()), (0, ""), "what a caller got wrong is no fault");
-    has(nobody, &[("http.response.status_code", "404"), ("plinth.error.code", "model-not-found")]);
+    has(nobody, &[("http.response.status_code", "404"), ("plinth.error.code", "endpoint-not-found")]);
     assert_eq!(nobody.attributes.get("plinth.endpoint"), None);
     let call =
         [("rpc.system", "grpc"), ("rpc.service", "inference.GRPCInferenceService"), ("rpc.method", "ModelInfer")];
