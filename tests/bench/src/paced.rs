@@ -34,12 +34,19 @@ pub(crate) struct Outcome {
     pub(crate) lasted: Duration,
     /// Answers 200 within that time.
     in_time: usize,
+    /// Requests sent within that time.
+    sent: usize,
 }
 
 impl Outcome {
     /// Answers 200 a second.
     pub(crate) fn goodput(&self) -> f64 {
         self.in_time as f64 / self.lasted.as_secs_f64()
+    }
+
+    /// Requests sent a second: fewer than the pace if the load itself did not keep it.
+    pub(crate) fn asked(&self) -> f64 {
+        self.sent as f64 / self.lasted.as_secs_f64()
     }
 
     /// The time within which a share of the answers came, in milliseconds.
@@ -92,6 +99,7 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
                             }
                         }
                     };
+                    line.borrow_mut().sending();
                     let status = connection.ask(&request).await?;
                     line.borrow_mut().told(status, due)?;
                     if closed {
@@ -180,6 +188,10 @@ struct Line {
 impl Line {
     fn until(until: Instant) -> Self {
         Self { waiting: VecDeque::new(), idle: Vec::new(), until, outcome: Outcome::default() }
+    }
+
+    fn sending(&mut self) {
+        self.outcome.sent += usize::from(Instant::now() <= self.until);
     }
 
     fn told(&mut self, status: u16, due: Instant) -> Result<()> {

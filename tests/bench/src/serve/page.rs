@@ -12,11 +12,13 @@ const PAGE: &str = "host/docs/serving-speed.md";
 /// Writes it.
 pub(super) fn write(place: &Place, figures: &Figures, all: &[Served]) -> Result<()> {
     let processors = std::thread::available_parallelism()?;
+    let release = place.plinth.parent().is_some_and(|folder| folder.ends_with("release"));
+    let build = if release { "a release build" } else { "a development build, which is slower than a release" };
     let mut page = format!(
         "# What serving costs\n\n\
-         Written by `cargo xtask bench --peers serve`: every figure of this page was measured in one run of a release \
-         build, on a shared machine with {processors} cores, which ran the load as well. Ratios count; absolute \
-         figures are that machine's. What was expected was written down before the first measurement.\n\n\
+         Written by `cargo xtask bench --peers serve`: every figure of this page was measured in one run of {build}, \
+         on a shared machine with {processors} cores, which ran the load as well. Ratios count; absolute figures are \
+         that machine's. What was expected was written down before the first measurement.\n\n\
          The model is a random forest of 100 trees, 10 deep at most, over 17 columns (`tests/bench/peers/rf.onnx`), \
          the request one row in JSON over connections that are kept. Plinth checks it against the model's signature, \
          captures it and counts it; the bare server is axum around one session of ONNX Runtime and does nothing else. \
