@@ -23,6 +23,15 @@ pub(crate) const TRITON: (&str, &str) = ("tritonclient", "tests/conformance/oip/
 /// The fastest server there is that speaks MLflow's protocol.
 pub(crate) const FASTTRACKML: (&str, &str) = ("fasttrackml", "tests/bench/fasttrackml.txt");
 
+/// Servers of models, which ours is measured against.
+pub(crate) const SERVERS: [(&str, &str); 5] = [
+    ("fastapi", "tests/bench/peers/fastapi/requirements.txt"),
+    ("mlserver", "tests/bench/peers/mlserver/requirements.txt"),
+    ("kserve", "tests/bench/peers/kserve/requirements.txt"),
+    ("bentoml", "tests/bench/peers/bentoml/requirements.txt"),
+    ("litserve", "tests/bench/peers/litserve/requirements.txt"),
+];
+
 /// The `bin` folder of an environment, after making it if it is not there.
 pub(crate) fn install(repo: &Repo, (name, pins): (&str, &str)) -> Result<PathBuf> {
     let pins = repo.path(pins);

@@ -13,6 +13,8 @@ struct Figure {
     value: f64,
     unit: &'static str,
     target: Target,
+    /// What it was expected to be before it was measured.
+    expected: Option<f64>,
 }
 
 /// What a figure should be.
@@ -31,7 +33,40 @@ impl Figures {
         let what = what.into();
         // Told at once, too: a peer that gives up an hour later takes nothing with it.
         eprintln!("  {what}: {} {unit}", round(value));
-        self.0.push(Figure { what, value, unit, target });
+        self.0.push(Figure { what, value, unit, target, expected: None });
+    }
+
+    /// The same, with what was expected.
+    pub(crate) fn add_expected(
+        &mut self,
+        what: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+        target: Target,
+        expected: f64,
+    ) {
+        self.add(what, value, unit, target);
+        if let Some(last) = self.0.last_mut() {
+            last.expected = Some(expected);
+        }
+    }
+
+    /// Adds those of another.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Those with a target, as the rows of a table: what, expected, measured, wanted, and whether it is met.
+    pub(crate) fn table(&self) -> String {
+        let mut table = String::from("| | expected | measured | wanted | |\n|---|---|---|---|---|\n");
+        for f in self.0.iter().filter(|f| !matches!(f.target, Target::None)) {
+            let expected = f.expected.map_or(String::new(), |expected| format!("{} {}", round(expected), f.unit));
+            let verdict = if f.target.met(f.value) == Some(true) { "met" } else { "**missed**" };
+            let wanted = f.target.text().replace(">=", "≥").replace("<=", "≤");
+            let measured = format!("{} {}", round(f.value), f.unit);
+            table.push_str(&format!("| {} | {expected} | {measured} | {wanted} | {verdict} |\n", f.what));
+        }
+        table
     }
 
     pub(crate) fn print(&self, json: bool) -> Result<()> {
@@ -41,7 +76,7 @@ impl Figures {
                 .iter()
                 .map(|f| {
                     serde_json::json!({"what": f.what, "value": f.value, "unit": f.unit,
-                        "target": f.target.text(), "met": f.target.met(f.value)})
+                        "target": f.target.text(), "met": f.target.met(f.value), "expected": f.expected})
                 })
                 .collect();
             println!("{}", serde_json::to_string_pretty(&list)?);

@@ -22,8 +22,31 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
+    /// From what was measured, in any order.
+    pub(crate) fn of(mut times: Vec<Duration>, cpu: Duration, wall: Duration) -> Self {
+        times.sort_unstable();
+        Self { requests: times.len(), cpu, wall, times }
+    }
+
     pub(crate) fn cpu_us_per_request(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.requests as f64
+    }
+
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.requests as f64 / self.wall.as_secs_f64()
+    }
+
+    /// What both cost together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.times.extend(other.times);
+        self.times.sort_unstable();
+        Self {
+            requests: self.requests + other.requests,
+            cpu: self.cpu + other.cpu,
+            wall: self.wall + other.wall,
+            times: self.times,
+        }
     }
 
     /// The time within which a share of the answers came, in milliseconds.
@@ -59,6 +82,24 @@ pub(crate) fn get(server: u32, port: u16, path: &str, times: usize) -> Result<Co
     run_with(server, port, 1, times, &|_, _| request(port, "GET", path, ""))
 }
 
+/// Sends a request again and again over so many connections, for so long.
+pub(crate) fn run_for(server: u32, port: u16, request: &[u8], connections: usize, lasting: Duration) -> Result<Cost> {
+    let before = cpu_time(server)?;
+    let start = Instant::now();
+    let times = each_connection(connections, |_| {
+        let mut connection = Connection::open(port)?;
+        let mut times = Vec::new();
+        while start.elapsed() < lasting {
+            let asked = Instant::now();
+            connection.ask(request)?;
+            times.push(asked.elapsed());
+        }
+        Ok(times)
+    })?;
+    let wall = start.elapsed();
+    Ok(Cost::of(times, cpu_time(server)? - before, wall))
+}
+
 /// The same with a request of its own for each connection and turn.
 pub(crate) fn run_with(
     server: u32,
@@ -69,19 +110,22 @@ pub(crate) fn run_with(
 ) -> Result<Cost> {
     let before = cpu_time(server)?;
     let start = Instant::now();
-    let mut times = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..connections)
-            .map(|connection| scope.spawn(move || one_connection(port, each, &|turn| make(connection, turn))))
-            .collect();
+    let times = each_connection(connections, |connection| one_connection(port, each, &|turn| make(connection, turn)))?;
+    let wall = start.elapsed();
+    Ok(Cost::of(times, cpu_time(server)? - before, wall))
+}
+
+/// Has a thread for each connection; what they all measured.
+fn each_connection(connections: usize, run: impl Fn(usize) -> Result<Vec<Duration>> + Sync) -> Result<Vec<Duration>> {
+    let run = &run;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..connections).map(|connection| scope.spawn(move || run(connection))).collect();
         let mut times = Vec::new();
         for worker in workers {
             times.extend(worker.join().map_err(|_| anyhow::anyhow!("a load connection panicked"))??);
         }
-        Ok::<_, anyhow::Error>(times)
-    })?;
-    let wall = start.elapsed();
-    times.sort_unstable();
-    Ok(Cost { requests: connections * each, cpu: cpu_time(server)? - before, wall, times })
+        Ok(times)
+    })
 }
 
 /// A request as it goes over the wire.
@@ -175,7 +219,21 @@ impl Connection {
 }
 
 /// User and system time that a process and its descendants have used so far, to a hundredth of a second.
-fn cpu_time(pid: u32) -> Result<Duration> {
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let tree = tree(pid)?;
+    if !tree.contains_key(&pid) {
+        bail!("the server is gone");
+    }
+    Ok(Duration::from_millis(tree.values().sum::<u64>() * 10))
+}
+
+/// A process and those that it started, and those that they did.
+pub(crate) fn descendants(pid: u32) -> Result<Vec<u32>> {
+    Ok(tree(pid)?.into_keys().collect())
+}
+
+/// The same with the time that each used, in hundredths of a second.
+fn tree(pid: u32) -> Result<HashMap<u32, u64>> {
     let mut parents = HashMap::new();
     let mut ticks = HashMap::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -189,9 +247,6 @@ fn cpu_time(pid: u32) -> Result<Duration> {
         parents.insert(id, fields[1] as u32);
         ticks.insert(id, fields[11] + fields[12]);
     }
-    if !ticks.contains_key(&pid) {
-        bail!("the server is gone");
-    }
     let below = |mut id: u32| loop {
         if id == pid {
             return true;
@@ -201,8 +256,7 @@ fn cpu_time(pid: u32) -> Result<Duration> {
             _ => return false,
         }
     };
-    let sum: u64 = ticks.iter().filter(|(id, _)| below(**id)).map(|(_, ticks)| ticks).sum();
-    Ok(Duration::from_millis(sum * 10))
+    Ok(ticks.into_iter().filter(|(id, _)| below(*id)).collect())
 }
 
 /// Resident memory of a process, in MiB.

@@ -9,6 +9,7 @@ mod figures;
 mod load;
 mod many;
 mod memory;
+mod paced;
 mod peer;
 mod search;
 mod serve;
@@ -18,7 +19,7 @@ mod start;
 mod tracking;
 mod transform;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
@@ -32,9 +33,16 @@ pub(crate) struct Place {
     plugins: PathBuf,
     /// The root of the checkout.
     root: PathBuf,
+    /// Whether only to see that everything runs, with figures that mean nothing.
+    quick: bool,
 }
 
 impl Place {
+    /// How long a load lasts that is meant to last so many seconds.
+    pub(crate) fn lasting(&self, seconds: f64) -> Duration {
+        Duration::from_secs_f64(if self.quick { seconds / 5.0 } else { seconds })
+    }
+
     /// Starts the process that compiles components.
     pub(crate) fn compiler(&self) -> plinth_plugin::CompilerCommand {
         let plinth = self.plinth.clone();
@@ -63,6 +71,9 @@ const PARTS: &[(&str, Measure)] = &[
 /// Parts that take minutes and gigabytes: only for who asks for them by name.
 const LONG: &[(&str, Measure)] = &[("search-million", search::measure_million)];
 
+/// Parts that other products are measured in as well, in the same run.
+const WITH_PEERS: &[(&str, Measure)] = &[("serve", serve::measure_peers), ("tracking", tracking::measure_peers)];
+
 fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|a| a == "peer-server") {
@@ -75,11 +86,13 @@ fn main() -> Result<()> {
     }
     let json = arguments.iter().any(|a| a == "--json");
     arguments.retain(|a| a != "--json");
+    let quick = arguments.iter().any(|a| a == "--quick");
+    arguments.retain(|a| a != "--quick");
     let peers = arguments.iter().any(|a| a == "--peers");
     arguments.retain(|a| a != "--peers");
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let here = std::env::current_exe()?;
-    let place = Place { plinth: here.with_file_name("plinth"), plugins: root.join("target/plugins"), root };
+    let place = Place { plinth: here.with_file_name("plinth"), plugins: root.join("target/plugins"), root, quick };
     for needed in [&place.plinth, &place.plugins] {
         if !needed.exists() {
             bail!("{} is missing: run `cargo xtask bench`, which builds it", needed.display());
@@ -88,20 +101,17 @@ fn main() -> Result<()> {
     if arguments.first().is_some_and(|a| a == "many-plugins") {
         return many::load(&place);
     }
+    let parts: &[(&str, Measure)] = if peers { WITH_PEERS } else { PARTS };
+    let long = if peers { &[][..] } else { LONG };
     for argument in &arguments {
-        if !PARTS.iter().chain(LONG).any(|(name, _)| name == argument) {
-            let known: Vec<_> = PARTS.iter().chain(LONG).map(|(name, _)| *name).collect();
+        if !parts.iter().chain(long).any(|(name, _)| name == argument) {
+            let known: Vec<_> = parts.iter().chain(long).map(|(name, _)| *name).collect();
             bail!("unknown part `{argument}`; known: {}", known.join(", "));
         }
     }
     let mut figures = Figures::default();
-    if peers {
-        eprintln!("measuring the tracking server against its peers …");
-        tracking::measure_peers(&place, &mut figures)?;
-        return figures.print(json);
-    }
-    for (at, (name, measure)) in PARTS.iter().chain(LONG).enumerate() {
-        if (arguments.is_empty() && at < PARTS.len()) || arguments.iter().any(|a| a == name) {
+    for (at, (name, measure)) in parts.iter().chain(long).enumerate() {
+        if (arguments.is_empty() && at < parts.len()) || arguments.iter().any(|a| a == name) {
             eprintln!("measuring {name} …");
             measure(&place, &mut figures).with_context(|| format!("measuring {name}"))?;
         }

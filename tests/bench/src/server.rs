@@ -1,11 +1,21 @@
 //! Servers that are measured.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
+    net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+use crate::load;
+
+/// How long a server gets to answer for the first time, and to end when it is asked to.
+const START: Duration = Duration::from_secs(120);
+const END: Duration = Duration::from_secs(10);
 
 /// Where a server says its port.
 #[derive(Clone, Copy)]
@@ -18,6 +28,10 @@ pub(crate) enum Channel {
 pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
+    /// From its start to its first answer, if that was waited for.
+    pub(crate) ready: Duration,
+    /// Where it runs, if it has a folder of its own.
+    pub(crate) folder: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -40,10 +54,39 @@ impl Server {
             if let Ok(port) = digits.parse() {
                 // What it says later is of no interest, but the pipe must not fill.
                 std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { child, port });
+                return Ok(Self { child, port, ready: Duration::ZERO, folder: None });
             }
         }
-        anyhow::bail!("a server ended before it said its port")
+        bail!("a server ended before it said its port")
+    }
+
+    /// Starts a server that has to be told its port, in a new folder, and waits until it answers.
+    pub(crate) fn start_on(
+        command: impl Fn(u16, &Path) -> Command,
+        answers: impl Fn(u16) -> Result<()>,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Free a moment ago; such a server cannot be asked to choose.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = command(port, folder.path());
+        let said = folder.path().join("said");
+        let log = File::create(&said)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder.path());
+        let start = Instant::now();
+        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let mut server = Self { child, port, ready: Duration::ZERO, folder: Some(folder) };
+        while let Err(error) = answers(port) {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{command:?} ended with {status}: {}", std::fs::read_to_string(&said).unwrap_or_default());
+            }
+            if start.elapsed() > START {
+                let said = std::fs::read_to_string(&said).unwrap_or_default();
+                bail!("{command:?} does not answer as it should: {error:#}; it said: {said}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        server.ready = start.elapsed();
+        Ok(server)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -61,8 +104,22 @@ impl Server {
     }
 
     pub(crate) fn stop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let started = load::descendants(self.pid()).unwrap_or_default();
+        // Asked first, so that a parent ends its workers.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let asked = Instant::now();
+        while asked.elapsed() < END && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Some parents do not.
+        for pid in started.into_iter().filter(|pid| *pid != self.child.id()) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
     }
 }
 

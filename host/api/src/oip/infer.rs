@@ -5,7 +5,7 @@ use std::fmt;
 
 use plinth_ext::{Batch, DType};
 use plinth_score::Scorer;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{
@@ -18,21 +18,50 @@ use crate::{
     error::ApiError,
 };
 
+/// Why a body was not read in the quick way.
+pub(crate) enum Unread {
+    /// It is wrong.
+    Wrong(ApiError),
+    /// A tensor is not named after a column: it is wrong, or it is the one matrix. What it may have meant takes long to
+    /// find, and a matrix meant nothing else.
+    Unknown(String),
+}
+
+impl Unread {
+    /// The error to tell.
+    pub(crate) fn told(self, scorer: &Scorer) -> ApiError {
+        match self {
+            Self::Wrong(error) => error,
+            Self::Unknown(name) => scorer.signature().unknown(&name).into(),
+        }
+    }
+}
+
+impl From<ApiError> for Unread {
+    fn from(error: ApiError) -> Self {
+        Self::Wrong(error)
+    }
+}
+
 /// Reads a body.
-pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<(Batch, Rest), ApiError> {
+pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<(Batch, Rest), Unread> {
     let mut reading = Reading::new(scorer.signature(), rows_max);
     let mut head = Head::default();
     let mut parser = serde_json::Deserializer::from_slice(body);
     let outcome = Body { reading: &mut reading, head: &mut head }.deserialize(&mut parser);
     if let Err(error) = outcome.and_then(|()| parser.end()) {
-        return Err(reading.fault.told(&error));
+        return Err(match head.unknown {
+            Some(name) => Unread::Unknown(name),
+            None => reading.fault.told(&error).into(),
+        });
     }
     if let Some(missing) = head.seen.iter().position(|seen| !seen) {
         let name = &scorer.signature().columns().fields()[missing].name;
-        return Err(scorer.signature().missing(name, []).into());
+        return Err(ApiError::from(scorer.signature().missing(name, [])).into());
     }
     even(&mut reading.rows)?;
-    Ok((reading.rows.finish()?, rest(head.id, head.outputs, &head.parameters)?))
+    let rows = reading.rows.finish().map_err(ApiError::from)?;
+    Ok((rows, rest(head.id, head.outputs, &head.parameters)?))
 }
 
 #[derive(Default)]
@@ -42,6 +71,8 @@ struct Head {
     parameters: Map<String, Value>,
     /// For each column of the signature, whether its tensor came.
     seen: Vec<bool>,
+    /// The name of a tensor that is no column; then nothing more is read.
+    unknown: Option<String>,
 }
 
 /// The whole body.
@@ -76,7 +107,7 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
                 "inputs" => {
                     inputs = true;
                     head.seen = vec![false; reading.signature.columns().len()];
-                    entries.next_value_seed(Tensors { reading, seen: &mut head.seen })?;
+                    entries.next_value_seed(Tensors { reading, seen: &mut head.seen, unknown: &mut head.unknown })?;
                 }
                 _ => {
                     entries.next_value::<IgnoredAny>()?;
@@ -94,6 +125,7 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
 struct Tensors<'a, 's> {
     reading: &'a mut Reading<'s>,
     seen: &'a mut Vec<bool>,
+    unknown: &'a mut Option<String>,
 }
 
 impl<'de> DeserializeSeed<'de> for Tensors<'_, '_> {
@@ -111,8 +143,9 @@ impl<'de> Visitor<'de> for Tensors<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut tensors: A) -> Result<(), A::Error> {
+        let Self { reading, seen, unknown } = self;
         let mut position = 0;
-        while tensors.next_element_seed(Tensor { reading: self.reading, seen: self.seen, position })?.is_some() {
+        while tensors.next_element_seed(Tensor { reading, seen, unknown, position })?.is_some() {
             position += 1;
         }
         Ok(())
@@ -123,6 +156,7 @@ impl<'de> Visitor<'de> for Tensors<'_, '_> {
 struct Tensor<'a, 's> {
     reading: &'a mut Reading<'s>,
     seen: &'a mut Vec<bool>,
+    unknown: &'a mut Option<String>,
     position: usize,
 }
 
@@ -141,7 +175,7 @@ impl<'de> Visitor<'de> for Tensor<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let Self { reading, seen, position } = self;
+        let Self { reading, seen, unknown, position } = self;
         let (mut index, mut shape, mut given) = (None, None::<Vec<i64>>, None::<String>);
         let mut parameters = Map::new();
         let (mut early, mut data) = (None::<Value>, false);
@@ -149,8 +183,14 @@ impl<'de> Visitor<'de> for Tensor<'_, '_> {
             match key.as_str() {
                 "name" => {
                     let name: String = entries.next_value()?;
-                    let found = name_of(reading, seen, &name, position);
-                    index = Some(reading.fault.check(found)?);
+                    let Some(found) = reading.names.find(&name, position) else {
+                        *unknown = Some(name);
+                        return Err(A::Error::custom("told elsewhere"));
+                    };
+                    if std::mem::replace(&mut seen[found], true) {
+                        return Err(reading.fault.set(ApiError::bad(format!("input `{name}` is given twice"))));
+                    }
+                    index = Some(found);
                 }
                 "shape" => shape = Some(entries.next_value()?),
                 "datatype" => given = Some(entries.next_value()?),
@@ -191,16 +231,6 @@ fn values<'a>(reading: &'a mut Reading<'_>, index: usize, datatype: &str) -> Cel
     let number = |dtype: &DType| !matches!(dtype, DType::Text | DType::Bool);
     let (rows_max, declared) = (reading.rows_max, wire::dtype_of(datatype).filter(number));
     Cell { column: &mut reading.rows.columns()[index], fault: &mut reading.fault, flatten: true, rows_max, declared }
-}
-
-fn name_of(reading: &Reading<'_>, seen: &mut [bool], name: &str, position: usize) -> Result<usize, ApiError> {
-    let Some(index) = reading.names.find(name, position) else {
-        return Err(reading.signature.unknown(name).into());
-    };
-    if std::mem::replace(&mut seen[index], true) {
-        return Err(ApiError::bad(format!("input `{name}` is given twice")));
-    }
-    Ok(index)
 }
 
 /// Whether a tensor's head says what its data and its column say.

@@ -256,7 +256,10 @@ impl Protocol for Infer {
                 let (rows, rest) = match infer::read(scorer, body, call.rows_max()) {
                     Ok((rows, rest)) => (Input::Rows(rows), rest),
                     // It may be written in a way that is not the quick one; if not, the first error is the one to tell.
-                    Err(error) => asked::read(body, &[]).and_then(|asked| feed(call, asked)).map_err(|_| error)?,
+                    Err(unread) => {
+                        let other = asked::read(body, &[]).and_then(|asked| feed(call, asked));
+                        other.map_err(|_| unread.told(scorer))?
+                    }
                 };
                 return kept(call, rows, rest);
             }

@@ -18,7 +18,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 
-use super::servers::Server;
+use super::servers;
 use crate::{
     Place,
     figures::{Figures, Target},
@@ -37,7 +37,7 @@ pub(super) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let _ = bare.kill();
     let _ = bare.wait();
     let (up, down) = theirs?;
-    let server = Server::plinth(&place.plinth)?;
+    let server = servers::plinth(&place.plinth)?;
     let (our_up, our_down) = speeds(server.port, "/api/2.0/mlflow-artifacts/artifacts")?;
     figures.add("bare axum, upload of 200 MB", up, "MB/s", Target::None);
     figures.add("plinth, upload of 200 MB", our_up, "MB/s", Target::None);

@@ -14,11 +14,11 @@ use serde_json::json;
 
 pub(crate) use files::serve as serve_files;
 
-use self::servers::Server;
 use crate::{
     Place,
     figures::{Figures, Target},
     load::{self, Cost},
+    server::Server,
 };
 
 /// Clients that write or search at once.
@@ -54,7 +54,7 @@ struct Costs {
 /// Plinth alone.
 pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     start_up(place, figures)?;
-    let server = Server::plinth(&place.plinth)?;
+    let server = servers::plinth(&place.plinth)?;
     let costs = costs(&server, &OURS, |experiment| {
         rows::fill_runs(server.port, experiment, RUNS)?;
         rows::fill_history(server.port, experiment, POINTS)
@@ -73,7 +73,7 @@ pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> 
     };
     let (mlflow, fasttrackml) = (folder("PLINTH_BENCH_MLFLOW")?, folder("PLINTH_BENCH_FASTTRACKML")?);
     let ours = {
-        let server = Server::plinth(&place.plinth)?;
+        let server = servers::plinth(&place.plinth)?;
         costs(&server, &OURS, |experiment| {
             rows::fill_runs(server.port, experiment, RUNS)?;
             rows::fill_history(server.port, experiment, POINTS)
@@ -82,7 +82,7 @@ pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> 
     alone(&ours, figures);
     eprintln!("  fasttrackml");
     let theirs = {
-        let server = Server::fasttrackml(&fasttrackml)?;
+        let server = servers::fasttrackml(&fasttrackml)?;
         costs(&server, &FASTTRACKML, |experiment| {
             rows::fill_runs(server.port, experiment, RUNS)?;
             rows::fill_history(server.port, experiment, POINTS)
@@ -91,11 +91,11 @@ pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> 
     against("fasttrackml", &ours, &theirs, [5.0, 8.0, 20.0, 5.0, 0.0], figures);
     eprintln!("  mlflow");
     let theirs = {
-        let server = Server::mlflow(&mlflow)?;
+        let server = servers::mlflow(&mlflow)?;
         costs(&server, &MLFLOW, |experiment| {
             let filled = Command::new(mlflow.join("python"))
                 .arg(place.root.join("tests/bench/src/tracking/fill.py"))
-                .arg(server.database())
+                .arg(servers::database(&server)?)
                 .args([experiment, &RUNS.to_string(), &POINTS.to_string()])
                 .output()?;
             ensure!(filled.status.success(), "fill.py: {}", String::from_utf8_lossy(&filled.stderr));
@@ -181,7 +181,7 @@ fn against(peer: &str, ours: &Costs, theirs: &Costs, least: [f64; 5], figures: &
 
 /// From the start of the process to its first answer.
 fn start_up(place: &Place, figures: &mut Figures) -> Result<()> {
-    let mut times = (0..11).map(|_| Ok(Server::plinth(&place.plinth)?.ready)).collect::<Result<Vec<_>>>()?;
+    let mut times = (0..11).map(|_| Ok(servers::plinth(&place.plinth)?.ready)).collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
     figures.add("plinth up, to the first answer", times[5].as_secs_f64() * 1e3, "ms", Target::AtMost(200.0));
     Ok(())

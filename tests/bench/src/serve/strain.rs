@@ -1,0 +1,97 @@
+//! What happens near saturation and beyond it. Half of the processors serve and the other half load, or the load would
+//! take from the server what it is meant to strain.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::models::{Folder, INFER, infer_body};
+use crate::{
+    Place,
+    figures::{Figures, Target},
+    load, paced,
+};
+
+/// Connections of the load that the server keeps up with.
+const CONNECTIONS: usize = 64;
+/// Connections of the load that it does not keep up with: more than it takes requests at once.
+const CROWD: usize = 1_500;
+/// Rows of requests that take much longer to answer than to refuse.
+const HEAVY: usize = 256;
+/// `limits.serve.queue-ms-max`, as it comes.
+const DEADLINE_MS: f64 = 2_000.0;
+
+/// What the page says of it.
+pub(super) const HOW: &str = "\
+For saturation and overload the server has half of the processors and the load the other half. Requests come at random \
+moments, whether or not answers do, and a wait counts from the moment a request was due. Saturation is what 64 \
+connections get answered that ask again at once; overload comes over 1,500 connections, more than the server takes \
+requests at once (`limits.serve.requests-in-flight-max`); who is refused gets 503 at once. To read a request of one \
+row and refuse it costs a good part of what its answer costs, so one of 256 rows is beside it.\n";
+
+/// p99 at 70 % of saturation, and what is answered under three times of it.
+pub(super) fn measure(place: &Place, folder: &Folder, figures: &mut Figures) -> Result<()> {
+    let processors = std::thread::available_parallelism()?.get();
+    ensure!(processors > 1, "a load beside a server needs two processors");
+    let half = processors / 2;
+    let (serving, loading) = (format!("0-{}", half - 1), format!("{half}-{}", processors - 1));
+    let server = folder.serve(folder.plinth_on(&serving), &["models:/forest/1".to_owned()])?;
+    let all = format!("0-{}", processors - 1);
+    on_processors(&loading)?;
+    let outcome = strain(place, server.port, figures);
+    on_processors(&all)?;
+    outcome
+}
+
+fn strain(place: &Place, port: u16, figures: &mut Figures) -> Result<()> {
+    let request = |rows| load::request(port, "POST", INFER, &infer_body(rows));
+    let most = saturation(place, port, &request(1), "1 row", figures)?;
+    let busy = paced::run(port, &request(1), CONNECTIONS, most * 0.7, place.lasting(8.0))?;
+    ensure!(!busy.answered.is_empty(), "nothing was answered at 70 % of saturation");
+    ensure!(busy.refused.is_empty(), "{} requests were refused at 70 % of saturation", busy.refused.len());
+    figures.add("at 70 % of saturation, p50", busy.quantile_ms(0.5), "ms", Target::None);
+    figures.add("at 70 % of saturation, p99", busy.quantile_ms(0.99), "ms", Target::None);
+    let ratio = busy.quantile_ms(0.99) / busy.quantile_ms(0.5);
+    figures.add_expected("at 70 % of saturation, p99 / p50", ratio, "x", Target::AtMost(4.0), 3.5);
+    overload(place, port, &request(1), "1 row", most, 60.0, figures)?;
+    let what = format!("{HEAVY} rows");
+    let most = saturation(place, port, &request(HEAVY), &what, figures)?;
+    overload(place, port, &request(HEAVY), &what, most, 93.0, figures)
+}
+
+/// Answers a second of connections that ask again at once.
+fn saturation(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut Figures) -> Result<f64> {
+    paced::saturate(port, request, CONNECTIONS, place.lasting(1.0))?;
+    let most = paced::saturate(port, request, CONNECTIONS, place.lasting(4.0))?.goodput();
+    ensure!(most > 0.0, "nothing was answered at saturation with {what}");
+    figures.add(format!("saturation of half of the processors, {what}"), most, "1/s", Target::None);
+    Ok(most)
+}
+
+fn overload(
+    place: &Place,
+    port: u16,
+    request: &[u8],
+    what: &str,
+    most: f64,
+    expected: f64,
+    figures: &mut Figures,
+) -> Result<()> {
+    let beyond = paced::run(port, request, CROWD, most * 3.0, place.lasting(8.0))?;
+    let what = format!("under 3x overload, {what}");
+    figures.add(format!("{what}, asked of saturation"), beyond.asked() / most, "x", Target::None);
+    let kept = beyond.goodput() / most * 100.0;
+    figures.add_expected(format!("{what}, goodput of its maximum"), kept, "%", Target::AtLeast(90.0), expected);
+    let longest = beyond.longest_ms();
+    figures.add_expected(format!("{what}, longest wait"), longest, "ms", Target::AtMost(DEADLINE_MS), 1_800.0);
+    Ok(())
+}
+
+/// Has this process run on some of the processors only, with the threads that it starts from now on.
+fn on_processors(list: &str) -> Result<()> {
+    let mut command = Command::new("taskset");
+    command.args(["-acp", list, &std::process::id().to_string()]).stdout(Stdio::null());
+    let status = command.status().context("starting taskset")?;
+    ensure!(status.success(), "taskset could not move the load to processors {list}");
+    Ok(())
+}
