@@ -174,25 +174,29 @@ impl Project {
 
     /// Starts a server and waits until it says where it listens.
     pub fn listening(&self, arguments: &[&str]) -> Server {
-        let mut child =
-            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        let mut seen = String::new();
-        let port = loop {
-            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
-            seen.push_str(&line);
-            seen.push('\n');
-            if let Some(rest) = line.split("://127.0.0.1:").nth(1) {
-                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                break digits.parse().expect("a port");
-            }
-        };
-        Server { child, port, lines, seen }
+        listening(self.command(arguments))
     }
+}
+
+/// Starts a server by a command and waits until it says where it listens.
+pub fn listening(mut command: Command) -> Server {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut seen = String::new();
+    let port = loop {
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
+        seen.push_str(&line);
+        seen.push('\n');
+        if let Some(rest) = line.split("://127.0.0.1:").nth(1) {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            break digits.parse().expect("a port");
+        }
+    };
+    Server { child, port, lines, seen }
 }
 
 impl From<Output> for Done {
