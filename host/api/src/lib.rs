@@ -24,6 +24,7 @@ mod oip;
 mod openapi;
 mod request;
 mod scoring;
+mod small;
 mod spans;
 mod timings;
 mod tls;

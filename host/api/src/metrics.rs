@@ -177,6 +177,16 @@ impl Collector for ServerNumbers {
             )?;
             let waiting = i64::try_from(capture.waiting).unwrap_or(i64::MAX);
             gauge(&mut encoder, "capture_waiting_rows", "Rows waiting to be kept", waiting)?;
+            if let Some(explained) = capture.explained {
+                labelled(
+                    &mut encoder,
+                    "explained_rows",
+                    "Rows, of the part that is to be explained, whose attributions are kept, or which are lost",
+                    &[("stored", explained.stored), ("dropped", explained.dropped), ("failed", explained.failed)],
+                )?;
+                let waiting = i64::try_from(explained.waiting).unwrap_or(i64::MAX);
+                gauge(&mut encoder, "explained_waiting_rows", "Rows waiting to be explained", waiting)?;
+            }
         }
         let routes = server.routes();
         let deployed = || {

@@ -1,4 +1,6 @@
-//! Who answered a request that no running server remembers: told by what was captured.
+//! Who answered requests that no running server remembers: told by what was captured.
+
+use std::collections::{HashMap, HashSet};
 
 use arrow_array::cast::AsArray;
 use plinth_core::refs::ModelRef;
@@ -7,35 +9,46 @@ use plinth_table::Table;
 
 use crate::host::Host;
 
-/// Newest captured files of each deployment that are looked through for one request.
+/// Newest captured files of each deployment that are looked through.
 const FILES_MAX: usize = 50;
 
-/// The deployment of an endpoint that answered a request, if its answer was captured not too long ago. Answers of
-/// shadows were given to nobody.
-pub(crate) fn find(host: &Host, endpoint: &str, request_id: &str) -> Option<Answerer> {
-    let record = host.tracking().endpoint(endpoint).ok()?;
+/// The deployments of an endpoint that answered these requests, of which not all need be found: what is looked at are
+/// answers that were captured not too long ago. Those of shadows were given to nobody.
+pub(crate) fn find(host: &Host, endpoint: &str, request_ids: &[&str]) -> HashMap<String, Answerer> {
+    let mut found = HashMap::new();
+    let mut wanted: HashSet<&str> = request_ids.iter().copied().collect();
+    let Ok(record) = host.tracking().endpoint(endpoint) else { return found };
     for deployment in &record.spec.deployments {
-        let reference: ModelRef = deployment.model.parse().ok()?;
+        let Ok(reference) = deployment.model.parse::<ModelRef>() else { continue };
         let Ok(version) = host.tracking().resolve(&reference) else { continue };
         let Ok(captures) = host.tracking().captures(&version.model, version.version, 0) else { continue };
         for capture in captures.iter().rev().take(FILES_MAX) {
+            if wanted.is_empty() {
+                return found;
+            }
             let Ok(path) = host.store().blobs().checked_path(&capture.blob) else { continue };
-            if Table::open(&path).is_ok_and(|table| has(&table, request_id)) {
+            let Ok(table) = Table::open(&path) else { continue };
+            for id in ids(&table, &wanted) {
+                wanted.remove(id.as_str());
                 let version = version.version.to_string().as_str().into();
-                return Some(Answerer { deployment: deployment.name.as_str().into(), version });
+                found.insert(id, Answerer { deployment: deployment.name.as_str().into(), version });
             }
         }
     }
-    None
+    found
 }
 
-fn has(table: &Table, request_id: &str) -> bool {
+/// Those of the ids that a captured table has.
+fn ids(table: &Table, wanted: &HashSet<&str>) -> Vec<String> {
     let schema = table.schema();
-    let (Some(index), None) = (schema.index_of("request_id"), schema.index_of(Captured::SHADOW)) else { return false };
-    let Ok(mut batches) = table.batches() else { return false };
-    batches.any(|batch| {
-        let Ok(batch) = batch else { return false };
-        let ids = batch.column(index);
-        ids.as_string_opt::<i32>().is_some_and(|ids| ids.iter().any(|id| id == Some(request_id)))
-    })
+    let (Some(index), None) = (schema.index_of("request_id"), schema.index_of(Captured::SHADOW)) else {
+        return Vec::new();
+    };
+    let Ok(batches) = table.batches() else { return Vec::new() };
+    let mut found = Vec::new();
+    for batch in batches.map_while(Result::ok) {
+        let Some(ids) = batch.column(index).as_string_opt::<i32>() else { continue };
+        found.extend(ids.iter().flatten().filter(|id| wanted.contains(id)).map(str::to_owned));
+    }
+    found
 }

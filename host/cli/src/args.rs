@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plinth_core::Micros;
+use plinth_monitor::DropMax;
 
 use crate::{
     serve::ServeArgs,
@@ -298,6 +299,7 @@ pub(crate) enum MonitorCommand {
     plinth monitor check churn --current new.csv --report drift.html\n  \
     plinth monitor check churn --captured                                 what the server was asked\n  \
     plinth monitor check churn --captured --since 2h                      what it was asked lately\n  \
+    plinth monitor check churn --captured --since 7days --max-drop 5%     whether it answers worse, by the truth told since\n  \
     plinth monitor check churn --current new.csv --retrain --approve      on drift, train, gate and promote"
 )]
 pub(crate) struct MonitorCheckArgs {
@@ -313,6 +315,19 @@ pub(crate) struct MonitorCheckArgs {
     /// Only requests captured since: a duration back from now, such as 2h or 7days, or an RFC 3339 time
     #[arg(long, value_name = "WHEN", requires = "captured", value_parser = Since::parse)]
     pub(crate) since: Option<Since>,
+    /// How much worse the answers may be than when the model was evaluated, where the truth was told (POST …/feedback):
+    /// 0.05, or 5% of what it was; exit code 4 if they are
+    #[arg(long, value_name = "DROP", requires = "captured")]
+    pub(crate) max_drop: Option<DropMax>,
+    /// The metric by which that is decided [default: accuracy, or rmse]
+    #[arg(long, value_name = "METRIC", requires = "max_drop")]
+    pub(crate) metric: Option<String>,
+    /// What it was, if the version does not say
+    #[arg(long, value_name = "NUMBER", requires = "max_drop")]
+    pub(crate) expected: Option<f64>,
+    /// The field of what was told that says what was true [default: the label, or the only field]
+    #[arg(long, value_name = "FIELD", requires = "captured")]
+    pub(crate) truth: Option<String>,
     /// On drift, run the model's pipeline on the current rows, which must have labels
     #[arg(long, conflicts_with = "captured")]
     pub(crate) retrain: bool,

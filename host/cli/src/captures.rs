@@ -1,4 +1,4 @@
-//! What a scoring server keeps of its requests: Parquet blobs with a row in the catalog, for as long as the configuration
+//! What a scoring server keeps of its requests, and of why they were answered so: Parquet blobs with a row in the catalog, for as long as the configuration
 //! says.
 
 use std::{
@@ -7,25 +7,27 @@ use std::{
 };
 
 use plinth_core::{Clock, Micros, SystemClock, codes};
-use plinth_serve::{CaptureSink, Captured, Keep, ServeError};
-use plinth_tracking::{Capture, TrackingError};
+use plinth_ext::Batch;
+use plinth_serve::{Attributions, CaptureSink, Captured, Keep, ServeError};
+use plinth_tracking::{Capture, CaptureKind, TrackingError};
 
 use crate::{config::ServeConfig, host::Host, output::Failure};
 
 /// Between two looks for what has been kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// Which requests are kept, and what of them.
+/// Which requests are kept and explained, and what of them.
 ///
 /// # Errors
 /// A part that is none.
 pub(crate) fn keep(config: &ServeConfig) -> Result<Keep, Failure> {
-    let part = config.capture_part;
-    if !(0.0..=1.0).contains(&part) {
-        let message = format!("`serve.capture-part` is {part}");
-        return Err(Failure::new(codes::BAD_CONFIG, message).hint("it is a part of the requests, from 0 to 1"));
+    for (name, part) in [("capture-part", config.capture_part), ("explain-part", config.explain_part)] {
+        if !(0.0..=1.0).contains(&part) {
+            let message = format!("`serve.{name}` is {part}");
+            return Err(Failure::new(codes::BAD_CONFIG, message).hint("it is a part of the requests, from 0 to 1"));
+        }
     }
-    Ok(Keep { part, redacted: config.redact.clone() })
+    Ok(Keep { part: config.capture_part, redacted: config.redact.clone(), explained: config.explain_part })
 }
 
 /// How long that is kept; nothing is for ever.
@@ -79,24 +81,36 @@ impl Captures {
     }
 }
 
-impl CaptureSink for Captures {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        let table = captured.table();
-        let bytes = plinth_table::to_bytes(table.schema(), [&table]).map_err(|error| ServeError::outside(&error))?;
+impl Captures {
+    /// Stores a table of what a version answered between two moments.
+    fn store(
+        &self,
+        kind: CaptureKind,
+        [model, version]: [String; 2],
+        [from, to]: [Micros; 2],
+        table: &Batch,
+    ) -> Result<(), ServeError> {
+        let bytes = plinth_table::to_bytes(table.schema(), [table]).map_err(|error| ServeError::outside(&error))?;
         let blob = self.host.store().blobs().put(&bytes).map_err(|error| ServeError::outside(&error))?;
-        let capture = Capture {
-            blob,
-            version: captured.version.parse().unwrap_or_default(),
-            model: captured.model,
-            rows: table.num_rows() as u64,
-            from: captured.first_at,
-            to: captured.last_at,
-        };
+        let (version, rows) = (version.parse().unwrap_or_default(), table.num_rows() as u64);
+        let capture = Capture { kind, blob, version, model, rows, from, to };
         self.host.tracking().add_capture(&capture).map_err(|error| ServeError::outside(&error))?;
         if let Err(error) = self.sweep() {
             // What came is kept all the same.
             tracing::warn!(%error, "captured requests that were kept long enough could not be forgotten");
         }
         Ok(())
+    }
+}
+
+impl CaptureSink for Captures {
+    fn write(&self, captured: Captured) -> Result<(), ServeError> {
+        let (table, times) = (captured.table(), [captured.first_at, captured.last_at]);
+        self.store(CaptureKind::Requests, [captured.model, captured.version], times, &table)
+    }
+
+    fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
+        let Attributions { model, version, first_at, last_at, table } = attributions;
+        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], &table)
     }
 }

@@ -110,6 +110,8 @@ pub(crate) struct ServeConfig {
     pub(crate) capture: bool,
     /// The part of the requests that is kept, from 0 to 1.
     pub(crate) capture_part: f64,
+    /// The part of the requests, from 0 to 1, that is explained while a thread has nothing to do, and kept.
+    pub(crate) explain_part: f64,
     /// Columns, of inputs and of outputs, that are never kept.
     pub(crate) redact: Vec<String>,
     /// How long what is kept stays, such as `30days`; empty for ever.
@@ -220,6 +222,7 @@ impl Default for ServeConfig {
             port: 8080,
             capture: true,
             capture_part: 1.0,
+            explain_part: 0.0,
             redact: Vec::new(),
             capture_kept: String::new(),
             access_log: String::new(),

@@ -1,21 +1,23 @@
 //! `plinth explain`: what each column had to do with a model's predictions, against a reference set.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use clap::Args;
 use plinth_core::codes;
-use plinth_ext::{Batch, Field, Kind, Schema};
-use plinth_score::{Explained, Explainer, Sampling, Scorer, Trees};
+use plinth_ext::Batch;
+use plinth_score::{Explainer, Sampling, Scorer, Trees, attribution_schema, attribution_table};
 use plinth_tracking::{FileRole, ModelVersion};
 use serde_json::json;
 
 use crate::{
+    args::Since,
     config::Settings,
+    explained,
     host::Host,
     models::resolve,
+    outfile::OutFile,
     output::{Failure, Output, io_failure},
-    predict::{for_each_batch, partial, read_all, version_options},
+    predict::{for_each_batch, read_all, version_options},
     rows::Sink,
     scorer,
     stages::thousands,
@@ -25,18 +27,28 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     plinth explain models:/churn@champion --data new.csv\n  \
     plinth explain churn --data new.csv --output why.parquet\n  \
-    plinth explain churn --data new.csv --reference normal.csv --json\n\n\
+    plinth explain churn --data new.csv --reference normal.csv --json\n  \
+    plinth explain churn --captured --since 24h            what `plinth serve` explained of its requests\n\n\
     One line comes out for each row and score: its base (the mean over the reference rows), its value, and each\n\
     column's part; base and parts add up to the value. Trees are explained exactly, and where a model makes\n\
     probabilities of what its trees add up to, the log-odds are what is explained; with --kernel it is always\n\
-    the prediction itself.")]
+    the prediction itself.\n\n\
+    A server explains a part of what it answers if plinth.toml says [serve] explain-part = 0.01; request_id joins\n\
+    those lines with what was captured, also in `plinth sql` ('captures:/churn', 'explanations:/churn').",
+    group = clap::ArgGroup::new("source").required(true).args(["data", "captured"]))]
 pub(crate) struct ExplainArgs {
     /// models:/NAME@ALIAS or models:/NAME/VERSION
     #[arg(value_name = "REF")]
     model: String,
     /// Rows to explain: .csv, .jsonl or .parquet
     #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    data: Option<PathBuf>,
+    /// Write what was explained while it was served
+    #[arg(long, conflicts_with_all = ["reference", "kernel", "seed", "device"])]
+    captured: bool,
+    /// Only requests answered since: a duration back from now, such as 2h or 7days, or an RFC 3339 time
+    #[arg(long, value_name = "WHEN", requires = "captured", value_parser = Since::parse)]
+    since: Option<Since>,
     /// Rows to compare with [default: the sample of training rows that is stored with the version]
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
@@ -58,6 +70,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn explain(args: &ExplainArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
     let host = Host::open(settings, args.device.as_deref(), None)?;
     let version = resolve(&host, &args.model)?;
+    let Some(data) = &args.data else { return captured(args, &host, &version, output) };
     if scorer::Spec::of(&version)?.is_onnx() {
         host.start_runtime_early();
     }
@@ -70,29 +83,20 @@ pub(crate) fn explain(args: &ExplainArgs, settings: Settings, output: Output) ->
     if let Some(why) = explainer.why_no_trees() {
         tracing::info!("the model's trees are not walked: {why}");
     }
-    let shape = schema(&scorer)?;
-    let partial_path = args.output.as_deref().map(partial);
-    let mut sink = Sink::open(partial_path.as_deref(), &shape, output.json)?;
+    let shape = attribution_schema(&scorer);
+    let file = args.output.as_deref().map(|path| OutFile::begin(path, output));
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), &shape, output.json)?;
     let mut rows = 0;
-    let written = for_each_batch(&host.components, &args.data, &version_options(&version, &args.data)?, |batch| {
+    for_each_batch(&host.components, data, &version_options(&version, data)?, |batch| {
         let raw = scorer.signature().coerce(batch)?;
         let explained = explainer.explain(&scorer, &raw, args.kernel)?;
         let names: Vec<&str> = explainer.scores(&scorer).collect();
-        sink.write(&table(&shape, &names, &explained, rows)?)?;
+        sink.write(&attribution_table(&shape, &names, &explained, rows))?;
         rows += raw.num_rows();
         Ok(())
-    })
-    .and_then(|_| sink.finish());
-    if let (Some(partial), Some(path)) = (&partial_path, &args.output) {
-        if let Err(failure) = written {
-            // What is left of it is of no use; the failure is what matters.
-            let _ = std::fs::remove_file(partial);
-            return Err(failure);
-        }
-        std::fs::rename(partial, path).map_err(|error| io_failure(&path.display().to_string(), &error))?;
-    } else {
-        written?;
-    }
+    })?;
+    sink.finish()?;
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!(
         "{} rows of {} explained against {} reference rows",
         thousands(rows as u64),
@@ -102,6 +106,20 @@ pub(crate) fn explain(args: &ExplainArgs, settings: Settings, output: Output) ->
     if output.json && args.output.is_some() {
         output
             .data(&json!({"rows": rows, "model": version.reference(), "output": args.output}), String::new)
+            .map_err(|error| io_failure("stdout", &error))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a server explained of its requests.
+fn captured(args: &ExplainArgs, host: &Host, version: &ModelVersion, output: Output) -> Result<ExitCode, Failure> {
+    let file = args.output.as_deref().map(|path| OutFile::begin(path, output));
+    let lines = explained::write(host, version, args.since.as_ref(), file.as_ref(), output)?;
+    file.map_or(Ok(()), OutFile::keep)?;
+    output.say(format!("{} lines of requests that {} answered", thousands(lines), version.reference()));
+    if output.json && args.output.is_some() {
+        output
+            .data(&json!({"lines": lines, "model": version.reference(), "output": args.output}), String::new)
             .map_err(|error| io_failure("stdout", &error))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -141,45 +159,4 @@ pub(crate) fn explainer(
     let limits = &host.limits().explain;
     let sampling = Sampling { coalitions: limits.coalitions_max as usize, seed };
     Ok(Explainer::new(scorer, &reference, limits.reference_rows_max as usize, trees, sampling)?)
-}
-
-/// One line for each row and score.
-fn schema(scorer: &Scorer) -> Result<Schema, Failure> {
-    let mut fields = vec![
-        Field::new("row", Kind::Int64, false),
-        Field::new("score", Kind::Utf8, false),
-        Field::new("method", Kind::Utf8, false),
-        Field::new("exact", Kind::Boolean, false),
-        Field::new("scale", Kind::Utf8, false),
-        Field::new("base", Kind::Float64, false),
-        Field::new("value", Kind::Float64, false),
-    ];
-    let columns = scorer.model_signature().columns().fields().iter();
-    // With a word before it, so that no column of the model's is mistaken for one of these.
-    fields.extend(columns.map(|field| Field::new(format!("part_{}", field.name), Kind::Float64, false)));
-    Ok(Schema::new(fields)?)
-}
-
-fn table(schema: &Schema, scores: &[&str], explained: &[Explained], first: usize) -> Result<Batch, Failure> {
-    // Each line: its row from 0, its score's place, and what is said of both.
-    let lines: Vec<_> = explained
-        .iter()
-        .enumerate()
-        .flat_map(|(row, one)| one.scores.iter().enumerate().map(move |(score, said)| (first + row, score, one, said)))
-        .collect();
-    let number = |of: &dyn Fn(usize) -> f64| -> ArrayRef {
-        Arc::new((0..lines.len()).map(|line| Some(of(line))).collect::<Float64Array>())
-    };
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(lines.iter().map(|(row, ..)| Some(*row as i64)).collect::<Int64Array>()),
-        Arc::new(StringArray::from_iter_values(lines.iter().map(|(_, score, ..)| scores[*score]))),
-        Arc::new(StringArray::from_iter_values(lines.iter().map(|(_, _, one, _)| one.method.name()))),
-        Arc::new(lines.iter().map(|(_, _, one, _)| Some(one.exact)).collect::<BooleanArray>()),
-        Arc::new(StringArray::from_iter_values(lines.iter().map(|(_, _, one, _)| one.scale.name()))),
-        number(&|line| lines[line].3.base),
-        number(&|line| lines[line].3.value),
-    ];
-    let parts = schema.len() - columns.len();
-    columns.extend((0..parts).map(|part| number(&|line| lines[line].3.parts[part])));
-    Ok(Batch::new(schema.clone(), columns, lines.len())?)
 }

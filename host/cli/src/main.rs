@@ -17,6 +17,7 @@ mod doctor;
 mod endpoint;
 mod exchange;
 mod explain;
+mod explained;
 mod gc;
 mod host;
 mod info;
@@ -25,7 +26,9 @@ mod logging;
 mod models;
 mod monitor;
 mod onnx;
+mod outfile;
 mod output;
+mod performance;
 mod plugin;
 mod plugins;
 mod predict;
@@ -46,7 +49,10 @@ mod ui;
 mod up;
 mod webhook;
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use plinth_core::codes;
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
             let code = if error.use_stderr() { 2 } else { 0 };
             if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
                 Output { json: true, color: false, live: false }.error(&usage(&error));
+            } else if error.use_stderr() {
+                say_usage(&error);
             } else {
                 let _ = error.print();
             }
@@ -81,6 +89,16 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.class().exit_code())
         }
     }
+}
+
+/// What clap says about a command line, with the code that all errors have.
+fn say_usage(error: &clap::Error) {
+    let said = error.render();
+    let code = format!("error[{}]:", codes::USAGE);
+    let colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let said = if colored { said.ansi().to_string() } else { said.to_string() };
+    // Talk that cannot be heard is no reason to end otherwise.
+    let _ = write!(std::io::stderr().lock(), "{}", said.replacen("error:", &code, 1));
 }
 
 /// What clap says about a command line, for those who read JSON.

@@ -2,9 +2,9 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use plinth_core::{Clock, SystemClock, codes};
+use plinth_core::{Clock, Micros, SystemClock, codes};
 use plinth_ext::{Batch, Verdict};
-use plinth_monitor::{Report, Suite};
+use plinth_monitor::{Performance, Report, Suite};
 use plinth_pipeline::{Overrides, Pipeline, RunOptions};
 use plinth_serve::Captured;
 use plinth_tracking::{AliasMove, FileRole, ModelVersion};
@@ -16,6 +16,7 @@ use crate::{
     host::{Host, PluginRef},
     models::{principal, resolve},
     output::{Failure, Output, io_failure, read_failure, table},
+    performance,
     predict::{read_all, version_options},
     run, scorer,
     stages::{documents::VersionDocument, registered_version},
@@ -55,7 +56,10 @@ pub(crate) fn check(args: &MonitorCheckArgs, settings: Settings, output: Output)
         }
         None if drifted => {
             let class = codes::DRIFT_FOUND.class();
-            if args.captured || args.retrain {
+            if report.performance.as_ref().is_some_and(Performance::is_worse) {
+                output
+                    .say("the model answers worse: retrain it with the truth that was told (--current FILE --retrain)");
+            } else if args.captured || args.retrain {
                 output.say("drift: collect labelled rows and retrain with --current FILE --retrain");
             } else {
                 output.say("drift: add --retrain to train, gate and compare a challenger on these rows");
@@ -79,9 +83,15 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
     })?;
     let reference =
         host.table_of(&profile.hash).and_then(|table| Ok(table.read_all()?)).map_err(|failure| told(&failure))?;
-    let current = match &args.current {
-        Some(path) => read_all(&host.components, path, &version_options(version, path)?)?,
-        None => captured(host, version, args.since.as_ref())?,
+    let (current, performance) = match &args.current {
+        Some(path) => (read_all(&host.components, path, &version_options(version, path)?)?, None),
+        None => {
+            let since = args.since.as_ref().map_or(0, |since| since.micros(SystemClock.now()));
+            let captured = captured(host, version, args.since.as_ref(), since)?;
+            let inputs: Vec<Batch> = captured.iter().map(|rows| Captured::part(rows, Captured::INPUT)).collect();
+            let current = plinth_table::concat(&inputs[0].schema().clone(), &inputs)?;
+            (current, performance::measure(args, host, version, &captured, since)?)
+        }
     };
     let Some(signature) = spec.signature() else {
         let message = format!("{} takes tensors, whose drift is not looked at", version.reference());
@@ -103,6 +113,10 @@ fn compare(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion) -> Resu
         plinth_monitor::check(&reference_side, &current_side, &Suite::new(vec![tests]), &host.settings.config.monitor)?;
     report.reference = version.reference();
     report.current = current_name(args);
+    if performance.as_ref().is_some_and(Performance::is_worse) {
+        report.verdict = Verdict::Drift;
+    }
+    report.performance = performance;
     Ok(report)
 }
 
@@ -121,9 +135,8 @@ fn beside(left: &Batch, right: &Batch) -> Result<Batch, Failure> {
     Ok(Batch::new(plinth_ext::Schema::new(fields)?, columns, left.num_rows())?)
 }
 
-/// Every row that was asked of a version, or every one since a moment.
-fn captured(host: &Host, version: &ModelVersion, since: Option<&Since>) -> Result<Batch, Failure> {
-    let from = since.map_or(0, |since| since.micros(SystemClock.now()));
+/// Every row that was asked of a version, or every one since a moment; at least one.
+fn captured(host: &Host, version: &ModelVersion, since: Option<&Since>, from: Micros) -> Result<Vec<Batch>, Failure> {
     let captures = host.tracking().captures(&version.model, version.version, from)?;
     let mut parts: Vec<Batch> = Vec::new();
     // The newest requests, as many as may be in memory: what was asked long ago says little about now.
@@ -139,18 +152,16 @@ fn captured(host: &Host, version: &ModelVersion, since: Option<&Since>) -> Resul
         // A file may have begun before the moment.
         let rows = Captured::since(&rows, from);
         if rows.num_rows() > 0 {
-            parts.push(Captured::part(&rows, Captured::INPUT));
+            parts.push(rows);
         }
     }
-    match parts.first() {
-        Some(first) => Ok(plinth_table::concat(&first.schema().clone(), &parts)?),
-        None => {
-            let when = since.map(|since| format!(" since {}", since.text)).unwrap_or_default();
-            let message = format!("no request to {} was captured{when}", version.reference());
-            Err(Failure::new(codes::EMPTY_INPUT, message)
-                .hint("serve it with `plinth serve` for a while, or name a file with --current"))
-        }
+    if parts.is_empty() {
+        let when = since.map(|since| format!(" since {}", since.text)).unwrap_or_default();
+        let message = format!("no request to {} was captured{when}", version.reference());
+        return Err(Failure::new(codes::EMPTY_INPUT, message)
+            .hint("serve it with `plinth serve` for a while, or name a file with --current"));
     }
+    Ok(parts)
 }
 
 fn record(args: &MonitorCheckArgs, host: &Host, version: &ModelVersion, report: &Report) -> Result<(), Failure> {
@@ -261,8 +272,37 @@ fn show(report: &Report, args: &MonitorCheckArgs) -> String {
         report.current,
         report.rows_current
     ));
+    if let Some(seen) = &report.performance {
+        text.push_str(&answers(seen));
+    }
     if let Some(path) = &args.report {
         text.push_str(&format!("report: {}\n", path.display()));
+    }
+    text
+}
+
+/// What the answers were worth.
+fn answers(seen: &Performance) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+    let rows = seen.metrics.iter().map(|measure| {
+        vec![
+            measure.name.clone(),
+            number(measure.recorded),
+            number(Some(measure.current)),
+            measure.drop().map_or_else(|| "-".to_owned(), |drop| format!("{drop:+.4}")),
+        ]
+    });
+    let mut text = format!("\n{}", table(["metric", "recorded", "now", "worse by"], rows));
+    let unread = if seen.unread > 0 { format!("; of {} more it does not read", seen.unread) } else { String::new() };
+    text.push_str(&format!("{} rows whose truth was told{unread}\n", seen.rows));
+    if let Some(judged) = &seen.judged {
+        let said = match judged.verdict {
+            Verdict::Drift => "worse",
+            Verdict::NoDrift => "not worse",
+            Verdict::Inconclusive => "too few rows to say",
+        };
+        let (metric, drop, most) = (&judged.metric, judged.drop, judged.drop_max);
+        text.push_str(&format!("{said}: {metric} by {drop:+.4}; {most:.4} may be\n"));
     }
     text
 }

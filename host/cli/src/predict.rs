@@ -1,9 +1,6 @@
 //! `plinth predict`: a file scored by a model version, batch by batch.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use plinth_core::codes;
 use plinth_ext::{Batch, Schema};
@@ -16,6 +13,7 @@ use crate::{
     config::Settings,
     host::{Host, PluginRef},
     models::resolve,
+    outfile::OutFile,
     output::{Failure, Output},
     rows::{Format, Sink},
     scorer,
@@ -33,27 +31,16 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
         host.start_runtime_early();
     }
     let scorer = scorer::of_version(&host, &version, &host.sessions(1), scorer::Use::Batch)?;
-    // Written beside its place and put there when it is whole: a failure leaves an earlier file as it was.
-    let partial = args.output.as_deref().map(partial);
-    let mut sink = Sink::open(partial.as_deref(), scorer.output(), output.json)?;
+    let file = args.output.as_deref().map(|path| OutFile::begin(path, output));
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), scorer.output(), output.json)?;
     let mut rows = 0;
-    let written = for_each_batch(&host.components, &args.input, &version_options(&version, &args.input)?, |batch| {
+    for_each_batch(&host.components, &args.input, &version_options(&version, &args.input)?, |batch| {
         let raw = scorer.signature().coerce(batch)?;
         rows += batch.num_rows() as u64;
         sink.write(&scorer.score(&raw)?)
-    })
-    .and_then(|_| sink.finish());
-    if let (Some(partial), Some(path)) = (&partial, &args.output) {
-        if let Err(failure) = written {
-            // What is left of it is of no use; the failure is what matters.
-            let _ = std::fs::remove_file(partial);
-            return Err(failure);
-        }
-        std::fs::rename(partial, path)
-            .map_err(|error| crate::output::io_failure(&path.display().to_string(), &error))?;
-    } else {
-        written?;
-    }
+    })?;
+    sink.finish()?;
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!("{} rows scored by {}", thousands(rows), version.reference()));
     if output.json && args.output.is_some() {
         output
@@ -61,12 +48,6 @@ pub(crate) fn predict(args: &PredictArgs, settings: Settings, output: Output) ->
             .map_err(|error| crate::output::io_failure("stdout", &error))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Where a file is written until it is whole.
-pub(crate) fn partial(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{}.{name}", std::process::id()))
 }
 
 /// The loader's options that a version's own pipeline reads files of this format with, as JSON.

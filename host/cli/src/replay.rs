@@ -16,8 +16,8 @@ use crate::{
     config::Settings,
     host::Host,
     models::resolve,
+    outfile::OutFile,
     output::{Failure, Output, io_failure, table},
-    predict::partial,
     rows::Sink,
     scorer,
     stages::thousands,
@@ -86,12 +86,14 @@ struct Found {
 }
 
 /// `plinth replay`
-pub(crate) fn replay(args: &ReplayArgs, settings: Settings, output: Output) -> Result<ExitCode, Failure> {
+pub(crate) fn replay(args: &ReplayArgs, mut settings: Settings, output: Output) -> Result<ExitCode, Failure> {
+    // Every row gets its own answer or its own error: no plugin is kept from the rows behind those on which it fails.
+    settings.config.limits.plugin.breaker_faults_max = u32::MAX;
     let host = Host::open(settings, args.device.as_deref(), None)?;
     let (from, to) = (resolve(&host, &args.from)?, resolve(&host, &args.to)?);
     let files = captured(&host, &from, args)?;
     let scorer = scorer::of_version(&host, &to, &host.sessions(1), scorer::Use::Batch)?;
-    let (mut found, mut differing) = (Found::default(), Differing::new(args.output.clone(), output.json));
+    let (mut found, mut differing) = (Found::default(), Differing::new(args.output.clone(), output));
     for (file, skip) in files {
         let rows = host.table_of(&file).and_then(|table| Ok(table.read_all()?));
         let rows = rows.map_err(|failure| Failure::of(&*failure.error))?;
@@ -189,8 +191,7 @@ fn ask(
     Ok(())
 }
 
-/// Scores rows together; where that fails, one by one, so that only those that are to blame fail. Halves would do with
-/// fewer calls, and be so many failures in a row that a plugin is given a rest.
+/// Scores rows together; where that fails, in halves of them, so that only those that are to blame fail.
 fn each(
     scorer: &Scorer,
     inputs: &Batch,
@@ -202,7 +203,11 @@ fn each(
         scorer.signature().coerce(&part).and_then(|part| scorer.score(&part))
     };
     match score(&rows) {
-        Err(_) if rows.len() > 1 => scored.extend(rows.map(|row| (row..row + 1, score(&(row..row + 1))))),
+        Err(_) if rows.len() > 1 => {
+            let middle = rows.start + rows.len() / 2;
+            each(scorer, inputs, rows.start..middle, scored);
+            each(scorer, inputs, middle..rows.end, scored);
+        }
         answers => scored.push((rows, answers)),
     }
 }
@@ -217,13 +222,13 @@ fn no_answers(scorer: &Scorer, rows: usize) -> Result<Batch, Failure> {
 /// The rows that differ, on their way to a file; it is put in its place when it is whole.
 struct Differing {
     path: Option<PathBuf>,
-    json: bool,
-    sink: Option<Sink>,
+    output: Output,
+    begun: Option<(OutFile, Sink)>,
 }
 
 impl Differing {
-    fn new(path: Option<PathBuf>, json: bool) -> Self {
-        Self { path, json, sink: None }
+    fn new(path: Option<PathBuf>, output: Output) -> Self {
+        Self { path, output, begun: None }
     }
 
     fn write(&mut self, rows: &Batch, answers: &Batch, unlike: &BooleanArray) -> Result<(), Failure> {
@@ -242,28 +247,21 @@ impl Differing {
         }
         let all = Batch::new(Schema::new(fields)?, columns, rows.num_rows())?;
         let all = plinth_table::filter(&all, unlike)?;
-        if self.sink.is_none() {
-            self.sink = Some(Sink::open(Some(&partial(path)), all.schema(), self.json)?);
-        }
-        match &mut self.sink {
-            Some(sink) => sink.write(&all),
-            None => Ok(()),
-        }
+        let (_, sink) = match &mut self.begun {
+            Some(begun) => begun,
+            none => {
+                let file = OutFile::begin(path, self.output);
+                let sink = Sink::open(Some(file.beside()), all.schema(), self.output.json)?;
+                none.insert((file, sink))
+            }
+        };
+        sink.write(&all)
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
-        let (Some(path), Some(sink)) = (&self.path, self.sink.take()) else { return Ok(()) };
+    fn finish(self) -> Result<(), Failure> {
+        let Some((file, sink)) = self.begun else { return Ok(()) };
         sink.finish()?;
-        std::fs::rename(partial(path), path).map_err(|error| io_failure(&path.display().to_string(), &error))
-    }
-}
-
-impl Drop for Differing {
-    fn drop(&mut self) {
-        if let (Some(path), Some(_)) = (&self.path, &self.sink) {
-            // What is left of it is of no use; the failure is what matters.
-            let _ = std::fs::remove_file(partial(path));
-        }
+        file.keep()
     }
 }
 

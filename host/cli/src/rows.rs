@@ -54,7 +54,7 @@ impl Format {
 
 /// Where rows go.
 pub(crate) enum Sink {
-    Csv(Box<arrow_csv::Writer<Box<dyn Write + Send>>>),
+    Csv(Box<arrow_csv::Writer<Box<dyn Write + Send>>>, Schema),
     JsonLines(Box<dyn Write + Send>),
     Parquet(Box<plinth_table::Writer<Box<dyn Write + Send>>>),
 }
@@ -72,7 +72,10 @@ impl Sink {
             }
         };
         Ok(match format {
-            Format::Csv => Self::Csv(Box::new(arrow_csv::WriterBuilder::new().with_header(true).build(to))),
+            Format::Csv => {
+                let writer = arrow_csv::WriterBuilder::new().with_header(true).build(to);
+                Self::Csv(Box::new(writer), schema.clone())
+            }
             Format::JsonLines => Self::JsonLines(to),
             Format::Parquet => Self::Parquet(Box::new(plinth_table::Writer::new(to, schema.clone())?)),
         })
@@ -81,7 +84,7 @@ impl Sink {
     /// Writes rows.
     pub(crate) fn write(&mut self, rows: &Batch) -> Result<(), Failure> {
         match self {
-            Self::Csv(writer) => writer.write(rows.arrow()).map_err(|error| arrow(&error)),
+            Self::Csv(writer, _) => writer.write(rows.arrow()).map_err(|error| arrow(&error)),
             Self::JsonLines(to) => (0..rows.num_rows())
                 .try_for_each(|row| writeln!(to, "{}", Value::Object(object(rows, row))))
                 .map_err(|error| io_failure("output", &error)),
@@ -92,7 +95,11 @@ impl Sink {
     /// Writes what is left.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let mut to = match self {
-            Self::Csv(writer) => writer.into_inner(),
+            Self::Csv(mut writer, schema) => {
+                // The header is written with the first rows; a table without any has one, too.
+                writer.write(Batch::empty(schema).arrow()).map_err(|error| arrow(&error))?;
+                writer.into_inner()
+            }
             Self::JsonLines(to) => to,
             Self::Parquet(writer) => writer.finish()?,
         };
@@ -164,6 +171,15 @@ mod tests {
         sink.write(&rows()).unwrap();
         sink.finish().unwrap();
         assert_eq!(plinth_table::Table::open(&path).unwrap().read_all().unwrap(), rows());
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        let sink = Sink::open(Some(&path), rows().schema(), false).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "x,label\n");
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(crate) fn serve(
 
     let traced = spans::config(&host.settings, |name| std::env::var(name).ok(), |warning| output.say(warning))?;
     let in_catalog = matches!(source.wanted, Wanted::Endpoints(_));
+    if !capture && config.explain_part > 0.0 {
+        output.say("nothing is explained: explain-part of [serve] needs a server that captures");
+    }
     let captures = capture.then(|| Captures::new(&host)).transpose()?;
     let mut limits = host.limits().serve.clone();
     limits.models_bytes_max = args.memory_budget.map_or(limits.models_bytes_max, |mib| mib.saturating_mul(1 << 20));
@@ -135,7 +138,7 @@ pub(crate) fn serve(
         access: access.then(|| host.tracking().clone()),
         requests: host.limits().requests.clone(),
         find_answerer: in_catalog.then(|| {
-            Arc::new(move |endpoint: &str, id: &str| answerer::find(&finder, endpoint, id)) as Arc<FindAnswerer>
+            Arc::new(move |endpoint: &str, ids: &[&str]| answerer::find(&finder, endpoint, ids)) as Arc<FindAnswerer>
         }),
         access_log: requests_told.map(Arc::new),
         spans: None,

@@ -176,7 +176,7 @@ pub struct PluginLimits {
     pub warm_instances_max: u32,
     /// Faults in a row after which a plugin rests.
     pub breaker_faults_max: u32,
-    /// How long it rests.
+    /// How long it rests at most: a rest is 20 times as long as the call that failed last.
     pub breaker_rest_ms: u64,
     /// Passes over the data that a fit may ask for.
     pub fit_passes_max: u32,
@@ -296,6 +296,8 @@ pub struct ServeLimits {
     pub capture_file_rows_max: u32,
     /// Time after which a captured file is written although it is not full.
     pub capture_flush_ms: u64,
+    /// Rows waiting to be explained, where a part of the requests is; more are dropped and counted.
+    pub explain_queue_rows_max: u32,
     /// Time that requests in flight get to finish on shutdown.
     pub drain_ms_max: u64,
     /// What connections may be.
@@ -311,7 +313,7 @@ pub struct ServeLimits {
     /// Memory that all models in service may take together; beyond that those sleep that were not asked for longest,
     /// until they are asked. 0 is no limit.
     pub models_bytes_max: u64,
-    /// Requests of endpoints with several deployments of which it is remembered who answered, for feedback by their id.
+    /// Requests of which it is remembered who answered, for feedback by their id.
     pub feedback_ids_max: u32,
     /// Time that spans which are not sent yet get on shutdown.
     pub span_flush_ms_max: u64,
@@ -330,6 +332,7 @@ impl Default for ServeLimits {
             capture_queue_bytes_max: 256 << 20,
             capture_file_rows_max: 16_384,
             capture_flush_ms: 2_000,
+            explain_queue_rows_max: 4_096,
             drain_ms_max: 10_000,
             http: HttpLimits::default(),
             scoring_threads: 0,

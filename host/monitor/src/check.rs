@@ -112,6 +112,7 @@ pub fn check(reference: &Batch, current: &Batch, suite: &Suite, config: &Config)
         columns_drifted: drifted,
         columns_tested: drifted + calm,
         columns,
+        performance: None,
     })
 }
 

@@ -35,7 +35,7 @@ mod tests {
     use plinth_ext::{DriftOutcome, Verdict};
 
     use super::*;
-    use crate::{Bar, ColumnClass, ColumnReport, ColumnSummary, Histogram, TestReport};
+    use crate::{Bar, ColumnClass, ColumnReport, ColumnSummary, DropMax, Histogram, Measure, Performance, TestReport};
 
     fn report(columns: usize) -> Report {
         let bars =
@@ -73,6 +73,7 @@ mod tests {
             columns_drifted: columns as u32,
             columns_tested: columns as u32,
             columns: vec![column; columns],
+            performance: None,
         }
     }
 
@@ -83,6 +84,19 @@ mod tests {
         assert_eq!(page.matches("<svg").count(), 20);
         for outside in ["http://", "https://", "<script", "<link", "<img"] {
             assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_the_answers_were_worth_is_shown_where_it_is_known() {
+        assert!(!html(&report(1)).unwrap().contains("Answers"));
+        let measure = |name: &str, recorded| Measure { name: name.into(), current: 0.75, recorded };
+        let metrics = vec![measure("accuracy", Some(0.9)), measure("<b>", None)];
+        let mut performance = Performance { rows: 120, unread: 3, metrics, judged: None };
+        performance.judge("accuracy", DropMax::By(0.05), 50);
+        let page = html(&Report { performance: Some(performance), ..report(1) }).unwrap();
+        for part in ["120 rows", "3 more", "accuracy", "0.75", "0.9", "worse by 0.15", "&lt;b&gt;"] {
+            assert!(page.contains(part), "no {part} in {page}");
         }
     }
 

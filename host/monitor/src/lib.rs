@@ -4,7 +4,7 @@
 //! catalog, and of how a drift test computes: tests are [`plinth_ext::DriftTest`]s, usually sandboxed components.
 //!
 //! Start at [`check`]: two batches of one schema, a [`Suite`] of tests and a [`Config`] in, a [`Report`] out;
-//! [`html`] turns the report into one self-contained page.
+//! [`html`] turns the report into one self-contained page. [`Performance`] is what is added where the truth was told.
 //!
 //! Invariants: a test that fails or traps is inconclusive, never "no drift"; p-values are corrected for the number
 //! of columns before a verdict; a verdict needs an effect of a stated size, so that a million rows do not turn
@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod error;
 mod html;
+mod performance;
 mod report;
 mod summary;
 
@@ -22,5 +23,6 @@ pub use check::{Suite, benjamini_hochberg, check};
 pub use config::Config;
 pub use error::MonitorError;
 pub use html::html;
+pub use performance::{DropMax, Judged, Measure, Performance};
 pub use report::{ColumnReport, Report, TestReport};
 pub use summary::{Bar, ColumnClass, ColumnSummary, Histogram};

@@ -3,7 +3,7 @@
 use plinth_ext::{DriftOutcome, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnClass, ColumnSummary};
+use crate::{ColumnClass, ColumnSummary, Performance};
 
 /// What a check found. Holds summaries, never rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Report {
     pub columns_tested: u32,
     /// Every column, drifted ones first, then by effect.
     pub columns: Vec<ColumnReport>,
+    /// How good the answers were, where the truth was told. Worse than they may be is a drift of the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<Performance>,
 }
 
 /// What a check found in one column.

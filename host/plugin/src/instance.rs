@@ -158,14 +158,16 @@ impl Prepared {
         store.set_hostcall_fuel(usize::try_from(limits.state_bytes_max).unwrap_or(usize::MAX));
         store.set_epoch_deadline(Clock::ticks(deadline.ms));
         self.clock.start_call();
+        let began = Instant::now();
         let made = self.pre.instantiate(&mut store);
+        let took = began.elapsed();
         self.clock.end_call();
         match made {
             Ok(instance) => {
-                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, _seat: seat })
+                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, took, _seat: seat })
             }
             Err(error) => {
-                self.breaker.fault();
+                self.breaker.fault(took);
                 Err(classify(call, &error, store.data(), deadline))
             }
         }
@@ -202,6 +204,8 @@ pub(crate) struct Instance {
     pub(crate) prepared: Arc<Prepared>,
     deadline: Deadline,
     broken: bool,
+    /// How long its last call took.
+    took: Duration,
     // After the store, so that the place is free only when the memory is.
     _seat: Seat,
 }
@@ -272,7 +276,9 @@ impl Instance {
         state.begin(self.deadline.ms);
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
+        let began = Instant::now();
         let result = body(&mut self.store);
+        self.took = began.elapsed();
         self.prepared.clock.end_call();
         let state = self.store.data_mut();
         state.log.end();
@@ -283,7 +289,7 @@ impl Instance {
             }
             Err(error) => {
                 self.broken = true;
-                self.prepared.breaker.fault();
+                self.prepared.breaker.fault(self.took);
                 if let Some((_, captured)) = &state.wasi {
                     let printed = captured.take();
                     if !printed.is_empty() {
@@ -319,16 +325,22 @@ impl Instance {
     /// Something that it returned broke the contract: it is not used again.
     pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
         self.broken = true;
-        self.prepared.breaker.fault();
+        self.prepared.breaker.fault(self.took);
         call.output_fault(text)
     }
 }
+
+/// A rest is so many times as long as the call that failed: what a plugin that only fails costs is bounded by that, and
+/// rows of one caller on which it traps at once keep it from the others for a moment only.
+const REST_PER_CALL: u32 = 20;
+/// The shortest rest.
+const REST_MIN: Duration = Duration::from_millis(50);
 
 /// Lets a plugin rest after too many faults in a row.
 struct Breaker {
     faults: AtomicU32,
     faults_max: u32,
-    rest: Duration,
+    rest_max: Duration,
     /// Whether it may be resting; what follows is looked at only then.
     open: AtomicBool,
     until: Mutex<Option<Instant>>,
@@ -339,7 +351,7 @@ impl Breaker {
         Self {
             faults: AtomicU32::new(0),
             faults_max: limits.breaker_faults_max,
-            rest: Duration::from_millis(limits.breaker_rest_ms),
+            rest_max: Duration::from_millis(limits.breaker_rest_ms),
             open: AtomicBool::new(false),
             until: Mutex::new(None),
         }
@@ -377,10 +389,12 @@ impl Breaker {
         }
     }
 
-    fn fault(&self) {
-        let faults = self.faults.fetch_add(1, Ordering::Relaxed) + 1;
+    /// `took` is how long the call took that failed.
+    fn fault(&self, took: Duration) {
+        let faults = self.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if faults >= self.faults_max.max(1) {
-            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + self.rest);
+            let rest = took.saturating_mul(REST_PER_CALL).max(REST_MIN).min(self.rest_max);
+            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + rest);
             self.open.store(true, Ordering::Relaxed);
         }
     }
@@ -395,21 +409,29 @@ mod tests {
         let limits = PluginLimits { breaker_faults_max: 3, breaker_rest_ms: 3_600_000, ..PluginLimits::default() };
         let breaker = Breaker::new(&limits);
         let call = Call { plugin: "p", item: "i", func: "f" };
-        breaker.fault();
-        breaker.fault();
+        breaker.fault(Duration::from_secs(60));
+        breaker.fault(Duration::from_secs(60));
         breaker.success(call);
-        breaker.fault();
-        breaker.fault();
+        breaker.fault(Duration::from_secs(60));
+        breaker.fault(Duration::from_secs(60));
         breaker.success(Call { func: "fitted.load", ..call });
         assert!(breaker.check(call).is_ok());
-        breaker.fault();
+        breaker.fault(Duration::from_secs(60));
         let error = breaker.check(call).unwrap_err();
         assert_eq!(plinth_core::Coded::code(&error), codes::PLUGIN_UNAVAILABLE);
         assert!(error.to_string().starts_with("p/i: failed 3 times in a row and rests for another"), "{error}");
         // The rest is over: one call is let through, and one fault ends it at once.
         *breaker.until.lock().unwrap() = Some(Instant::now());
         assert!(breaker.check(call).is_ok());
-        breaker.fault();
+        breaker.fault(Duration::from_secs(60));
         assert!(breaker.check(call).is_err());
+        // What takes no time rests no longer than a moment, and nothing rests longer than it may.
+        let rest = |breaker: &Breaker| breaker.until.lock().unwrap().unwrap().saturating_duration_since(Instant::now());
+        assert!(rest(&breaker) > Duration::from_secs(1_100));
+        breaker.fault(Duration::from_micros(200));
+        assert!(rest(&breaker) <= REST_MIN);
+        let short = Breaker::new(&PluginLimits { breaker_faults_max: 1, breaker_rest_ms: 10, ..limits });
+        short.fault(Duration::from_secs(60));
+        assert!(rest(&short) <= Duration::from_millis(10));
     }
 }

@@ -13,6 +13,7 @@
 //! and value.
 #![warn(missing_docs)]
 
+mod attributions;
 mod column;
 mod error;
 mod explain;
@@ -22,6 +23,7 @@ mod lookup;
 mod scorer;
 mod signature;
 
+pub use attributions::{PART, attribution_schema, attribution_table};
 pub use column::{Column, Rows};
 pub use error::ScoreError;
 pub use explain::{Attribution, Explained, Explainer, Method, Scale};

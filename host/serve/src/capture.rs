@@ -15,13 +15,19 @@ use std::{
 };
 
 use arrow_array::{
-    ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray, cast::AsArray, types::TimestampMicrosecondType,
+    ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray, cast::AsArray,
+    types::TimestampMicrosecondType,
 };
 use arrow_select::{concat::concat_batches, filter::filter_record_batch};
 use plinth_core::{ContentHash, Micros, ServeLimits};
 use plinth_ext::{Batch, Field, Kind, Schema};
+use plinth_score::PART;
 
-use crate::{Deployment, ServeError};
+use crate::{
+    Deployment, ServeError,
+    pool::Idleness,
+    sampled::{Attributions, ExplainedStats, Sampled},
+};
 
 /// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values.
 const COMPACT_ROWS: usize = 512;
@@ -33,6 +39,14 @@ pub trait CaptureSink: Send + Sync + 'static {
     /// # Errors
     /// [`ServeError::outside`]; the rows are then lost, counted and logged.
     fn write(&self, captured: Captured) -> Result<(), ServeError>;
+
+    /// Keeps attributions; asked only where a part of the requests is to be explained. One that keeps none says so.
+    ///
+    /// # Errors
+    /// [`ServeError::outside`]; the attributions are then lost, counted and logged.
+    fn write_attributions(&self, _: Attributions) -> Result<(), ServeError> {
+        Err(ServeError::GivenUp { reason: "attributions are not kept here" })
+    }
 }
 
 /// Rows that one model version was asked about, with its answers.
@@ -46,7 +60,7 @@ pub struct Captured {
     pub first_at: Micros,
     /// When the last was.
     pub last_at: Micros,
-    /// `request_id` and `at` of each row.
+    /// `request_id`, `at` and `row` of each row; the last counts the rows of a request from 0.
     pub requests: Batch,
     /// The rows as they were sent, in the signature's columns but for those that are not kept.
     pub inputs: Batch,
@@ -65,7 +79,7 @@ impl Captured {
     /// The column of a [`Captured::table`] that marks answers of a shadow; not there in those that were given.
     pub const SHADOW: &'static str = "shadow";
 
-    /// All of it as one table: `request_id`, `at`, `input.NAME`…, `output.NAME`…, and `shadow` for a shadow's.
+    /// All of it as one table: `request_id`, `at`, `row`, `input.NAME`…, `output.NAME`…, and `shadow` for a shadow's.
     pub fn table(&self) -> Batch {
         let mut fields = self.requests.schema().fields().to_vec();
         let mut columns: Vec<ArrayRef> = self.requests.columns().to_vec();
@@ -116,23 +130,57 @@ pub struct Keep {
     pub part: f64,
     /// Columns, of inputs and of outputs, that are never kept.
     pub redacted: Vec<String>,
+    /// The part of the requests, from 0 to 1, that is explained. The ids decide in the same way, so that of two parts one
+    /// holds the other: what is explained is kept, too, unless less is kept than is explained.
+    pub explained: f64,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { part: 1.0, redacted: Vec::new() }
+        Self { part: 1.0, redacted: Vec::new(), explained: 0.0 }
     }
 }
 
 impl Keep {
     fn takes(&self, request_id: &str) -> bool {
-        if self.part >= 1.0 {
+        Self::is_in(self.part, request_id)
+    }
+
+    pub(crate) fn explains(&self, request_id: &str) -> bool {
+        Self::is_in(self.explained, request_id)
+    }
+
+    fn is_in(part: f64, request_id: &str) -> bool {
+        if part >= 1.0 {
             return true;
         }
         let hash = ContentHash::of_parts([b"capture".as_slice(), request_id.as_bytes()]);
         let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
         // Both are exact: a float holds 32 bits.
-        f64::from(u32::from_le_bytes(*first)) < self.part * f64::from(u32::MAX)
+        f64::from(u32::from_le_bytes(*first)) < part * f64::from(u32::MAX)
+    }
+
+    /// What of attributions may be kept: no part of a redacted column, no line of a redacted score.
+    pub(crate) fn of_attributions(&self, lines: &Batch) -> Batch {
+        if self.redacted.is_empty() {
+            return lines.clone();
+        }
+        let fields = lines.schema().fields();
+        let score = fields.iter().position(|field| field.name == "score").expect("lines have a score");
+        let told: BooleanArray = lines
+            .column(score)
+            .as_string::<i32>()
+            .iter()
+            .map(|score| Some(score.is_none_or(|score| self.redacted.iter().all(|redacted| redacted != score))))
+            .collect();
+        let rows = filter_record_batch(lines.arrow(), &told).expect("one flag for each line");
+        let told =
+            Batch::new(lines.schema().clone(), rows.columns().to_vec(), rows.num_rows()).expect("rows of a batch");
+        let part_of = |field: &Field| field.name.strip_prefix(PART).map(str::to_owned);
+        let kept: Vec<usize> = (0..fields.len())
+            .filter(|index| part_of(&fields[*index]).is_none_or(|column| !self.redacted.contains(&column)))
+            .collect();
+        told.project(&kept)
     }
 
     /// The columns that may be kept.
@@ -155,11 +203,14 @@ pub struct CaptureStats {
     pub failed: u64,
     /// Waiting now.
     pub waiting: u64,
+    /// The same for those that are to be explained, if a part of them is.
+    pub explained: Option<ExplainedStats>,
 }
 
 /// The queue and the thread that empties it.
 pub(crate) struct Capture {
     shared: Arc<Shared>,
+    sampled: Option<Sampled>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -203,7 +254,16 @@ struct Entry {
 }
 
 impl Capture {
-    pub(crate) fn new(sink: Arc<dyn CaptureSink>, keep: Keep, limits: &ServeLimits) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        sink: Arc<dyn CaptureSink>,
+        keep: Keep,
+        limits: &ServeLimits,
+        idle: Idleness,
+    ) -> std::io::Result<Self> {
+        let sampled = match keep.explained > 0.0 {
+            true => Some(Sampled::new(Arc::clone(&sink), keep.clone(), limits, idle)?),
+            false => None,
+        };
         let shared = Arc::new(Shared {
             sink,
             keep,
@@ -223,7 +283,7 @@ impl Capture {
         });
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new().name("plinth-capture".into()).spawn(move || worker.work())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, sampled, thread: Mutex::new(Some(thread)) })
     }
 
     /// Queues the rows of one request, or drops and counts them. Never waits for anything but a short lock.
@@ -236,6 +296,10 @@ impl Capture {
         outputs: &Batch,
         shadow: bool,
     ) {
+        // What a shadow answered is compared, and needs no reasons.
+        if let Some(sampled) = self.sampled.as_ref().filter(|_| !shadow) {
+            sampled.offer(deployment, request_id, at, inputs);
+        }
         let rows = inputs.num_rows();
         let shared = &*self.shared;
         if rows == 0 || !shared.keep.takes(request_id) {
@@ -283,11 +347,15 @@ impl Capture {
             dropped: self.shared.dropped.load(Relaxed),
             failed: self.shared.failed.load(Relaxed),
             waiting: self.shared.waiting.load(Relaxed),
+            explained: self.sampled.as_ref().map(Sampled::stats),
         }
     }
 
     /// Returns once everything queued before the call was handed to the sink.
     pub(crate) fn flush(&self) {
+        if let Some(sampled) = &self.sampled {
+            sampled.flush();
+        }
         let mut queue = self.shared.lock();
         if queue.stop {
             return;
@@ -304,6 +372,9 @@ impl Capture {
     pub(crate) fn stop(&self) {
         self.shared.lock().stop = true;
         self.shared.wake.notify_one();
+        if let Some(sampled) = &self.sampled {
+            sampled.stop();
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the capture thread panicked");
@@ -456,11 +527,18 @@ impl Pending {
         let ids: StringArray =
             self.ids.iter().flat_map(|(id, _, rows)| std::iter::repeat_n(Some(&**id), *rows)).collect();
         let at: Vec<Micros> = self.ids.iter().flat_map(|(_, at, rows)| std::iter::repeat_n(*at, *rows)).collect();
-        let schema =
-            Schema::new(vec![Field::new("request_id", Kind::Utf8, false), Field::new("at", Kind::TimestampUs, false)])
-                .expect("two names");
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(ids), Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC"))];
+        let row: Vec<i64> = self.ids.iter().flat_map(|(_, _, rows)| 0..*rows as i64).collect();
+        let schema = Schema::new(vec![
+            Field::new("request_id", Kind::Utf8, false),
+            Field::new("at", Kind::TimestampUs, false),
+            Field::new("row", Kind::Int64, false),
+        ])
+        .expect("three names");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(ids),
+            Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC")),
+            Arc::new(Int64Array::from(row)),
+        ];
         Captured {
             model: self.deployment.model().to_string(),
             version: self.deployment.version().to_string(),
@@ -474,7 +552,7 @@ impl Pending {
     }
 }
 
-fn concat(parts: &[Batch]) -> Batch {
+pub(crate) fn concat(parts: &[Batch]) -> Batch {
     let schema = parts[0].schema();
     let whole = concat_batches(schema.arrow(), parts.iter().map(Batch::arrow))
         .expect("rows of one deployment have one schema and the queue holds less than 2 GiB");

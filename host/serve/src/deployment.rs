@@ -103,6 +103,11 @@ impl Deployment {
         self
     }
 
+    /// Whether there is something that can explain its predictions.
+    pub(crate) fn is_explained(&self) -> bool {
+        self.explaining.is_some() && self.scorer().is_some()
+    }
+
     /// What explains its predictions, and their scorer.
     ///
     /// # Errors

@@ -207,6 +207,21 @@ impl Pool {
     pub(crate) fn idle(&self) -> usize {
         self.shared.idle.load(Relaxed)
     }
+
+    /// The same to be asked elsewhere.
+    pub(crate) fn idleness(&self) -> Idleness {
+        Idleness(Arc::clone(&self.shared))
+    }
+}
+
+/// Tells whether a thread has nothing to do.
+#[derive(Clone)]
+pub(crate) struct Idleness(Arc<Shared>);
+
+impl Idleness {
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.idle.load(Relaxed) > 0
+    }
 }
 
 impl Drop for Pool {

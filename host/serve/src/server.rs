@@ -172,12 +172,11 @@ impl Server {
     /// [`ServeError`] if the first deployment cannot be loaded or threads cannot be started.
     pub fn start(source: Arc<dyn Source>, options: Options) -> Result<Arc<Self>, ServeError> {
         let limits = options.limits;
-        let capture = match options.capture {
-            Some(sink) => Some(Capture::new(sink, options.keep, &limits).map_err(|e| no_thread(&e))?),
-            None => None,
-        };
+        let pool = Pool::new(limits.scoring_threads as usize).map_err(|e| no_thread(&e))?;
+        let capture = |sink| Capture::new(sink, options.keep, &limits, pool.idleness()).map_err(|e| no_thread(&e));
+        let capture = options.capture.map(capture).transpose()?;
         let server = Arc::new(Self {
-            pool: Pool::new(limits.scoring_threads as usize).map_err(|e| no_thread(&e))?,
+            pool,
             hide_schema: options.hide_schema,
             clock: options.clock,
             ids: options.ids,
@@ -359,9 +358,7 @@ impl Server {
 
     /// Remembers who answered a request, for rewards that are told later; the last ones of them.
     pub fn remember(&self, endpoint: &Endpoint, target: &Target, request_id: &str) {
-        if endpoint.targets().len() > 1 {
-            self.answers.remember(endpoint.name(), request_id, target.name(), target.deployment().version());
-        }
+        self.answers.remember(endpoint.name(), request_id, target.name(), target.deployment().version());
     }
 
     /// Who answered a request, if that is still remembered.

@@ -11,10 +11,10 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Floa
 use plinth_core::{Coded, FixedClock, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
 use plinth_score::ScoreError;
-use plinth_score::{Scorer, Signature};
+use plinth_score::{Explainer, Sampling, Scorer, Signature};
 use plinth_serve::{
-    Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Keep,
-    KeySource, Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
+    Attributions, Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation,
+    Input, Keep, KeySource, Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -93,7 +93,11 @@ fn load(version: u64) -> Result<Deployment, ServeError> {
         output: schema("prediction", Kind::Float64),
     };
     let scorer = Scorer::new(Signature::new(model.input.clone()), vec![], Arc::new(model)).unwrap();
-    Ok(Deployment::new("times", version, scorer, vec![]))
+    let explained = |scorer: &Scorer| {
+        let sampling = Sampling { coalitions: 16, seed: 0 };
+        Explainer::new(scorer, &rows(&[1.0, 3.0]), 2, None, sampling).map_err(|error| ServeError::outside(&error))
+    };
+    Ok(Deployment::new("times", version, scorer, vec![]).explained_by(Box::new(explained)))
 }
 
 /// The one deployment there is.
@@ -192,7 +196,7 @@ fn of_a_part_of_the_requests_all_is_kept_but_what_is_redacted() {
     let options = Options {
         limits: still(),
         capture: Some(Arc::clone(&drawer) as _),
-        keep: Keep { part: 0.25, redacted: vec!["x".into(), "nobody".into()] },
+        keep: Keep { part: 0.25, redacted: vec!["x".into(), "nobody".into()], ..Keep::default() },
         ..Options::default()
     };
     let server = Server::start(shelf(2), options).unwrap();
@@ -242,9 +246,11 @@ fn captured_rows_reach_the_sink_in_order_with_ids_and_times_split_by_version() {
     assert_eq!((captured[0].inputs.clone(), captured[1].inputs.clone()), (rows(&[1.0, 2.0, 3.0]), rows(&[4.0])));
     let ids: Vec<_> = captured[0].requests.column(0).as_string::<i32>().iter().flatten().collect();
     assert_eq!(ids, ["a", "a", "b"]);
+    let numbers = captured[0].requests.column(2).as_primitive::<arrow_array::types::Int64Type>();
+    assert_eq!(numbers.values().to_vec(), [0, 1, 0]);
     let table = captured[0].table();
     let names: Vec<&str> = table.schema().fields().iter().map(|f| f.name.as_str()).collect();
-    assert_eq!(names, ["request_id", "at", "input.x", "output.prediction"]);
+    assert_eq!(names, ["request_id", "at", "row", "input.x", "output.prediction"]);
     assert_eq!(Captured::part(&table, Captured::INPUT), captured[0].inputs);
     assert_eq!(Captured::part(&table, Captured::OUTPUT), captured[0].outputs);
     assert_eq!((captured[0].first_at, captured[0].last_at), (1_000, 1_500));
@@ -496,4 +502,81 @@ fn a_row_that_cannot_be_scored_costs_only_its_own_request_and_nobody_scores_for_
     // One that makes the model panic is told nothing, and is the only one.
     let (told, _) = at_once(&[1.0, 667.0, 3.0], Batching::default());
     assert_eq!(told, [(1.0, Some(2.0), 1), (3.0, Some(6.0), 1)]);
+}
+
+/// Keeps attributions, and no rows.
+#[derive(Default)]
+struct Reasons(Mutex<Vec<Attributions>>);
+
+impl CaptureSink for Reasons {
+    fn write(&self, _: Captured) -> Result<(), ServeError> {
+        Ok(())
+    }
+    fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
+        self.0.lock().unwrap().push(attributions);
+        Ok(())
+    }
+}
+
+#[test]
+fn requests_are_explained_when_a_thread_has_nothing_to_do_and_what_has_no_room_is_dropped() {
+    let reasons = Arc::new(Reasons::default());
+    let limits = ServeLimits { scoring_threads: 1, explain_queue_rows_max: 5, ..still() };
+    let options = Options {
+        limits,
+        capture: Some(Arc::clone(&reasons) as _),
+        keep: Keep { explained: 1.0, ..Keep::default() },
+        clock: Arc::new(FixedClock::at(7_000)),
+        ..Options::default()
+    };
+    let server = Server::start(shelf(2), options).unwrap();
+    let deployment = self::deployment(&server);
+    let capture = |id: &str, values: &[f64]| {
+        let inputs = rows(values);
+        let outputs = deployment.scorer().unwrap().score(&inputs).unwrap();
+        server.capture(&deployment, &id.into(), &inputs, &outputs);
+    };
+    let stats = || server.capture_stats().unwrap().explained.unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let (began, begun) = mpsc::channel();
+    let busy = Arc::clone(&server);
+    let holder = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(busy.run(move || {
+            began.send(()).unwrap();
+            held.recv().unwrap();
+        }))
+    });
+    begun.recv().unwrap();
+    capture("a", &[1.0, 5.0]);
+    capture("b", &[2.0]);
+    capture("large", &[0.0; 3]);
+    capture("c", &[4.0, 4.0]);
+    // The only thread is busy, so all of them wait; there is room for five rows.
+    assert_eq!((stats().waiting, stats().dropped, stats().stored), (5, 3, 0));
+    release.send(()).unwrap();
+    holder.join().unwrap().unwrap();
+    server.flush_capture();
+    assert_eq!((stats().waiting, stats().dropped, stats().failed, stats().stored), (0, 3, 0, 5));
+    let kept = std::mem::take(&mut *reasons.0.lock().unwrap());
+    let [only] = &kept[..] else { panic!("{} tables", kept.len()) };
+    assert_eq!((&*only.model, &*only.version, only.first_at, only.last_at), ("times", "2", 7_000, 7_000));
+    let column = |name: &str| only.table.column(only.table.schema().index_of(name).unwrap());
+    let ids: Vec<&str> = column("request_id").as_string::<i32>().iter().flatten().collect();
+    assert_eq!(ids, ["a", "a", "b", "c", "c"]);
+    let numbers = column("row").as_primitive::<arrow_array::types::Int64Type>().values().to_vec();
+    assert_eq!(numbers, [0, 1, 0, 0, 1]);
+    // It answers 2x, and the mean of the reference rows is 2.
+    assert_eq!(column("base").as_primitive::<Float64Type>().values().to_vec(), [4.0; 5]);
+    assert_eq!(column("part_x").as_primitive::<Float64Type>().values().to_vec(), [-2.0, 6.0, 0.0, 4.0, 4.0]);
+
+    // A model that fails on a row is told of, and left alone for a while.
+    capture("bad", &[1.0]);
+    let failing = load(0).unwrap();
+    server.capture(&Arc::new(failing), &"bad".into(), &rows(&[1.0]), &rows(&[1.0]));
+    server.flush_capture();
+    assert_eq!((stats().failed, stats().stored), (1, 6));
+    server.shutdown();
+    capture("late", &[1.0]);
+    assert_eq!(stats().dropped, 4);
 }

@@ -455,3 +455,49 @@ fn of_two_servers_one_takes_the_step() {
     assert_eq!(*scribe.wrote.lock().unwrap(), [Transition::Go(Next::Step(1))]);
     assert_eq!(other.endpoint(None).unwrap().plan().routing.rollout.as_ref().unwrap().step, 1);
 }
+
+#[test]
+fn a_clock_that_jumps_moves_no_rollout_and_loses_no_captured_row() {
+    const YEAR: i64 = 365 * 86_400_000_000;
+    let (bench, scribe) = rolling(false);
+    let bakes = |bake: Duration| bench.shelf.set(|plan| plan.routing.rollout.as_mut().unwrap().bake = bake);
+    bakes(Duration::from_secs(3_600));
+    bench.server.refresh().unwrap();
+    bench.server.tend(&*scribe);
+    bench.count(Outcome::Answered, 100);
+    for jump in [YEAR, -2 * YEAR, 2 * YEAR] {
+        bench.clock.advance(jump);
+        bench.server.tend(&*scribe);
+        assert!(scribe.wrote.lock().unwrap().is_empty(), "an hour has not passed");
+        assert!(bench.server.rollout("times").unwrap().doing.contains("bakes for"));
+    }
+    // Time that does pass counts, whatever the clock says of it.
+    bakes(Duration::from_millis(20));
+    bench.server.refresh().unwrap();
+    let began = std::time::Instant::now();
+    while scribe.wrote.lock().unwrap().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", bench.server.rollout("times"));
+        bench.clock.advance(-1_000_000);
+        bench.server.tend(&*scribe);
+        bench.count(Outcome::Answered, 1);
+    }
+    assert_eq!(scribe.wrote.lock().unwrap().first(), Some(&Transition::Go(Next::Step(1))));
+
+    let main = bench.endpoint().main().deployment().clone();
+    let mut wanted = Vec::new();
+    for (turn, jump) in [0, YEAR, -2 * YEAR, 1, 3 * YEAR].into_iter().enumerate() {
+        bench.clock.advance(jump);
+        wanted.push(bench.clock.now());
+        bench.server.capture(&main, &turn.to_string().as_str().into(), &rows(&[turn as f64]), &answers(&[turn as f64]));
+    }
+    bench.server.flush_capture();
+    let captured = bench.drawer.0.lock().unwrap();
+    let [only] = &captured[..] else { panic!("{} tables", captured.len()) };
+    let at = only.requests.column(1).as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+    assert_eq!(at.values().to_vec(), wanted);
+    // What a look for a time goes by: the first and the last there are, not those that came first and last.
+    assert_eq!((only.first_at, only.last_at), (*wanted.iter().min().unwrap(), *wanted.iter().max().unwrap()));
+    let middle = wanted[1];
+    let since = Captured::since(&only.table(), middle);
+    assert_eq!(since.num_rows(), wanted.iter().filter(|at| **at >= middle).count());
+}

@@ -20,6 +20,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("artifacts", include_str!("migrations/0009_artifacts.sql")),
     ("endpoints", include_str!("migrations/0010_endpoints.sql")),
     ("rollouts", include_str!("migrations/0011_rollouts.sql")),
+    ("explanations", include_str!("migrations/0012_explanations.sql")),
 ];
 
 /// The newest schema of this binary.

@@ -41,6 +41,14 @@ impl fmt::Display for Device {
 }
 
 impl Device {
+    /// Whether this machine has it, as far as the kernel tells.
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Cpu | Self::Auto => true,
+            Self::Cuda(number) => nvidia_driver_is_loaded() && usize::from(number) < gpus(),
+        }
+    }
+
     /// Whether the library for GPUs should be tried before the one for CPUs.
     pub(crate) fn wants_gpu(self) -> bool {
         match self {
@@ -54,6 +62,13 @@ impl Device {
 /// Asked of the kernel rather than of a library, because loading CUDA only to learn that there is none is slow.
 fn nvidia_driver_is_loaded() -> bool {
     std::path::Path::new("/proc/driver/nvidia/version").exists() || std::path::Path::new("/dev/nvidiactl").exists()
+}
+
+/// How many GPUs there are device files of.
+fn gpus() -> usize {
+    let number = |name: &str| name.strip_prefix("nvidia").is_some_and(|rest| rest.parse::<u16>().is_ok());
+    let files = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    files.filter(|file| number(&file.file_name().to_string_lossy())).count()
 }
 
 #[cfg(test)]

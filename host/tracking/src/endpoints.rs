@@ -335,6 +335,25 @@ impl Tracking {
         })
     }
 
+    /// Names of the endpoints for which a model answers, or one version of it, also by an alias.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`], [`TrackingError::BadDocument`].
+    pub fn endpoints_of(&self, model: &str, version: Option<u64>) -> Result<Vec<String>, TrackingError> {
+        let named = |deployment: &DeploymentSpec| match deployment.model.parse::<ModelRef>() {
+            Ok(ModelRef::Version { name, version: number }) => {
+                name == model && version.is_none_or(|version| version == number)
+            }
+            Ok(ModelRef::Alias { name, alias }) => {
+                let meant = || version.is_none_or(|version| self.alias(&name, &alias).is_ok_and(|at| at == version));
+                name == model && meant()
+            }
+            Err(_) => false,
+        };
+        let all = self.endpoints()?.into_iter();
+        Ok(all.filter(|record| record.spec.deployments.iter().any(named)).map(|record| record.name).collect())
+    }
+
     /// One endpoint.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ pub use trace_metrics::{MetricGroup, MetricView, TraceMetrics};
 pub use traces::{TRACE_STATES, TraceInfo};
 pub use trail::ANONYMOUS;
 pub use uploads::UPLOAD_PARTS_MAX;
-pub use watch::{Capture, CheckRecord};
+pub use watch::{Capture, CaptureKind, CheckRecord};
 pub use webhooks::{NewWebhook, WEBHOOK_EVENTS, Webhook, WebhookUpdate, check_webhook_name, webhook_event};
 
 /// The tracking store and model registry of a state directory.

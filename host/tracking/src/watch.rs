@@ -6,9 +6,30 @@ use serde::Serialize;
 
 use crate::{Tracking, TrackingError};
 
+/// What a file of captures holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureKind {
+    /// Requests and their answers.
+    Requests,
+    /// What the columns of requests had to do with the answers.
+    Attributions,
+}
+
+impl CaptureKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Attributions => "attributions",
+        }
+    }
+}
+
 /// A stored file of captured requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Capture {
+    /// What it holds.
+    pub kind: CaptureKind,
     /// Its content: a Parquet file.
     pub blob: ContentHash,
     /// Registered model.
@@ -50,8 +71,8 @@ impl Tracking {
     pub fn add_capture(&self, capture: &Capture) -> Result<(), TrackingError> {
         self.store.catalog().write(|tx| {
             tx.execute(
-                "INSERT INTO captures (blob, model, version, rows, from_us, to_us) VALUES ($1, $2, $3, $4, $5, $6)
-                 ON CONFLICT (blob) DO NOTHING",
+                "INSERT INTO captures (blob, model, version, rows, from_us, to_us, kind)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (blob) DO NOTHING",
                 &[
                     capture.blob.into(),
                     Value::from(&capture.model),
@@ -59,6 +80,7 @@ impl Tracking {
                     capture.rows.into(),
                     Value::Int(capture.from),
                     Value::Int(capture.to),
+                    capture.kind.name().into(),
                 ],
             )?;
             Ok(())
@@ -85,19 +107,34 @@ impl Tracking {
         })
     }
 
-    /// Captured files of a model version, oldest first, whose rows end at `since` or later.
+    /// Captured requests of a model version: files, oldest first, whose rows end at `since` or later.
     ///
     /// # Errors
     /// [`TrackingError::Store`].
     pub fn captures(&self, model: &str, version: u64, since: Micros) -> Result<Vec<Capture>, TrackingError> {
+        self.captures_of(CaptureKind::Requests, model, version, since)
+    }
+
+    /// The same of one kind.
+    ///
+    /// # Errors
+    /// [`TrackingError::Store`].
+    pub fn captures_of(
+        &self,
+        kind: CaptureKind,
+        model: &str,
+        version: u64,
+        since: Micros,
+    ) -> Result<Vec<Capture>, TrackingError> {
         let sql = "SELECT blob, rows, from_us, to_us FROM captures
-                   WHERE model = $1 AND version = $2 AND to_us >= $3 ORDER BY from_us, blob";
-        let parameters = [model.into(), version.into(), Value::Int(since)];
+                   WHERE model = $1 AND version = $2 AND to_us >= $3 AND kind = $4 ORDER BY from_us, blob";
+        let parameters = [model.into(), version.into(), Value::Int(since), kind.name().into()];
         let rows = self.store.catalog().read::<_, TrackingError>(|tx| Ok(tx.query(sql, &parameters)?))?;
         rows.iter()
             .map(|row| {
                 let (from, to) = (row.int(2)?, row.int(3)?);
-                Ok(Capture { blob: row.hash(0)?, model: model.to_owned(), version, rows: row.int(1)? as u64, from, to })
+                let (blob, model, rows) = (row.hash(0)?, model.to_owned(), row.int(1)? as u64);
+                Ok(Capture { kind, blob, model, version, rows, from, to })
             })
             .collect()
     }

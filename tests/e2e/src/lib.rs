@@ -12,7 +12,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::Duration,
 };
 
@@ -179,25 +179,29 @@ impl Project {
 
     /// Starts a server and waits until it says where it listens.
     pub fn listening(&self, arguments: &[&str]) -> Server {
-        let mut child =
-            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        let mut seen = String::new();
-        let port = loop {
-            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
-            seen.push_str(&line);
-            seen.push('\n');
-            if let Some(rest) = line.split("://127.0.0.1:").nth(1) {
-                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                break digits.parse().expect("a port");
-            }
-        };
-        Server { child, port, lines, seen }
+        listening(self.command(arguments))
     }
+}
+
+/// Starts a server by a command and waits until it says where it listens.
+pub fn listening(mut command: Command) -> Server {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut seen = String::new();
+    let port = loop {
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the server did not come up:\n{seen}"));
+        seen.push_str(&line);
+        seen.push('\n');
+        if let Some(rest) = line.split("://127.0.0.1:").nth(1) {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            break digits.parse().expect("a port");
+        }
+    };
+    Server { child, port, lines: Mutex::new(lines), seen }
 }
 
 impl From<Output> for Done {
@@ -234,7 +238,8 @@ impl Done {
 pub struct Server {
     child: Child,
     port: u16,
-    lines: mpsc::Receiver<String>,
+    /// Callers share a server between threads, and only its owner reads what it says.
+    lines: Mutex<mpsc::Receiver<String>>,
     seen: String,
 }
 
@@ -263,7 +268,7 @@ impl Server {
     /// Waits for a line on its stderr that contains `words`.
     pub fn wait_for(&mut self, words: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let line = self.lines.get_mut().expect("nobody panicked").recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("the server never said `{words}`:\n{}", self.seen));
             self.seen.push_str(&line);
             self.seen.push('\n');

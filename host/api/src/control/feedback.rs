@@ -1,5 +1,7 @@
 //! What became of requests, posted by their ids.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     extract::{Path, Request, State},
@@ -51,7 +53,7 @@ pub(super) async fn feedback(State(app): State<App>, Path(endpoint): Path<String
 
 async fn take(app: &App, endpoint: String, request: Request) -> Result<(StatusCode, Value), ApiError> {
     const FORM: &str = "send {\"request_id\": …, \"reward\": 0 to 1, \"value\": anything}, or a list of those";
-    let told: Value = body(request).await?;
+    let told: Value = body(app, request).await?;
     let told: Told =
         serde_json::from_value(told).map_err(|_| ApiError::bad(format!("the body does not read: {FORM}")))?;
     let told = match told {
@@ -73,10 +75,15 @@ async fn take(app: &App, endpoint: String, request: Request) -> Result<(StatusCo
     let (server, finder) = (app.server.clone(), app.control.find_answerer.clone());
     ask(app, move |tracking| {
         let (mut feedback, mut unknown) = (Vec::new(), Vec::new());
-        for One { request_id, reward, value } in told {
-            let remembered = server.who_answered(&endpoint, &request_id);
-            let found = remembered.or_else(|| finder.as_ref().and_then(|find| find(&endpoint, &request_id)));
-            match found {
+        let remembered: Vec<_> = told.iter().map(|one| server.who_answered(&endpoint, &one.request_id)).collect();
+        let forgotten = told.iter().zip(&remembered).filter(|(_, remembered)| remembered.is_none());
+        let forgotten: Vec<&str> = forgotten.map(|(one, _)| one.request_id.as_str()).collect();
+        let found = match &finder {
+            Some(find) if !forgotten.is_empty() => find(&endpoint, &forgotten),
+            _ => HashMap::new(),
+        };
+        for (One { request_id, reward, value }, remembered) in told.into_iter().zip(remembered) {
+            match remembered.or_else(|| found.get(&request_id).cloned()) {
                 Some(by) => feedback.push(Feedback {
                     request_id,
                     deployment: by.deployment.to_string(),

@@ -27,16 +27,14 @@ use serde_json::{Value, json};
 use crate::{
     AccessLog, App, Spans,
     error::{ApiError, Surface},
+    small,
 };
 
 pub(crate) use access::{Access, guard};
 pub use figures::{endpoint_figures, evidence_figures, experiment_figures};
 
-/// Most bytes of a specification, or of feedback.
-const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// Who answered a request that was captured: its endpoint and its id. May block.
-pub type FindAnswerer = dyn Fn(&str, &str) -> Option<Answerer> + Send + Sync;
+/// Who answered requests that were captured: their endpoint and their ids. May block.
+pub type FindAnswerer = dyn Fn(&str, &[&str]) -> HashMap<String, Answerer> + Send + Sync;
 
 /// What a scoring server offers besides scoring.
 pub struct Serving {
@@ -48,7 +46,7 @@ pub struct Serving {
     pub access: Option<Tracking>,
     /// How often callers may ask.
     pub requests: RequestLimits,
-    /// Finds who answered a request that this server does not remember.
+    /// Finds who answered requests that this server does not remember.
     pub find_answerer: Option<Arc<FindAnswerer>>,
     /// Where each request is told of, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
@@ -115,15 +113,13 @@ impl From<TrackingError> for ApiError {
 }
 
 /// Reads a JSON body, strictly.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.is_empty() && !kind.starts_with("application/json") {
         let message = format!("the body is `{kind}`; send application/json");
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, codes::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
-        ApiError::too_large(format!("the body broke off, or is larger than {BODY_BYTES_MAX} bytes: {error}"))
-    })?;
+    let bytes = small::read(app, request.into_body()).await?;
     let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
     serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(format!("the body does not read: {error}")))
 }
@@ -232,7 +228,7 @@ struct New {
 
 async fn create(State(app): State<App>, Extension(caller): Extension<Caller>, request: Request) -> Response {
     let made = async {
-        let New { name, mut spec, reason } = body(request).await?;
+        let New { name, mut spec, reason } = body(&app, request).await?;
         let record = ask(&app, move |tracking| {
             begin(&mut spec, None, tracking)?;
             let who = &caller.0.name;
@@ -263,7 +259,7 @@ async fn replace(
     request: Request,
 ) -> Response {
     let made = async {
-        let Other { mut spec, revision, reason } = body(request).await?;
+        let Other { mut spec, revision, reason } = body(&app, request).await?;
         let record = ask(&app, move |tracking| {
             let there = tracking.endpoint(&endpoint)?;
             // Whoever may not approve a rollout may not write down that it is over, either.
@@ -313,7 +309,7 @@ async fn change(
     work: impl FnOnce(&Tracking, &str, &Said, EndpointChange<'_>) -> Result<EndpointRecord, ApiError> + Send + 'static,
 ) -> Response {
     let made = async {
-        let said: Said = body(request).await?;
+        let said: Said = body(&app, request).await?;
         let record = ask(&app, move |tracking| {
             let change = EndpointChange { who: &caller.0.name, action, reason: &said.reason, evidence: None };
             work(tracking, &endpoint, &said, change)
@@ -394,7 +390,7 @@ async fn delete(
     request: Request,
 ) -> Response {
     let made = async {
-        let said: Said = body(request).await?;
+        let said: Said = body(&app, request).await?;
         ask(&app, move |tracking| {
             let change = EndpointChange { who: &caller.0.name, action: "delete", reason: &said.reason, evidence: None };
             tracking.delete_endpoint(&endpoint, change)?;

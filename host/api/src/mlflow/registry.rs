@@ -117,7 +117,9 @@ fn update(call: &Call<'_>) -> Outcome {
 }
 
 fn delete(call: &Call<'_>) -> Outcome {
-    call.tracking.delete_model(call.fields.required("name")?, call.who())?;
+    let name = call.fields.required("name")?;
+    tell_endpoints(call, name, None)?;
+    call.tracking.delete_model(name, call.who())?;
     Ok(Answer::empty())
 }
 
@@ -200,8 +202,18 @@ fn update_version(call: &Call<'_>) -> Outcome {
     version_answer(&call.tracking.describe_version(name, version, description)?)
 }
 
+/// Clients of MLflow know no endpoints: it is the log that says what goes on serving only until its server ends.
+fn tell_endpoints(call: &Call<'_>, model: &str, version: Option<u64>) -> Result<(), MlflowError> {
+    let endpoints = call.tracking.endpoints_of(model, version)?;
+    if !endpoints.is_empty() {
+        tracing::warn!(model, version, ?endpoints, "what is deleted now answers for these endpoints");
+    }
+    Ok(())
+}
+
 fn delete_version(call: &Call<'_>) -> Outcome {
     let (name, version) = named_version(&call.fields)?;
+    tell_endpoints(call, name, Some(version))?;
     call.tracking.delete_version(name, version, call.who())?;
     Ok(Answer::empty())
 }

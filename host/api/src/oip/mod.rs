@@ -17,7 +17,6 @@ mod wire;
 
 use axum::{
     Json, Router,
-    body::to_bytes,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderName, Method, StatusCode},
     response::{IntoResponse, Response},
@@ -36,14 +35,12 @@ use crate::{
     App,
     error::{ApiError, Surface},
     request::{Asked, Call, Protocol, Written, answer},
+    small,
 };
 
 type Named<T> = Result<Path<T>, PathRejection>;
 
 pub(crate) static HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// Most bytes of a body that asks for no inference.
-const SMALL_BODY_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -143,7 +140,7 @@ async fn run(app: App, asked: Result<Asked, PathRejection>, request: Request) ->
 
 async fn index(State(app): State<App>, request: Request) -> Response {
     let index = async {
-        let body = small(request).await?;
+        let body = object(&app, request).await?;
         let ready = body.get("ready").and_then(Value::as_bool).unwrap_or(false);
         blocking(move || Ok(describe::index(&app.server, ready))).await
     };
@@ -156,7 +153,7 @@ async fn load(State(app): State<App>, path: Named<String>, request: Request) -> 
         Err(rejection) => return bad_path(&rejection),
     };
     let load = async {
-        let body = small(request).await?;
+        let body = object(&app, request).await?;
         let parameters = match body.get("parameters") {
             Some(Value::Object(parameters)) => parameters.keys().cloned().collect::<Vec<_>>(),
             _ => Vec::new(),
@@ -173,7 +170,7 @@ async fn unload(State(app): State<App>, path: Named<String>, request: Request) -
         Err(rejection) => return bad_path(&rejection),
     };
     let unload = async {
-        small(request).await?;
+        object(&app, request).await?;
         let server = app.server;
         app.loader.run(move || describe::unload(&server, &model)).await
     };
@@ -196,7 +193,7 @@ async fn trace_settings(app: &App, model: Option<String>, request: Request) -> R
         describe::is_ready(app, &Asked::of(model.clone(), None))?;
     }
     if request.method() == Method::POST {
-        let changes = settings::trace_changes(small(request).await?)?;
+        let changes = settings::trace_changes(object(app, request).await?)?;
         app.settings.set_trace(model.as_deref(), changes)?;
     }
     Ok(settings::trace_json(app.settings.trace(model.as_deref())))
@@ -205,7 +202,7 @@ async fn trace_settings(app: &App, model: Option<String>, request: Request) -> R
 async fn logging(State(app): State<App>, request: Request) -> Response {
     let settings = async {
         if request.method() == Method::POST {
-            app.settings.set_log(&small(request).await?)?;
+            app.settings.set_log(&object(&app, request).await?)?;
         }
         Ok(Value::Object(app.settings.log()))
     };
@@ -340,9 +337,8 @@ fn kept(call: &mut Call, input: Input, mut rest: asked::Rest) -> Result<(Input, 
 }
 
 /// The JSON object of a small body; an empty body is an empty one.
-async fn small(request: Request) -> Result<Map<String, Value>, ApiError> {
-    let body = to_bytes(request.into_body(), SMALL_BODY_BYTES_MAX).await;
-    let body = body.map_err(|error| ApiError::too_large(format!("the body is too large, or broke off: {error}")))?;
+async fn object(app: &App, request: Request) -> Result<Map<String, Value>, ApiError> {
+    let body = small::read(app, request.into_body()).await?;
     if body.trim_ascii().is_empty() {
         return Ok(Map::new());
     }

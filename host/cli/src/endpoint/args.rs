@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::args::Since;
+use crate::{args::Since, tracked::args::YesArg};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  \
@@ -124,6 +124,8 @@ pub(crate) enum EndpointCommand {
     Delete {
         /// The endpoint
         endpoint: String,
+        #[command(flatten)]
+        yes: YesArg,
         /// Why, for the log
         #[arg(long, default_value = "")]
         reason: String,
@@ -149,8 +151,17 @@ pub(crate) struct DeploymentArgs {
     /// The column of that table that names the entity
     #[arg(long, value_name = "COLUMN", requires = "lookup")]
     pub(crate) entity: Option<String>,
+    /// Also if this machine has no such device: the one that serves has it
+    #[arg(long, requires = "device")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
+}
+
+/// A part of all, in percent.
+fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim().parse::<f64>().ok();
+    number.filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "write a percentage from 0 to 100".into())
 }
 
 /// How much of a server a deployment may take; what is not said stays as it was, or is up to the server.
@@ -183,11 +194,11 @@ pub(crate) struct DeployArgs {
     pub(crate) what: DeploymentArgs,
     /// Percent of the requests that it answers; the others give it up in proportion
     /// [default: none, or what the one in its place had]
-    #[arg(long, value_name = "PERCENT", conflicts_with = "canary")]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "canary", value_parser = percentage)]
     pub(crate) weight: Option<f64>,
     /// Percent of all requests of which it gets a copy; its answers are compared and discarded
     /// [default: none, or what the one in its place had]
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub(crate) shadow: Option<f64>,
     /// Look nothing up any more: callers send all columns [default: what the one in its place had]
     #[arg(long, conflicts_with = "lookup")]
@@ -235,7 +246,7 @@ pub(crate) struct DeployArgs {
 pub(crate) struct RouteArgs {
     /// The endpoint
     pub(crate) endpoint: String,
-    /// Percent of the requests that a deployment answers; those that are not named get none
+    /// Percent of the requests that a deployment answers, together 100; those that are not named get none
     #[arg(value_name = "NAME=PERCENT")]
     pub(crate) weights: Vec<String>,
     /// Percent of all requests of which a deployment gets a copy; may be given several times

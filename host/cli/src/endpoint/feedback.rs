@@ -8,8 +8,8 @@ use plinth_ext::{Batch, Field, Kind, Schema};
 use plinth_tracking::{Feedback, Tracking};
 
 use crate::{
-    output::{Failure, Output, io_failure},
-    predict::partial,
+    outfile::OutFile,
+    output::{Failure, Output},
     rows::Sink,
     stages::thousands,
 };
@@ -25,13 +25,11 @@ pub(super) fn write(
     // One that is not there is an error, not an empty table.
     tracking.endpoint(endpoint)?;
     let rows = table(&tracking.feedback(endpoint, since)?)?;
-    let beside = path.map(partial);
-    let mut sink = Sink::open(beside.as_deref(), rows.schema(), output.json)?;
+    let file = path.map(|path| OutFile::begin(path, output));
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), rows.schema(), output.json)?;
     sink.write(&rows)?;
     sink.finish()?;
-    if let (Some(beside), Some(path)) = (beside, path) {
-        std::fs::rename(beside, path).map_err(|error| io_failure(&path.display().to_string(), &error))?;
-    }
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!("{} requests of endpoint {endpoint} were told of", thousands(rows.num_rows() as u64)));
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::{
     host::Host,
     output::{Failure, Output, io_failure},
     predict::read_all,
+    tracked::confirm,
 };
 
 /// `plinth endpoint`
@@ -92,7 +93,10 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
             let since = since.as_ref().map_or(0, |since| since.micros(tracking.now()));
             feedback::write(tracking, endpoint, since, path.as_deref(), output)?;
         }
-        EndpointCommand::Delete { endpoint, reason } => {
+        EndpointCommand::Delete { endpoint, yes, reason } => {
+            let record = tracking.endpoint(endpoint)?;
+            let names: Vec<&str> = record.spec.deployments.iter().map(|there| there.name.as_str()).collect();
+            confirm(yes.yes, &format!("take endpoint `{endpoint}` ({}) out of service", names.join(", ")))?;
             tracking.delete_endpoint(endpoint, change("delete", reason))?;
             output.say(format!("deleted endpoint {endpoint}; `plinth endpoint logs {endpoint}` still tells of it"));
         }
@@ -146,14 +150,18 @@ fn rollout(args: &DeployArgs, deployment: String) -> Result<RolloutSpec, Failure
 }
 
 fn deployment(what: &DeploymentArgs, weight: f64) -> Result<DeploymentSpec, Failure> {
-    let DeploymentArgs { model, name, device, capacity, .. } = what;
+    let DeploymentArgs { model, name, device, force, capacity, .. } = what;
     let name = match (name, model.parse::<ModelRef>()?) {
         (Some(name), _) => name.clone(),
         (None, ModelRef::Alias { alias, .. }) => alias,
         (None, ModelRef::Version { version, .. }) => format!("v{version}"),
     };
     if let Some(device) = device {
-        device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?;
+        let here = device.parse::<plinth_tensor::Device>().map_err(|error| Failure::of(&error))?.is_here();
+        if !here && !force {
+            return Err(Failure::new(codes::DEVICE_NOT_FOUND, format!("this machine has no device `{device}`"))
+                .hint("add --force if the machine that serves has it"));
+        }
     }
     let CapacityArgs { batch_rows, batch_wait_us, concurrency, queue, timeout_ms } = *capacity;
     let capacity = CapacitySpec {
@@ -210,6 +218,17 @@ fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shad
 }
 
 fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
+    let RouteArgs { weights, shadow, sticky, rules, no_rules, policy, .. } = args;
+    if weights.is_empty() && shadow.is_empty() && rules.is_empty() && sticky.is_none() && policy.is_none() && !no_rules
+    {
+        return Err(Failure::new(
+            codes::USAGE,
+            format!("nothing is said of how requests to `{}` are shared out", args.endpoint),
+        )
+        .hint(
+            "write NAME=PERCENT, such as champion=90 canary=10, or --shadow, --sticky, --rule, --no-rules or --policy",
+        ));
+    }
     if let Some(policy) = args.policy {
         spec.policy = (policy == PolicyArg::Thompson).then_some(Policy::Thompson);
     }
@@ -229,6 +248,15 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
     for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
         let index = spec.deployment(&args.endpoint, &name)?;
         spec.deployments[index].weight = weight;
+    }
+    let sum: f64 = spec.deployments.iter().map(|deployment| deployment.weight).sum();
+    // As many hundredths may be lost by rounding as there are deployments.
+    if !args.weights.is_empty() && (sum - 100.0).abs() > 0.01 * spec.deployments.len() as f64 + 1e-9 {
+        return Err(Failure::new(
+            codes::BAD_ENDPOINT,
+            format!("the weights {} add up to {} %", args.weights.join(" "), rounded(sum)),
+        )
+        .hint("what the deployments answer is 100 % of the requests together; those that are not named get none"));
     }
     for (name, shadow) in args.shadow.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
         let index = spec.deployment(&args.endpoint, &name)?;
@@ -273,6 +301,7 @@ mod tests {
             device: None,
             lookup: None,
             entity: None,
+            force: false,
             capacity: CapacityArgs::default(),
         };
         deployment(&what, weight).unwrap()

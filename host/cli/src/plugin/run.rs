@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::args::PluginRunArgs;
 use crate::{
     components::Components,
+    outfile::OutFile,
     output::{Failure, Output, io_failure, read_failure, table},
     plugins::{PluginRef, pick},
     predict::read_all,
@@ -81,6 +82,10 @@ fn options(args: &PluginRunArgs) -> Result<String, Failure> {
     Ok(Value::Object(all).to_string())
 }
 
+fn out_file(args: &PluginRunArgs, output: Output) -> Option<OutFile> {
+    args.output.as_deref().map(|path| OutFile::begin(path, output))
+}
+
 /// At most so many rows.
 fn head(batch: &Batch, left: &mut u64) -> Batch {
     let rows = (*left).min(batch.num_rows() as u64);
@@ -98,7 +103,8 @@ fn load(
 ) -> Result<ExitCode, Failure> {
     let source = source.display().to_string();
     let plan = loader.plan(item, &source, options)?;
-    let mut sink = Sink::open(args.output.as_deref(), &plan.schema, output.json)?;
+    let file = out_file(args, output);
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), &plan.schema, output.json)?;
     let mut left = args.rows;
     for partition in &plan.partitions {
         let mut reader = loader.open(item, &source, options, &plan.schema, &partition.token)?;
@@ -109,6 +115,7 @@ fn load(
         }
     }
     sink.finish()?;
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!(
         "{} rows of {} columns; partitions: {}",
         args.rows - left,
@@ -132,13 +139,15 @@ fn predict(
         None => Vec::new(),
     };
     let model = models.load(item, &artifact, rows.schema(), options)?;
-    let mut sink = Sink::open(args.output.as_deref(), model.output(), output.json)?;
+    let file = out_file(args, output);
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), model.output(), output.json)?;
     let shown = head(rows, &mut { args.rows });
     for from in (0..shown.num_rows()).step_by(ROWS_AT_ONCE as usize) {
         let len = (shown.num_rows() - from).min(ROWS_AT_ONCE as usize);
         sink.write(&model.predict(&shown.slice(from, len))?)?;
     }
     sink.finish()?;
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!(
         "{} rows predicted as {} columns, from an artifact of {} bytes",
         shown.num_rows(),
@@ -179,7 +188,8 @@ fn transform_rows(
         }
     };
     let fitted = transform.load(item, &state, rows.schema())?;
-    let mut sink = Sink::open(args.output.as_deref(), fitted.output(), output.json)?;
+    let file = out_file(args, output);
+    let mut sink = Sink::open(file.as_ref().map(OutFile::beside), fitted.output(), output.json)?;
     let mut left = args.rows;
     for (nth, part) in parts().enumerate() {
         if left == 0 {
@@ -188,6 +198,7 @@ fn transform_rows(
         sink.write(&fitted.apply(&head(&part, &mut left)).map_err(|error| of_part(error, nth))?)?;
     }
     sink.finish()?;
+    file.map_or(Ok(()), OutFile::keep)?;
     output.say(format!(
         "{} rows of {} columns; fitted in {passes} {}, a state of {} bytes",
         args.rows - left,

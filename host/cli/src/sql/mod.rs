@@ -24,8 +24,8 @@ use show::Grid;
 
 use crate::{
     config::Settings,
+    outfile::beside,
     output::{Failure, Output, io_failure, read_failure},
-    predict::partial,
     stages::thousands,
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn sql(args: &SqlArgs, settings: &Settings, output: Output) -> Result
         return Err(Failure::new(codes::USAGE, "there is no statement").hint("write plinth sql \"select …\""));
     }
     let names = Arc::new(CommandNames::new(args, settings)?);
+    names.check()?;
     let tables = args.table.iter().map(|text| match text.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_lowercase(), file.to_owned())),
         _ => {
@@ -172,7 +173,7 @@ impl Sink {
             output,
             format,
             path: args.output.clone(),
-            partial: args.output.as_deref().map(partial),
+            partial: args.output.as_deref().map(beside),
             max_rows: shown.then_some(args.max_rows),
             results: 0,
             rows: 0,

@@ -11,12 +11,14 @@ use plinth_ext::{Batch, ExtError, Fitted, Schema};
 use plinth_pipeline::StageFailure;
 use plinth_score::Scorer;
 use plinth_sql::{Function, Loaded, Names, Source, SqlError, Unfitted};
+use plinth_tracking::CaptureKind;
 use serde_json::{Map, Value};
 
 use super::args::SqlArgs;
 use crate::{
     components::Components,
     config::Settings,
+    explained,
     host::Host,
     models,
     output::{Failure, read_failure},
@@ -96,6 +98,19 @@ impl CommandNames {
         Ok(Self { settings: settings.clone(), components: Components::new(settings), declared, host: OnceLock::new() })
     }
 
+    /// Whether everything that was declared is there, also what no statement calls.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for declared in self.declared.values() {
+            if declared.model || declared.reference.starts_with("models:/") {
+                models::resolve(self.host()?, &declared.reference)?;
+            } else {
+                let plugin = PluginRef::named(plugin_and_item(&declared.reference).0);
+                plugin.find(&self.settings).map_err(|error| Failure::of(&error))?;
+            }
+        }
+        Ok(())
+    }
+
     fn host(&self) -> Result<&Host, Failure> {
         if let Some(host) = self.host.get() {
             return Ok(host);
@@ -121,10 +136,7 @@ impl CommandNames {
             })?;
             return Ok(Function::Fitted(told(scorer::fitted(host, transform, Use::Batch))?));
         }
-        let (plugin, item) = match declared.reference.rsplit_once(':') {
-            Some((plugin, item)) if !item.contains('/') => (plugin, Some(item)),
-            _ => (declared.reference.as_str(), None),
-        };
+        let (plugin, item) = plugin_and_item(&declared.reference);
         let (transform, item, _) = told(self.components.transform(&PluginRef::named(plugin), item))?;
         let state = declared.state.as_deref().map(|state| self.state(state)).transpose()?;
         Ok(Function::Unfitted(Unfitted {
@@ -145,12 +157,15 @@ impl CommandNames {
         }
     }
 
-    /// The files of the requests to a model version that were captured.
-    fn captured(&self, model: &str) -> Result<Vec<String>, Failure> {
+    /// The files of the requests to a model version that were captured, or of those that were explained.
+    fn captured(&self, kind: CaptureKind, model: &str) -> Result<Vec<String>, Failure> {
         let host = self.host()?;
         let reference = if model.contains(['@', '/']) { format!("models:/{model}") } else { model.to_owned() };
         let version = models::resolve(host, &reference)?;
-        let captures = host.tracking().captures(&version.model, version.version, 0)?;
+        let captures = match kind {
+            CaptureKind::Requests => host.tracking().captures(&version.model, version.version, 0)?,
+            CaptureKind::Attributions => explained::files(host, &version, None)?,
+        };
         if captures.is_empty() {
             let message = format!("no request to {} was captured", version.reference());
             return Err(Failure::new(codes::EMPTY_INPUT, message).hint("they are kept by `plinth serve`"));
@@ -169,6 +184,14 @@ impl CommandNames {
         }
         let (plugin, item) = name.split_once('.')?;
         Some((find(plugin)?.name.clone(), Some(item.to_owned())))
+    }
+}
+
+/// `PLUGIN:ITEM`, or a plugin alone.
+fn plugin_and_item(reference: &str) -> (&str, Option<&str>) {
+    match reference.rsplit_once(':') {
+        Some((plugin, item)) if !item.contains('/') => (plugin, Some(item)),
+        _ => (reference, None),
     }
 }
 
@@ -222,8 +245,10 @@ impl Names for CommandNames {
     }
 
     fn source(&self, name: &str) -> Result<Source, SqlError> {
-        if let Some(model) = name.strip_prefix("captures:/") {
-            return self.captured(model).map(Source::Parquet).map_err(refused);
+        for (prefix, kind) in [("captures:/", CaptureKind::Requests), ("explanations:/", CaptureKind::Attributions)] {
+            if let Some(model) = name.strip_prefix(prefix) {
+                return self.captured(kind, model).map(Source::Parquet).map_err(refused);
+            }
         }
         let path = Path::new(name);
         if let (Ok(hash), false) = (name.parse::<ContentHash>(), path.exists()) {

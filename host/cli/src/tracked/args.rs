@@ -416,6 +416,9 @@ pub(crate) enum ModelCommand {
     Delete {
         /// A model's name, or models:/NAME@ALIAS, or models:/NAME/VERSION
         model: String,
+        /// Also if it answers for endpoints, which serve it only until their servers end
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         yes: YesArg,
     },

@@ -48,7 +48,7 @@ fn print(output: Output, value: &Value, text: impl FnOnce() -> String) -> Result
 }
 
 /// Asks before something is done that is not easily undone. Nobody to ask means no.
-fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

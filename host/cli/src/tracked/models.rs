@@ -72,15 +72,17 @@ pub(crate) fn model(command: &ModelCommand, host: &Host, output: Output) -> Resu
             let now = tracking.transition(&name, version, stage, *archive, who)?;
             print(output, &record(&now), || format!("models:/{name}/{version} is in stage {} now\n", now.stage))
         }
-        ModelCommand::Delete { model, yes } if model.starts_with("models:/") => {
+        ModelCommand::Delete { model, force, yes } if model.starts_with("models:/") => {
             let (name, version) = names::version(tracking, model, None)?;
+            not_served(tracking, &name, Some(version), *force)?;
             confirm(yes.yes, &format!("delete models:/{name}/{version} for good"))?;
             tracking.delete_version(&name, version, who)?;
             let value = json!({"deleted": format!("models:/{name}/{version}")});
             print(output, &value, || format!("deleted models:/{name}/{version}\n"))
         }
-        ModelCommand::Delete { model, yes } => {
+        ModelCommand::Delete { model, force, yes } => {
             names::known_model(tracking, model)?;
+            not_served(tracking, model, None, *force)?;
             let versions = tracking.model(model)?.versions.len();
             confirm(yes.yes, &format!("delete model `{model}` with its {versions} versions for good"))?;
             tracking.delete_model(model, who)?;
@@ -88,6 +90,21 @@ pub(crate) fn model(command: &ModelCommand, host: &Host, output: Output) -> Resu
             print(output, &value, || format!("deleted model `{model}`\n"))
         }
     }
+}
+
+/// What endpoints serve is not deleted by the way.
+fn not_served(tracking: &Tracking, name: &str, version: Option<u64>, force: bool) -> Result<(), Failure> {
+    let endpoints = if force { Vec::new() } else { tracking.endpoints_of(name, version)? };
+    if endpoints.is_empty() {
+        return Ok(());
+    }
+    let what = version.map_or_else(|| format!("model `{name}`"), |version| format!("models:/{name}/{version}"));
+    let message = format!(
+        "{what} answers for {}",
+        endpoints.iter().map(|e| format!("endpoint `{e}`")).collect::<Vec<_>>().join(", ")
+    );
+    Err(Failure::new(codes::INVALID_STATE, message)
+        .hint("let another version answer first (`plinth endpoint deploy`), or add --force"))
 }
 
 fn registry_search(search: &SearchArgs) -> Result<RegistrySearch, Failure> {

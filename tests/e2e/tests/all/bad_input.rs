@@ -172,3 +172,33 @@ fn a_pipe_is_no_file_and_nobody_waits_for_it() {
     assert!(made.success());
     project.run(&["plugin", "run", "load-csv", "pipe"]).fails(5, "file-unreadable", &["is not a file"]);
 }
+
+#[test]
+fn a_wrong_command_line_has_a_code_like_every_error() {
+    let project = Project::empty();
+    for command in [&["serve", "--port", "many"][..], &["serv"], &["endpoint", "create"], &["sql", "--nope"]] {
+        project.run(command).fails(2, "usage", &["error[usage]: "]);
+    }
+    // What is no error has none.
+    let help = project.run(&["--help"]);
+    assert!(help.succeeds().stderr.is_empty() && help.stdout.contains("Usage"), "{help:?}");
+}
+
+#[test]
+fn what_a_statement_does_not_call_must_be_there_all_the_same() {
+    let project = crate::rollouts::priced(&[[0.0, 1.0]]);
+    let sql = |declared: &[&str]| project.run(&[&["sql", "select 1 as one", "--format", "csv"], declared].concat());
+    sql(&["--model", "c=models:/price@nope"]).fails(6, "model-not-found", &["nope"]);
+    sql(&["--model", "c=models:/prise/1"]).fails(6, "model-not-found", &["prise"]);
+    sql(&["--function", "f=nobody:impute"]).fails(6, "plugin-not-found", &["nobody"]);
+    assert_eq!(sql(&["--model", "c=models:/price/1"]).succeeds().stdout, "one\n1\n");
+}
+
+#[test]
+fn a_file_without_rows_is_predicted_as_one() {
+    let project = crate::rollouts::priced(&[[0.0, 1.0]]);
+    project.write("none.csv", "x,y\n");
+    project.run(&["predict", "models:/price/1", "--input", "none.csv", "--output", "out.csv"]).succeeds();
+    assert_eq!(std::fs::read_to_string(project.path("out.csv")).expect("the file"), "prediction\n");
+    assert_eq!(project.run(&["predict", "models:/price/1", "--input", "none.csv"]).succeeds().stdout, "prediction\n");
+}

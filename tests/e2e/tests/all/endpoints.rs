@@ -107,6 +107,28 @@ fn endpoints_that_cannot_be_are_refused_by_name() {
     endpoint(&["remove", "churn", "v1"]).fails(2, "bad-endpoint", &[]);
     endpoint(&["rollback", "churn"]).fails(2, "bad-endpoint", &[]);
     endpoint(&["deploy", "churn", "models:/churn/1", "--device", "tpu"]).fails(2, "bad-config", &[]);
+    endpoint(&["deploy", "churn", "models:/churn/1", "--device", "cuda:99"]).fails(
+        12,
+        "device-not-found",
+        &["`cuda:99`", "--force"],
+    );
+    for flag in ["--weight", "--shadow"] {
+        endpoint(&["deploy", "churn", "models:/churn/1", "--name", "b", flag, "150"]).fails(
+            2,
+            "usage",
+            &["150", "0 to 100"],
+        );
+    }
+    endpoint(&["route", "churn", "v1=90"]).fails(2, "bad-endpoint", &["v1=90 add up to 90 %"]);
+    endpoint(&["route", "churn"]).fails(2, "usage", &["nothing is said", "--sticky"]);
+    assert_eq!(project.json(&["endpoint", "status", "churn"])["revision"], json!(1), "nothing of this changed it");
+    endpoint(&["delete", "churn"]).fails(2, "usage", &["endpoint `churn` (v1)", "--yes"]);
+    for model in ["churn", "models:/churn/1", "models:/churn@champion"] {
+        project.run(&["model", "delete", model, "--yes"]).fails(7, "invalid-state", &["endpoint `churn`", "--force"]);
+    }
+    endpoint(&["delete", "churn", "--yes"]).succeeds();
+    endpoint(&["create", "churn", "models:/churn/1"]).succeeds();
+    project.run(&["model", "delete", "churn", "--yes", "--force"]).succeeds();
 }
 
 #[test]
@@ -149,8 +171,19 @@ fn a_server_that_comes_back_serves_what_it_can_of_an_endpoint() {
     let endpoint = |args: &[&str]| project.run(&[&["endpoint"], args].concat());
     endpoint(&["create", "churn", "models:/churn/1", "--name", "champion"]).succeeds();
     // No machine has so many.
-    endpoint(&["deploy", "churn", "models:/churn/1", "--name", "far", "--device", "cuda:99", "--weight", "30"])
-        .succeeds();
+    endpoint(&[
+        "deploy",
+        "churn",
+        "models:/churn/1",
+        "--name",
+        "far",
+        "--device",
+        "cuda:99",
+        "--weight",
+        "30",
+        "--force",
+    ])
+    .succeeds();
     let server = project.listening(&["serve", "--port", "0"]);
     for _ in 0..20 {
         assert_eq!(ask(&server, &[]), (200, "champion".into()));

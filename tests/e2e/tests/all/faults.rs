@@ -128,3 +128,36 @@ fn a_corrupted_blob_is_named_and_not_used() {
     project.run(&["doctor", "--repair"]).succeeds();
     project.run(&["run"]).succeeds();
 }
+
+#[test]
+fn ctrl_c_leaves_the_file_that_was_there_and_no_other() {
+    let project = Project::empty();
+    project.write("rows.csv", "x,y\n13.0,1.0\n");
+    // A call of this one ends at its deadline only.
+    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 600000\nbatch-ms-max = 600000\n");
+    let register = ["model", "register", "evil", "--component", "evil-model", "--item", "infinite-loop"];
+    let options = ["--column", "x=float64", "--column", "y=float64", "--options", r#"{"at": "predict", "when": 13.0}"#];
+    project.run(&[&register[..], &options].concat()).succeeds();
+    project.write("out.csv", "old");
+    let names = || {
+        let all = std::fs::read_dir(project.path("")).expect("the folder").flatten();
+        let mut all: Vec<_> = all.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+        all.sort();
+        all
+    };
+    let before = names();
+    for command in [
+        &["predict", "models:/evil/1", "--input", "rows.csv", "--output", "out.csv"][..],
+        &["plugin", "run", "evil-model", "rows.csv", "--item", "infinite-loop", "--output", "out.csv"],
+    ] {
+        for (name, code) in [("INT", 130), ("TERM", 130)] {
+            let mut child = project.command(command).spawn().expect("it starts");
+            until("the file", || names().len() > before.len() || child.try_wait().expect("ours").is_some());
+            signal(child.id(), name);
+            let status = child.wait().expect("ours");
+            assert_eq!(status.code(), Some(code), "{command:?}: {status}");
+            assert_eq!(names(), before, "{command:?}");
+            assert_eq!(std::fs::read_to_string(project.path("out.csv")).expect("the file"), "old");
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod registry;
 mod requests;
 mod rollouts;
 mod serving;
+mod serving_faults;
 mod spans;
 mod sql;
 mod top;

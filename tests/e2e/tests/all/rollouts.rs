@@ -19,6 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// the first of them answers.
 pub(crate) fn priced(models: &[[f64; 2]]) -> Project {
     let project = Project::empty();
+    register(&project, models);
+    project
+}
+
+/// The same in a project that is there.
+pub(crate) fn register(project: &Project, models: &[[f64; 2]]) {
     project.write("rows.csv", "x,y\n1.0,2.0\n2.0,0.5\n3.0,1.0\n");
     for [plus, times] in models {
         let columns = json!([{"column": "x", "value": times}, {"column": "y", "value": 0.0}]);
@@ -26,8 +32,7 @@ pub(crate) fn priced(models: &[[f64; 2]]) -> Project {
         let register = ["model", "register", "price", "--component", "linear-model-rust", "--rows", "rows.csv"];
         project.run(&[&register[..], &["--artifact", "model.json"]].concat()).succeeds();
     }
-    endpoint(&project, &["create", "price", "models:/price/1", "--name", "champion"]).succeeds();
-    project
+    endpoint(project, &["create", "price", "models:/price/1", "--name", "champion"]).succeeds();
 }
 
 /// Registers a model that does its misdeed when `x` is 13, or always.

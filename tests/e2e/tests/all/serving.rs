@@ -179,3 +179,46 @@ fn a_model_whose_stored_component_changed_is_refused() {
     std::fs::write(&blob, bytes).expect("writable");
     project.run(&["serve", "models:/churn@champion", "--port", "0"]).fails(13, "blob-corrupt", &[&hash[..12]]);
 }
+
+#[test]
+fn a_classifier_that_answers_worse_than_it_was_evaluated_is_told_by_the_truth() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    let endpoint = ["endpoint", "create", "churn", "models:/churn@champion"];
+    project.run(&endpoint).succeeds();
+    let server = project.listening(&["serve", "--port", "0"]);
+    let post = |turn: u32| -> (String, String) {
+        let mut row = customer();
+        row["total_day_minutes"] = json!(100.0 + f64::from(turn));
+        let id = format!("customer-{turn}");
+        let headers = [("content-type", "application/json"), ("x-request-id", id.as_str())];
+        let body = json!({"dataframe_records": [row]}).to_string();
+        let (status, answer) = server.send("POST", "/endpoints/churn/invocations", &headers, body.as_bytes());
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        (id, answer["predictions"][0]["label"].as_str().expect("a label").to_owned())
+    };
+    // Right in 60 of 80: worse than any model that passes the gate.
+    let told: Vec<Value> = (0..80)
+        .map(|turn| {
+            let (id, said) = post(turn);
+            let other = if said == "yes" { "no" } else { "yes" };
+            let truth = if turn % 4 == 0 { other } else { &said };
+            json!({"request_id": id, "value": {"class": truth}})
+        })
+        .collect();
+    let (status, body) = server.post("/endpoints/churn/feedback", &json!(told));
+    assert_eq!(status, 200, "{body}");
+    server.stop();
+    let check = ["monitor", "check", "churn", "--captured", "--max-drop", "5%", "--report", "drift.html"];
+    let done = project.run(&check);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    assert!(done.stdout.contains("\nworse: accuracy by +0.") && done.stdout.contains("roc_auc"), "{}", done.stdout);
+    let value: Value = serde_json::from_str(&project.run(&[&check[..], &["--json"]].concat()).stdout).expect("JSON");
+    let seen = &value["report"]["performance"];
+    let accuracy = seen["metrics"].as_array().expect("metrics").iter().find(|metric| metric["name"] == "accuracy");
+    let accuracy = accuracy.expect("accuracy");
+    assert_eq!((&seen["rows"], &accuracy["current"]), (&json!(80), &json!(0.75)), "{seen}");
+    let version = project.json(&["model", "show", "models:/churn@champion"]);
+    assert_eq!(accuracy["recorded"], version["spec"]["metrics"]["accuracy"], "{version}");
+}
