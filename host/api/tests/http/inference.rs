@@ -45,7 +45,7 @@ fn the_server_and_its_model_say_what_they_are() {
         assert!(answer.json()["error"].as_str().unwrap().contains(part), "{path}: {}", answer.text);
     }
     for (path, code) in
-        [("/v2/models/chum", "model-not-found"), ("/v2/nowhere", "path-not-found"), ("/no", "path-not-found")]
+        [("/v2/models/chum", "endpoint-not-found"), ("/v2/nowhere", "path-not-found"), ("/no", "path-not-found")]
     {
         assert_eq!(serving.get(path).json()["code"], code, "{path}");
     }
