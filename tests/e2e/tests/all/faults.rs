@@ -134,7 +134,7 @@ fn ctrl_c_leaves_the_file_that_was_there_and_no_other() {
     let project = Project::empty();
     project.write("rows.csv", "x,y\n13.0,1.0\n");
     // A call of this one ends at its deadline only.
-    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 600000\nbatch-ms-max = 600000\n");
+    project.write("plinth.toml", "[limits.plugin]\ncall-ms-max = 600000\n");
     let register = ["model", "register", "evil", "--component", "evil-model", "--item", "infinite-loop"];
     let options = ["--column", "x=float64", "--column", "y=float64", "--options", r#"{"at": "predict", "when": 13.0}"#];
     project.run(&[&register[..], &options].concat()).succeeds();
