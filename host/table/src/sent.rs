@@ -26,7 +26,7 @@ use parquet::{
         ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
     },
-    basic::Type,
+    basic::{CompressionCodec as Codec, Type},
     file::metadata::ColumnChunkMetaData,
 };
 use plinth_ext::{Batch, Field, Kind, Schema};
@@ -171,6 +171,11 @@ impl Sent {
 
     fn pages(&self, name: &str, chunk: &ColumnChunkMetaData, rows: i64, left: u64) -> Result<Pages, TableError> {
         let damaged = || bad(format!("the pages of column `{name}` are not where, or what, it says"));
+        // These are unpacked as far as a page says; by the others, whatever comes would be.
+        let packing = chunk.compression_codec();
+        if !matches!(packing, Codec::UNCOMPRESSED | Codec::SNAPPY | Codec::ZSTD | Codec::LZ4_RAW) {
+            return Err(bad(format!("column `{name}` is packed by {packing:?}; snappy, zstd and lz4_raw are read")));
+        }
         let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
         let length = usize::try_from(chunk.compressed_size()).map_err(|_| damaged())?;
         let whole = usize::try_from(start).ok().and_then(|start| self.bytes.get(start..)?.get(..length));

@@ -206,6 +206,15 @@ fn pages_that_lie_are_refused_with_a_reason() {
     lying[at + 4] = 0x7f;
     let error = read(&lying, BOUNDS, &[0]).unwrap_err();
     assert_eq!(error.code(), codes::BAD_TABLE, "{error}");
+    // Unpacked by what does not know how much is to come. After the column's name stands its packing.
+    let name = [0x19, 0x18, 1, b'n', 0x15, 2];
+    let at = good.windows(name.len()).position(|bytes| bytes == name).expect("the column's name and its packing");
+    for packing in [4, 8, 10] {
+        let mut lying = good.clone();
+        lying[at + 5] = packing;
+        let error = read(&lying, BOUNDS, &[0]).unwrap_err().to_string();
+        assert!(error.contains("snappy, zstd and lz4_raw are read"), "{error}");
+    }
     // More rows than the row group is said to have.
     let rows = varint(300 * 2);
     let places: Vec<usize> = (0..good.len() - 1).filter(|at| good[*at..*at + 2] == rows).collect();
