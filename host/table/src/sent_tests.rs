@@ -178,7 +178,7 @@ fn footers_that_lie_are_refused_with_a_reason() {
     let endless = [&[0x15, 2, 0x19, 0xfc][..], &varint(u64::MAX)].concat();
     for (bytes, words) in [
         (Vec::new(), "does not end as a parquet file does"),
-        (b"PAR1PAR1".to_vec(), "does not end"),
+        (b"PAR1PAR1".to_vec(), "bytes of footer, more than"),
         (good[..good.len() - 1].to_vec(), "does not end"),
         (with_length(u32::MAX), "bytes of footer, more than"),
         (with_length(1 << 20), "does not end"),
@@ -203,7 +203,8 @@ fn pages_that_lie_are_refused_with_a_reason() {
     let size = varint(2_400 * 2);
     assert_eq!(good[at + 3..at + 3 + size.len()], size);
     let mut lying = good.clone();
-    lying[at + 4] = 0x7f;
+    // It says less than comes.
+    lying[at + 4] = 1;
     let error = read(&lying, BOUNDS, &[0]).unwrap_err();
     assert_eq!(error.code(), codes::BAD_TABLE, "{error}");
     // Unpacked by what does not know how much is to come. After the column's name stands its packing.
