@@ -313,11 +313,11 @@ pub(crate) struct MonitorCheckArgs {
     #[arg(long)]
     pub(crate) captured: bool,
     /// Only requests captured since: a duration back from now, such as 2h or 7days, or an RFC 3339 time
-    #[arg(long, value_name = "WHEN", requires = "captured", value_parser = Since::parse)]
+    #[arg(long, value_name = "WHEN", conflicts_with = "current", value_parser = Since::parse)]
     pub(crate) since: Option<Since>,
     /// How much worse the answers may be than when the model was evaluated, where the truth was told (POST …/feedback):
     /// 0.05, or 5% of what it was; exit code 4 if they are
-    #[arg(long, value_name = "DROP", requires = "captured")]
+    #[arg(long, value_name = "DROP", conflicts_with = "current")]
     pub(crate) max_drop: Option<DropMax>,
     /// The metric by which that is decided [default: accuracy, or rmse]
     #[arg(long, value_name = "METRIC", requires = "max_drop")]
@@ -326,7 +326,7 @@ pub(crate) struct MonitorCheckArgs {
     #[arg(long, value_name = "NUMBER", requires = "max_drop")]
     pub(crate) expected: Option<f64>,
     /// The field of what was told that says what was true [default: the label, or the only field]
-    #[arg(long, value_name = "FIELD", requires = "captured")]
+    #[arg(long, value_name = "FIELD", conflicts_with = "current")]
     pub(crate) truth: Option<String>,
     /// On drift, run the model's pipeline on the current rows, which must have labels
     #[arg(long, conflicts_with = "captured")]

@@ -323,7 +323,7 @@ fn the_truth_that_was_told_says_whether_a_model_answers_worse() {
     project.run(&["monitor", "check", "price", "--current", "rows.csv", "--max-drop", "1"]).fails(
         2,
         "usage",
-        &["--captured"],
+        &["--current", "--max-drop"],
     );
     let other = priced(&[[0.0, 1.0]]);
     asked(&other, (0..60).map(f64::from));
