@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(35);
 pub(crate) struct Outcome {
     /// How long each answer 200 took, the shortest first.
     pub(crate) answered: Vec<Duration>,
-    /// How long each answer 503 took, the shortest first.
+    /// How long each answer 503 took.
     pub(crate) refused: Vec<Duration>,
     /// From the first request to the end of the pace.
     pub(crate) lasted: Duration,
@@ -36,6 +36,8 @@ pub(crate) struct Outcome {
     in_time: usize,
     /// Requests sent within that time.
     sent: usize,
+    /// The longest that any answer took from when its request was sent.
+    longest: Duration,
 }
 
 impl Outcome {
@@ -56,9 +58,10 @@ impl Outcome {
         time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
     }
 
-    /// The longest that anybody waited for any answer, in milliseconds.
+    /// The longest that anybody waited for any answer, in milliseconds, from when the request was sent: where the load
+    /// does not keep its pace, that is not the server's fault.
     pub(crate) fn longest_ms(&self) -> f64 {
-        self.answered.last().max(self.refused.last()).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        self.longest.as_secs_f64() * 1e3
     }
 }
 
@@ -99,9 +102,10 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
                             }
                         }
                     };
-                    line.borrow_mut().sending();
+                    let sent = Instant::now();
+                    line.borrow_mut().sending(sent);
                     let status = connection.ask(&request).await?;
-                    line.borrow_mut().told(status, due)?;
+                    line.borrow_mut().told(status, due, sent)?;
                     if closed {
                         if Instant::now() >= line.borrow().until {
                             return Ok(());
@@ -140,7 +144,6 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
         let mut outcome = std::mem::take(&mut line.borrow_mut().outcome);
         outcome.lasted = lasting;
         outcome.answered.sort_unstable();
-        outcome.refused.sort_unstable();
         Ok(outcome)
     })
 }
@@ -190,12 +193,13 @@ impl Line {
         Self { waiting: VecDeque::new(), idle: Vec::new(), until, outcome: Outcome::default() }
     }
 
-    fn sending(&mut self) {
-        self.outcome.sent += usize::from(Instant::now() <= self.until);
+    fn sending(&mut self, at: Instant) {
+        self.outcome.sent += usize::from(at <= self.until);
     }
 
-    fn told(&mut self, status: u16, due: Instant) -> Result<()> {
+    fn told(&mut self, status: u16, due: Instant, sent: Instant) -> Result<()> {
         let now = Instant::now();
+        self.outcome.longest = self.outcome.longest.max(now - sent);
         match status {
             200 => {
                 self.outcome.answered.push(now - due);

@@ -52,8 +52,15 @@ struct Served {
 struct Asked<'a> {
     name: &'a str,
     server: &'a Server,
-    path: &'a str,
-    body: &'a str,
+    what: What<'a>,
+}
+
+/// A request.
+enum What<'a> {
+    /// A body posted to a path.
+    Http(&'a str, &'a str),
+    /// A row of the model of that name.
+    Grpc(&'a str, &'a [f32]),
 }
 
 /// Plinth, and a bare server.
@@ -94,27 +101,20 @@ fn forest(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures)
     let answer: Value = serde_json::from_slice(&load::once(bare.port, "POST", PREDICT, &plain)?)?;
     let right = answer["probabilities"][1].as_f64().unwrap_or(f64::NAN);
     check_answer(ours.port, INFER, &infer, right)?;
-    let mut all = one_row(
+    let wide: Vec<f32> = row().iter().map(|value| *value as f32).collect();
+    let all = one_row(
         place,
         &[
-            Asked { name: "bare axum + ort", server: &bare, path: PREDICT, body: &plain },
-            Asked { name: "Plinth", server: &ours, path: INFER, body: &infer },
+            Asked { name: "bare axum + ort", server: &bare, what: What::Http(PREDICT, &plain) },
+            Asked { name: "Plinth", server: &ours, what: What::Http(INFER, &infer) },
+            Asked { name: "Plinth, gRPC", server: &ours, what: What::Grpc("forest", &wide) },
         ],
     )?;
     against(&all[0], &all[1], "one row over HTTP / bare, CPU per request", 1.8, 1.7, figures);
+    against(&all[1], &all[2], "gRPC / HTTP, CPU per request", 1.3, 1.2, figures);
 
     let connections = LEVELS[0];
     let lasting = place.lasting(ROUND_SECONDS * 2.0);
-    let wide: Vec<f32> = row().iter().map(|value| *value as f32).collect();
-    grpc::run_for(ours.pid(), ours.port, "forest", &wide, connections, place.lasting(WARM_SECONDS))?;
-    let mut levels = Vec::new();
-    for connections in LEVELS {
-        let cost = grpc::run_for(ours.pid(), ours.port, "forest", &wide, connections, lasting)?;
-        levels.push(Level { connections, cost });
-    }
-    let grpc = Served { name: "Plinth, gRPC".to_owned(), levels };
-    against(&all[1], &grpc, "gRPC / HTTP, CPU per request", 1.3, 1.2, figures);
-
     let many = load::request(ours.port, "POST", INFER, &infer_body(BATCH));
     load::run_for(ours.pid(), ours.port, &many, connections, place.lasting(WARM_SECONDS))?;
     let batches = load::run_for(ours.pid(), ours.port, &many, connections, lasting)?;
@@ -128,7 +128,6 @@ fn forest(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures)
         Target::AtLeast(8.0),
         12.0,
     );
-    all.push(grpc);
     Ok((all, right))
 }
 
@@ -146,8 +145,8 @@ fn raw_rows(place: &Place, runtime: &Runtime, figures: &mut Figures) -> Result<V
     let all = one_row(
         place,
         &[
-            Asked { name: "bare axum + ort, trained forest", server: &bare, path: PREDICT, body: &plain },
-            Asked { name: "Plinth, raw row, one transform", server: &ours, path: "/invocations", body: &raw },
+            Asked { name: "bare axum + ort, trained forest", server: &bare, what: What::Http(PREDICT, &plain) },
+            Asked { name: "Plinth, raw row, one transform", server: &ours, what: What::Http("/invocations", &raw) },
         ],
     )?;
     against(&all[0], &all[1], "raw row through one transform / bare, CPU per request", 3.0, 2.3, figures);
@@ -209,8 +208,13 @@ fn one_row(place: &Place, asked: &[Asked<'_>]) -> Result<Vec<Served>> {
         asked.iter().map(|one| Served { name: one.name.to_owned(), levels: Vec::new() }).collect();
     for connections in LEVELS {
         let run = |one: &Asked<'_>, seconds: f64| {
-            let request = load::request(one.server.port, "POST", one.path, one.body);
-            load::run_for(one.server.pid(), one.server.port, &request, connections, place.lasting(seconds))
+            let (pid, port, lasting) = (one.server.pid(), one.server.port, place.lasting(seconds));
+            match one.what {
+                What::Http(path, body) => {
+                    load::run_for(pid, port, &load::request(port, "POST", path, body), connections, lasting)
+                }
+                What::Grpc(model, row) => grpc::run_for(pid, port, model, row, connections, lasting),
+            }
         };
         for one in asked {
             run(one, WARM_SECONDS)?;

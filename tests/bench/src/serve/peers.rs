@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 
 use super::{
-    Asked, Served,
+    Asked, Served, What,
     models::{INFER, PREDICT, check_answer, forest_file, infer_body, plain_body},
     one_row,
 };
@@ -64,7 +64,8 @@ fn one(place: &Place, peer: &Peer, right: f64) -> Result<Served> {
     )?;
     let version = version(place, peer.name)?;
     let name = format!("{} {version}", peer.called);
-    one_row(place, &[Asked { name: &name, server: &server, path: peer.path, body: &body }]).map(|mut all| all.remove(0))
+    one_row(place, &[Asked { name: &name, server: &server, what: What::Http(peer.path, &body) }])
+        .map(|mut all| all.remove(0))
 }
 
 /// The version that is pinned.
