@@ -207,6 +207,11 @@ fn pages_that_lie_are_refused_with_a_reason() {
     lying[at + 4] = 1;
     let error = read(&lying, BOUNDS, &[0]).unwrap_err();
     assert_eq!(error.code(), codes::BAD_TABLE, "{error}");
+    // And more than there may be, although the file is small.
+    let small = Bounds { bytes_max: 4_000, ..BOUNDS };
+    assert!(read(&good, small, &[0]).is_ok());
+    lying[at + 4] = 0x7f;
+    assert_eq!(read(&lying, small, &[0]).unwrap_err().code(), codes::LIMIT_EXCEEDED);
     // Unpacked by what does not know how much is to come. After the column's name stands its packing.
     let name = [0x19, 0x18, 1, b'n', 0x15, 2];
     let at = good.windows(name.len()).position(|bytes| bytes == name).expect("the column's name and its packing");
