@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod answers;
+mod aside;
 mod bandit;
 mod capacity;
 mod capture;

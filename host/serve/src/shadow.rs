@@ -12,14 +12,13 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use plinth_ext::Batch;
 use plinth_score::ScoreError;
 
-use crate::{Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, pool};
+use crate::{Deployment, Input, Output, OutputDifference, Server, Work, aside, difference::compare, pool};
 
 /// Between two looks whether a scoring thread is free.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -91,7 +90,7 @@ impl Lane {
             outputs: Mutex::default(),
         });
         let worker = Arc::clone(&shared);
-        thread::Builder::new().name("plinth-shadow".into()).spawn(move || worker.work(&deployment, &server))?;
+        aside::spawn("plinth-shadow", move || worker.work(&deployment, &server))?;
         Ok(Self { shared })
     }
 
