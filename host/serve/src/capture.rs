@@ -10,7 +10,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ use plinth_ext::{Batch, Field, Kind, Schema};
 use plinth_score::PART;
 
 use crate::{
-    Deployment, ServeError, aside,
+    Deployment, ServeError,
     pool::Idleness,
     sampled::{Attributions, ExplainedStats, Sampled},
 };
@@ -282,7 +282,7 @@ impl Capture {
             failed: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        let thread = aside::spawn("plinth-capture", move || worker.work())?;
+        let thread = thread::Builder::new().name("plinth-capture".into()).spawn(move || worker.work())?;
         Ok(Self { shared, sampled, thread: Mutex::new(Some(thread)) })
     }
 

@@ -13,7 +13,6 @@
 #![warn(missing_docs)]
 
 mod answers;
-mod aside;
 mod bandit;
 mod capacity;
 mod capture;

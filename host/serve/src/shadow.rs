@@ -12,13 +12,14 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use plinth_ext::Batch;
 use plinth_score::ScoreError;
 
-use crate::{Deployment, Input, Output, OutputDifference, Server, Work, aside, difference::compare, pool};
+use crate::{Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, pool};
 
 /// Between two looks whether a scoring thread is free.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -90,7 +91,7 @@ impl Lane {
             outputs: Mutex::default(),
         });
         let worker = Arc::clone(&shared);
-        aside::spawn("plinth-shadow", move || worker.work(&deployment, &server))?;
+        thread::Builder::new().name("plinth-shadow".into()).spawn(move || worker.work(&deployment, &server))?;
         Ok(Self { shared })
     }
 
