@@ -81,6 +81,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, codes::LIMIT_EXCEEDED, message)
     }
 
+    /// The same with another status.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     pub(crate) const fn status(&self) -> StatusCode {
         self.status
     }

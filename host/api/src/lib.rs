@@ -42,7 +42,7 @@ use axum::{
     routing::{get, post},
 };
 use plinth_core::codes;
-use plinth_serve::Server;
+use plinth_serve::{Endpoint, Server};
 
 pub use access_log::AccessLog;
 pub use connections::Door;
@@ -68,11 +68,13 @@ pub(crate) struct App {
 
 impl App {
     /// Puts the endpoint that is asked for in service, if it sleeps.
-    async fn awake(&self, asked: &request::Asked) -> Result<(), error::ApiError> {
-        let Some(name) = asked.endpoint.as_deref().filter(|name| self.server.sleeps(name)) else { return Ok(()) };
+    async fn awake(&self, asked: &request::Asked) -> Result<Option<Arc<Endpoint>>, error::ApiError> {
+        let Some(name) = asked.endpoint.as_deref().filter(|name| self.server.sleeps(name)) else { return Ok(None) };
         let (server, name) = (Arc::clone(&self.server), name.to_owned());
         let ms = self.server.limits().request_ms_max;
-        let waking = self.loader.run(move || Ok(server.wake(&name)?));
+        // Whatever keeps it from being loaded is not the caller's fault.
+        let away = |error| error::ApiError::from(error).with_status(StatusCode::SERVICE_UNAVAILABLE);
+        let waking = self.loader.run(move || server.wake(&name).map_err(away));
         tokio::time::timeout(Duration::from_millis(ms), waking).await.unwrap_or_else(|_| {
             let message = format!("the model is being loaded, for longer than {ms} ms; try again after a moment");
             Err(error::ApiError::new(StatusCode::SERVICE_UNAVAILABLE, codes::OVERLOADED, message))

@@ -38,6 +38,8 @@ static MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
 static DEPLOYMENT: HeaderName = HeaderName::from_static("x-deployment");
 static MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
+/// How often an endpoint is looked for that is known and not there.
+const LOOKS_MAX: u32 = 8;
 /// Longest request id that is taken over from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -264,8 +266,7 @@ impl<P: Protocol> Work for Job<P> {
         // What tensors say is compared with nothing.
         if let (true, Some(aside), Some(rows), Output::Rows(scored)) = (good, &self.aside, &rows, &scored) {
             let Call { server, request_id, .. } = &self.call;
-            // What a shadow would look up itself it is given.
-            let rows = scored.joined.as_ref().unwrap_or(rows);
+            let rows = (rows, scored.joined.as_ref());
             server.answered(&aside.endpoint, &aside.target, &aside.key, request_id, rows, &scored.predictions);
         }
     }
@@ -288,7 +289,16 @@ impl Asked {
 
     /// The endpoint, and the deployment of the version if one was asked for.
     pub(crate) fn find(&self, server: &Server) -> Result<(Arc<Endpoint>, Option<Target>), ApiError> {
-        let endpoint = server.endpoint(self.endpoint.as_deref())?;
+        self.find_in(None, server)
+    }
+
+    /// The same, where the endpoint was just woken: it may sleep again by now.
+    pub(crate) fn find_in(
+        &self,
+        woken: Option<Arc<Endpoint>>,
+        server: &Server,
+    ) -> Result<(Arc<Endpoint>, Option<Target>), ApiError> {
+        let endpoint = woken.map_or_else(|| server.endpoint(self.endpoint.as_deref()), Ok)?;
         let Some(version) = &self.version else { return Ok((endpoint, None)) };
         let Some(target) = endpoint.version(version).cloned() else {
             let served: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
@@ -374,10 +384,17 @@ pub(crate) async fn ask<P: Protocol>(
         let came = Came { surface, route, request_id: Arc::clone(&request_id), began };
         spans.begin(&app.settings, name, &headers, came, app.server.clock().now())
     };
-    let found = match app.awake(asked).await {
-        Ok(()) => asked.find(&app.server),
-        Err(error) => Err(error),
-    };
+    let mut found = asked.find(&app.server);
+    // It may be woken or sent to sleep between two looks; what is not wanted at all is not looked for again.
+    for _ in 0..LOOKS_MAX {
+        if found.is_ok() || app.server.models(asked.endpoint.as_deref()).is_none() {
+            break;
+        }
+        found = match app.awake(asked).await {
+            Ok(woken) => asked.find_in(woken, &app.server),
+            Err(error) => Err(error),
+        };
+    }
     let (endpoint, pinned) = match found {
         Ok(found) => found,
         Err(error) => {

@@ -40,6 +40,17 @@ pub(crate) fn measure(
 ) -> Result<Option<Performance>, Failure> {
     let truths = told(host, since)?;
     let spec = Spec::of(version)?;
+    if matches!(&spec, Spec::Trained(document) if document.model.output.is_some()) {
+        // What was captured are the answers, and what is on record is how good the model itself is.
+        return match args.max_drop {
+            None => Ok(None),
+            Some(_) => {
+                let message = format!("an output transform makes the answers of {}", version.reference());
+                Err(Failure::new(codes::BAD_MODEL, message)
+                    .hint("what is on record is of the model itself: the two cannot be compared"))
+            }
+        };
+    }
     let label = spec.transform().and_then(|transform| transform.label.clone());
     let field = args.truth.as_deref().or(label.as_deref());
     let mut joined = Joined::default();

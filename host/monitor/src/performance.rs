@@ -91,7 +91,9 @@ impl Performance {
     /// Decides by one metric, on at least `rows_min` rows. False if it was not measured, or is not on record.
     pub fn judge(&mut self, metric: &str, most: DropMax, rows_min: u64) -> bool {
         let Some(measure) = self.metrics.iter().find(|measure| measure.name == metric) else { return false };
-        let (Some(drop), Some(recorded)) = (measure.drop(), measure.recorded) else { return false };
+        let (Some(drop), Some(recorded)) = (measure.drop().filter(|drop| drop.is_finite()), measure.recorded) else {
+            return false;
+        };
         let drop_max = match most {
             DropMax::By(number) => number,
             DropMax::Part(part) => part * recorded.abs(),

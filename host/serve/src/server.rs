@@ -334,7 +334,7 @@ impl Server {
         target: &Target,
         key: &[u8],
         request_id: &Arc<str>,
-        rows: &Batch,
+        (rows, joined): (&Batch, Option<&Batch>),
         given: &Batch,
     ) {
         if endpoint.plan().routing.rollout.is_some() {
@@ -345,6 +345,9 @@ impl Server {
         }
         for shadow in endpoint.shadows(key).filter(|shadow| shadow.name() != target.name()) {
             if let Some(lane) = shadow.traffic().lane.get() {
+                // One that takes what callers send looks up by itself, perhaps in another table.
+                let takes = shadow.deployment().scorer().map(|scorer| scorer.signature().columns());
+                let rows = if takes == Some(rows.schema()) { rows } else { joined.unwrap_or(rows) };
                 let copied = || Copied { request_id: Arc::clone(request_id), rows: rows.clone(), given: given.clone() };
                 lane.offer(copied, rows.num_rows());
             }

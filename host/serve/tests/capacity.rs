@@ -238,7 +238,7 @@ fn more_models_than_memory_is_there_for_sleep_until_they_are_asked() {
     assert_eq!(bench.server.models(Some("d")).unwrap(), ["d".into()]);
 
     bench.used("a");
-    bench.server.wake("d").unwrap();
+    assert_eq!(*bench.server.wake("d").unwrap().unwrap().name(), "d".into());
     assert_eq!((bench.in_service(), bench.asleep()), (vec!["a".into(), "d".into()], vec!["b".into(), "c".into()]));
     // Its size is known, so that who sleeps for it is gone before it comes.
     bench.used("d");
@@ -252,7 +252,7 @@ fn more_models_than_memory_is_there_for_sleep_until_they_are_asked() {
     assert_eq!((bench.in_service(), bench.asleep()), (vec!["a".into(), "c".into()], vec!["b".into(), "d".into()]));
     bench.server.unload("d").unwrap();
     assert_eq!(bench.asleep(), ["b"]);
-    bench.server.wake("d").unwrap();
+    assert!(bench.server.wake("d").unwrap().is_none());
     assert_eq!(bench.in_service(), ["a", "c"]);
     let index = bench.server.index();
     let why = |name: &str| index.iter().find(|one| *one.name == *name).unwrap().unavailable.clone().unwrap_or_default();
@@ -268,4 +268,24 @@ fn one_that_is_larger_than_all_may_be_is_refused_and_the_others_stay() {
     assert_eq!(error.code(), codes::LIMIT_EXCEEDED);
     assert_eq!(error.to_string(), "endpoint `giant` takes 1 MiB, and all models together may take 1 MiB");
     assert_eq!(bench.in_service(), ["a", "z"]);
+}
+
+#[test]
+fn what_is_asked_while_others_sleep_is_always_found() {
+    let limits = ServeLimits { models_bytes_max: 250, ..ServeLimits::default() };
+    let bench = bench(&["a", "b", "c", "d"], Capacity::default(), limits);
+    std::thread::scope(|scope| {
+        for names in [["a", "b"], ["c", "d"], ["b", "c"], ["d", "a"]] {
+            let server = &bench.server;
+            scope.spawn(move || {
+                for name in names.iter().cycle().take(400) {
+                    let found = || server.endpoint(Some(name)).ok();
+                    // As a request does it.
+                    let is_there = (0..8).any(|_| found().is_some() || server.wake(name).unwrap().is_some());
+                    assert!(is_there, "{name}");
+                }
+            });
+        }
+    });
+    assert!(bench.server.models_bytes() <= 250);
 }

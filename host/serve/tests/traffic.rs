@@ -181,7 +181,14 @@ impl Bench {
     /// What is done once the champion, which answers what it is asked, has answered.
     fn answered(&self, id: &str, values: &[f64]) {
         let endpoint = self.endpoint();
-        self.server.answered(&endpoint, endpoint.main(), id.as_bytes(), &id.into(), &rows(values), &answers(values));
+        self.server.answered(
+            &endpoint,
+            endpoint.main(),
+            id.as_bytes(),
+            &id.into(),
+            (&rows(values), None),
+            &answers(values),
+        );
     }
 
     /// The shadow's counters once everything it got is done.

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use plinth_core::codes;
+use plinth_core::{Coded, codes};
 
 use super::{Server, Watched};
 use crate::{Deployment, DeploymentPlan, Endpoint, EndpointPlan, Routes, ServeError};
@@ -63,11 +63,20 @@ impl Memory {
             self.put_to_sleep.fetch_add(1, Relaxed);
             state.used.remove(name);
         }
-        self.sleepers.store(state.asleep.len(), Relaxed);
+        self.count(&state);
     }
 
     pub(super) fn sleeps(&self, name: &str) -> bool {
         self.sleepers.load(Relaxed) > 0 && self.lock().asleep.contains(name)
+    }
+
+    /// Whether it sleeps, or is being woken.
+    fn is_drowsy(&self, name: &str) -> bool {
+        if self.sleepers.load(Relaxed) == 0 {
+            return false;
+        }
+        let state = self.lock();
+        state.asleep.contains(name) || state.asked.contains(name)
     }
 
     pub(super) fn sleepers(&self) -> Vec<Arc<str>> {
@@ -79,13 +88,22 @@ impl Memory {
         let mut state = self.lock();
         let slept = state.asleep.remove(name);
         state.asked.insert(Arc::clone(name));
-        self.sleepers.store(state.asleep.len(), Relaxed);
+        self.count(&state);
         slept
     }
 
-    /// Nobody waits for it any more.
-    pub(super) fn answered(&self, name: &str) {
-        self.lock().asked.remove(name);
+    /// Nobody waits for it any more. Where it could not be loaded it sleeps on, and the next who asks is told why.
+    pub(super) fn answered(&self, name: &Arc<str>, failed: bool) {
+        let mut state = self.lock();
+        state.asked.remove(name);
+        if failed {
+            state.asleep.insert(Arc::clone(name));
+        }
+        self.count(&state);
+    }
+
+    fn count(&self, state: &State) {
+        self.sleepers.store(state.asleep.len() + state.asked.len(), Relaxed);
     }
 
     fn is_asked_for(&self, name: &str) -> bool {
@@ -100,7 +118,7 @@ impl Memory {
         state.used.retain(|name, _| known(name));
         let models = |plan: &EndpointPlan| plan.deployments.iter().map(|d| Arc::clone(&d.model)).collect();
         state.models = wanted.iter().map(|plan| (Arc::clone(&plan.name), models(plan))).collect();
-        self.sleepers.store(state.asleep.len(), Relaxed);
+        self.count(&state);
     }
 
     /// Looks at who was asked since the last look.
@@ -201,25 +219,35 @@ impl Server {
 
     /// Whether an endpoint is loaded once somebody asks it.
     pub fn sleeps(&self, name: &str) -> bool {
-        self.memory.sleeps(name)
+        self.memory.is_drowsy(name)
     }
 
-    /// Puts an endpoint that sleeps in service; who was not asked for longest sleeps in its place. Blocks.
+    /// Puts an endpoint that sleeps in service; who was not asked for longest sleeps in its place. What it gives answers
+    /// whoever asked, also if it has to make room again at once. None if nothing of that name is wanted. Blocks.
     ///
     /// # Errors
     /// [`ServeError`] if it cannot be loaded.
-    pub fn wake(self: &Arc<Self>, name: &str) -> Result<(), ServeError> {
+    pub fn wake(self: &Arc<Self>, name: &str) -> Result<Option<Arc<Endpoint>>, ServeError> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
-        let Some(plan) = watched.wanted().find(|plan| *plan.name == *name).cloned() else { return Ok(()) };
+        let there = || self.routes.load().get(name).cloned();
+        let Some(plan) = watched.wanted().find(|plan| *plan.name == *name).cloned() else { return Ok(there()) };
         if !self.memory.sleeps(name) {
-            return Ok(());
+            return Ok(there());
+        }
+        // What had no room may have it now, as somebody waits for it.
+        if watched.failed.get(name).is_some_and(|failed| failed.error.code() == codes::LIMIT_EXCEEDED) {
+            watched.failed.remove(name);
         }
         self.make_room(watched, &plan);
         self.memory.ask_for(&plan.name);
         let _ = self.reconcile(watched);
-        self.memory.answered(name);
-        watched.failed.get(name).map_or(Ok(()), |failed| Err(failed.error.clone()))
+        let there = there();
+        self.memory.answered(&plan.name, there.is_none());
+        match (there, watched.failed.get(name)) {
+            (None, Some(failed)) => Err(failed.error.clone()),
+            (there, _) => Ok(there),
+        }
     }
 
     /// Puts others to sleep before an endpoint is loaded whose size is known.

@@ -67,6 +67,12 @@ impl Server {
                     first.get_or_insert(error);
                     let sound = if now.is_none() { self.sound_part(plan, &served) } else { None };
                     let sound = sound.filter(|part| self.fits(part, &others, true).is_ok_and(|fits| fits));
+                    // Where there is no room for all of it, who is asked first still answers.
+                    let sound = sound.or_else(|| {
+                        let part = if now.is_none() { self.main_part(plan, &served) } else { None };
+                        part.filter(|part| self.fits(part, &others, true).is_ok_and(|fits| fits))
+                    });
+                    next.retain(|endpoint| !self.memory.sleeps(endpoint.name()));
                     changed += usize::from(sound.is_some());
                     next.extend(now.cloned().or(sound.map(Arc::new)));
                 }

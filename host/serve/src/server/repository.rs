@@ -26,9 +26,10 @@ impl Server {
         let watched = &mut *watched;
         watched.out.remove(name);
         watched.failed.remove(name);
-        self.memory.ask_for(&name.into());
+        let asked = name.into();
+        self.memory.ask_for(&asked);
         let outcome = self.load_asked(watched, name);
-        self.memory.answered(name);
+        self.memory.answered(&asked, false);
         outcome
     }
 

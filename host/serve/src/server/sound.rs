@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Server;
-use crate::{Endpoint, EndpointPlan, Routes, Routing};
+use crate::{DeploymentPlan, Endpoint, EndpointPlan, Routes, Routing};
 
 impl Server {
     /// The endpoint with those of its deployments that can be loaded, if some of them has a weight. What the others
@@ -25,8 +25,22 @@ impl Server {
         if kept.iter().all(|deployment| deployment.weight == 0) {
             return None;
         }
+        self.tell_of(plan, &kept);
+        Some(Endpoint::new(EndpointPlan { deployments: kept, routing, ..plan.clone() }, built))
+    }
+
+    /// The endpoint with nobody but the first of its deployments, if that has a weight.
+    pub(super) fn main_part(self: &Arc<Self>, plan: &EndpointPlan, served: &Routes) -> Option<Endpoint> {
+        let main = plan.deployments.first().filter(|main| main.weight > 0 && plan.deployments.len() > 1)?;
+        let routing = Routing { rollout: None, ..plan.routing.clone() };
+        let alone = EndpointPlan { deployments: vec![main.clone()], routing, ..plan.clone() };
+        let endpoint = self.build(&alone, served).ok()?;
+        self.tell_of(plan, &alone.deployments);
+        Some(endpoint)
+    }
+
+    fn tell_of(&self, plan: &EndpointPlan, kept: &[DeploymentPlan]) {
         let names: Vec<&str> = kept.iter().map(|deployment| &*deployment.name).collect();
         tracing::warn!(endpoint = %plan.name, serving = names.join(", "), "served without what could not be loaded");
-        Some(Endpoint::new(EndpointPlan { deployments: kept, routing, ..plan.clone() }, built))
     }
 }
