@@ -7,9 +7,9 @@
 //! Start at [`Server`].
 //!
 //! Invariants: a request is answered by one deployment from beginning to end, whatever is swapped meanwhile; a
-//! deployment answers nobody before it has scored a trial row; an endpoint changes as a whole or, if a part of it cannot
-//! be loaded, not at all; work in flight and rows
-//! waiting to be captured are bounded, and what does not fit is refused or counted, never waited for.
+//! deployment answers nobody before it has scored a trial row; an endpoint in service changes as a whole or, if a part of
+//! it cannot be loaded, not at all, and of one that is not in service yet those parts are served that can be; work in
+//! flight and rows waiting to be captured are bounded, and what does not fit is refused or counted, never waited for.
 #![warn(missing_docs)]
 
 mod answers;

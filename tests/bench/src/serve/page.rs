@@ -18,7 +18,8 @@ pub(super) fn write(place: &Place, figures: &Figures, all: &[Served]) -> Result<
         "# What serving costs\n\n\
          Written by `cargo xtask bench --peers serve`: every figure of this page was measured in one run of {build}, \
          on a shared machine with {processors} cores, which ran the load as well. Ratios count; absolute figures are \
-         that machine's. What was expected stands in the program and was written down before its first run.\n\n\
+         that machine's. What was expected stands in the program and was written down before the first run of the \
+         benchmark; of the peers, after a rough trial.\n\n\
          The model is a random forest of 100 trees, 10 deep at most, over 17 columns (`tests/bench/peers/rf.onnx`), \
          the request one row in JSON over connections that are kept. Plinth checks it against the model's signature, \
          captures it and counts it; the bare server is axum around one session of ONNX Runtime and does nothing else. \
