@@ -220,6 +220,17 @@ impl Collector for ServerNumbers {
             let waiting = i64::from(target.deployment().waiting());
             ConstGauge::new(waiting).encode(family.encode_family(&names(endpoint, target))?)?;
         }
+        let help = "Rows that were looked up by their entity, which is known or is not";
+        let mut family = encoder.encode_descriptor("looked_up_rows", help, None, MetricType::Counter)?;
+        for (endpoint, target) in deployed() {
+            let counts = target.deployment().scorer().and_then(plinth_score::Scorer::looked_up);
+            let Some([all, unknown]) = counts else { continue };
+            for (entity, rows) in [("known", all.saturating_sub(unknown)), ("unknown", unknown)] {
+                let mut labels = names(endpoint, target).to_vec();
+                labels.push(("entity".into(), entity.to_owned()));
+                ConstCounter::new(rows).encode(family.encode_family(&labels)?)?;
+            }
+        }
         let asleep = i64::try_from(server.asleep().len()).unwrap_or(i64::MAX);
         gauge(&mut encoder, "endpoints_asleep", "Endpoints that are loaded once they are asked", asleep)?;
         let help = "Times an endpoint was put to sleep for want of memory";

@@ -40,6 +40,9 @@ static MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// How often an endpoint is looked for that is known and not there.
 const LOOKS_MAX: u32 = 8;
+/// Longest body that is read although its request is refused, and how long it may take to come.
+const DISCARDED_BYTES_MAX: u64 = 256 << 10;
+const DISCARD_TIME: Duration = Duration::from_millis(100);
 /// Longest request id that is taken over from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -480,9 +483,17 @@ async fn try_answer<P: Protocol>(
     protocol: P,
 ) -> Result<Done, ApiError> {
     let began = Instant::now();
-    let admission = app.server.admit()?;
-    check(&headers)?;
     let limits = app.server.limits();
+    let admission = match app.server.admit() {
+        Ok(admission) => admission,
+        Err(error) => {
+            if let Sent::Coming(body) = sent {
+                discard(&headers, body).await;
+            }
+            return Err(error.into());
+        }
+    };
+    check(&headers)?;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.request_ms_max);
     let body = match sent {
         Sent::Whole(body) => body,
@@ -582,13 +593,29 @@ pub(crate) fn inflated(encoding: &HeaderValue, body: &[u8], bytes_max: u64) -> R
     Ok(whole.into())
 }
 
+/// Reads a body that nobody wants, if it is small and comes at once: a connection that has to be closed because of what is
+/// left in it costs the next request, which comes when the server has too much to do, more than these bytes do.
+async fn discard(headers: &HeaderMap, mut body: Body) {
+    // Who waits to be told to go on has sent nothing yet.
+    if headers.contains_key(header::EXPECT) || declared(headers).is_none_or(|length| length > DISCARDED_BYTES_MAX) {
+        return;
+    }
+    let all = async { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {} };
+    // Who sends it slowly gets the answer without being read to the end.
+    let _ = tokio::time::timeout(DISCARD_TIME, all).await;
+}
+
+/// How long a body is, as its sender says.
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok())
+}
+
 async fn read(headers: &HeaderMap, mut body: Body, bytes_max: u64) -> Result<Bytes, ApiError> {
     let too_large = || {
         let hint = "send fewer rows at a time, or raise limits.serve.body-bytes-max";
         ApiError::too_large(format!("the body is larger than {bytes_max} bytes; {hint}"))
     };
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|length| length > bytes_max) {
+    if declared(headers).is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
     let mut whole = Bytes::new();

@@ -15,6 +15,11 @@ use crate::{config::ServeConfig, host::Host, output::Failure};
 
 /// Between two looks for what has been kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Rows that are encoded at once: less than a millisecond of a processor.
+const PIECE_ROWS: usize = 1_024;
+/// After each piece, so that requests that came meanwhile are answered before the next: near saturation, what waited for
+/// one piece is gone after twice its time.
+const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Which requests are kept and explained, and what of them.
 ///
@@ -90,7 +95,9 @@ impl Captures {
         [from, to]: [Micros; 2],
         table: &Batch,
     ) -> Result<(), ServeError> {
-        let bytes = plinth_table::to_bytes(table.schema(), [table]).map_err(|error| ServeError::outside(&error))?;
+        let pause = || std::thread::sleep(PIECE_PAUSE);
+        let bytes = plinth_table::to_bytes_in_pieces(table, PIECE_ROWS, pause);
+        let bytes = bytes.map_err(|error| ServeError::outside(&error))?;
         let blob = self.host.store().blobs().put(&bytes).map_err(|error| ServeError::outside(&error))?;
         let (version, rows) = (version.parse().unwrap_or_default(), table.num_rows() as u64);
         let capture = Capture { kind, blob, version, model, rows, from, to };

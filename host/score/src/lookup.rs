@@ -1,6 +1,10 @@
 //! Columns that are known by an entity, so that callers send its id in their place.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use arrow_array::{
     Array, ArrayRef, UInt32Array,
@@ -85,6 +89,14 @@ impl Lookup {
         })
     }
 
+    /// Whether it gives columns of a model that takes these, as [`crate::Scorer::with_lookup`] would find it.
+    ///
+    /// # Errors
+    /// [`ScoreError::BadLookup`], [`ScoreError::Schema`].
+    pub fn check(self, model: &Signature) -> Result<(), ScoreError> {
+        Joined::new(self, model.clone()).map(drop)
+    }
+
     /// The rows of these ids; none for one that is not known.
     fn find(&self, ids: &ArrayRef) -> UInt32Array {
         match &self.rows {
@@ -103,6 +115,8 @@ pub(crate) struct Joined {
     from: Vec<From>,
     /// Where a request has the entity.
     entity: usize,
+    /// Rows that were looked up, and those of them whose entity is not known.
+    looked_up: [AtomicU64; 2],
 }
 
 enum From {
@@ -161,23 +175,32 @@ impl Joined {
         };
         let place = columns.require(&entity.name)?;
         let lookup = Lookup { known, ..lookup };
-        Ok((Self { lookup, model, from, entity: place }, request))
+        let looked_up = [AtomicU64::new(0), AtomicU64::new(0)];
+        Ok((Self { lookup, model, from, entity: place, looked_up }, request))
     }
 
     pub(crate) const fn model(&self) -> &Signature {
         &self.model
     }
 
+    /// Rows that were looked up, and those of them whose entity is not known.
+    pub(crate) fn counts(&self) -> [u64; 2] {
+        self.looked_up.each_ref().map(|count| count.load(Relaxed))
+    }
+
     /// The rows as the model's signature has them.
     pub(crate) fn rows(&self, sent: &Batch) -> Result<Batch, ScoreError> {
         let ids = sent.column(self.entity);
         let found = self.lookup.find(ids);
+        self.looked_up[0].fetch_add(found.len() as u64, Relaxed);
+        self.looked_up[1].fetch_add(found.null_count() as u64, Relaxed);
         let fields = self.model.columns().fields();
         if found.null_count() > 0
             && self.from.iter().zip(fields).any(|(from, field)| matches!(from, From::Known(_)) && !field.nullable)
         {
             let row = (0..found.len()).find(|row| found.is_null(*row)).unwrap_or_default();
             let value = match &self.lookup.rows {
+                _ if ids.is_null(row) => "null".to_owned(),
                 Index::Numbers(_) => ids.as_primitive::<Int64Type>().value(row).to_string(),
                 Index::Texts(_) => format!("`{}`", ids.as_string::<i32>().value(row)),
             };

@@ -97,6 +97,11 @@ impl Scorer {
         self.joined.as_ref().map_or(&self.signature, Joined::model)
     }
 
+    /// Rows that were looked up so far, and those of them whose entity is not known; none where nothing is looked up.
+    pub fn looked_up(&self) -> Option<[u64; 2]> {
+        self.joined.as_ref().map(Joined::counts)
+    }
+
     /// Rows of the signature with what is looked up for them; those that have it already as they are.
     ///
     /// # Errors
@@ -460,6 +465,7 @@ mod tests {
         assert_eq!((joined.schema(), joined.num_rows()), (signature().columns(), 4));
         // What was looked up once is not looked up again.
         assert_eq!(scorer.score(&joined).unwrap(), scored.predictions);
+        assert_eq!(scorer.looked_up(), Some([4, 1]), "customer 8 is not known");
 
         let error = |entity: &str, table: &Batch| Lookup::new(entity, table).unwrap_err();
         let twice = error("customer", &known(vec![7, 8, 7], vec![None; 3]));

@@ -29,8 +29,9 @@ use crate::{
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
-/// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values.
-const COMPACT_ROWS: usize = 512;
+/// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values, and
+/// many at once would keep a processor from those that answer.
+const COMPACT_ROWS: usize = 128;
 
 /// Where captured rows go. Called from one thread; may block.
 pub trait CaptureSink: Send + Sync + 'static {

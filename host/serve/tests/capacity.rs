@@ -255,7 +255,7 @@ fn more_models_than_memory_is_there_for_sleep_until_they_are_asked() {
     assert!(bench.server.wake("d").unwrap().is_none());
     assert_eq!(bench.in_service(), ["a", "c"]);
     let index = bench.server.index();
-    let why = |name: &str| index.iter().find(|one| *one.name == *name).unwrap().unavailable.clone().unwrap_or_default();
+    let why = |name: &str| index.iter().find(|one| *one.name == *name).unwrap().reason.clone().unwrap_or_default();
     assert_eq!((&*why("b"), &*why("d"), &*why("a")), ("asleep: it is loaded once it is asked", "unloaded", ""));
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn of_engine(error: &DataFusionError, functions: &[String]) -> SqlErr
         DataFusionError::ParquetError(parquet) => SqlError::new(codes::BAD_TABLE, line(&parquet.to_string())),
         DataFusionError::ObjectStore(store) => SqlError::new(codes::FILE_UNREADABLE, line(&store.to_string())),
         DataFusionError::SQL(parser, _) => SqlError::bad(line(&parser.to_string())),
-        DataFusionError::Execution(text) => SqlError::new(codes::BAD_VALUE, line(text)),
+        DataFusionError::Execution(text) => of_execution(text),
         DataFusionError::Plan(text) => of_plan(text, functions),
         DataFusionError::NotImplemented(text) => SqlError::bad(format!("not supported: {}", line(text))),
         other => SqlError::new(codes::INTERNAL, line(&other.strip_backtrace()))
@@ -239,11 +239,25 @@ fn of_plan(text: &str, functions: &[String]) -> SqlError {
     if let Some(rest) = text.strip_prefix("table '")
         && let Some((name, _)) = rest.split_once("' not found")
     {
-        let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
-        return SqlError::new(codes::TABLE_NOT_FOUND, format!("unknown table `{name}`"))
-            .with_hint("name a file in quotes, as in from 'rows.parquet', or a table with --table NAME=FILE");
+        return no_table(name);
     }
     SqlError::bad(text)
+}
+
+fn no_table(name: &str) -> SqlError {
+    let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
+    SqlError::new(codes::TABLE_NOT_FOUND, format!("unknown table `{name}`"))
+        .with_hint("name a file in quotes, as in from 'rows.parquet', or a table with --table NAME=FILE")
+}
+
+/// What an operator says while it runs, or a statement that changes tables.
+fn of_execution(text: &str) -> SqlError {
+    let text = line(text);
+    let absent = text.strip_prefix("Table '").and_then(|rest| rest.strip_suffix("' doesn't exist"));
+    match absent {
+        Some(name) => no_table(name),
+        None => SqlError::new(codes::BAD_VALUE, text),
+    }
 }
 
 /// A message in one line, without what only a developer of the engine would want.

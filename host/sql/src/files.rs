@@ -38,6 +38,10 @@ pub(crate) async fn parquet(
     if let Some(absent) = files.iter().find(|file| !pattern(file) && !Path::new(file).exists()) {
         return Err(SqlError::new(codes::FILE_NOT_FOUND, format!("there is no file `{absent}`")));
     }
+    let empty = |file: &&String| std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() == 0);
+    if let Some(empty) = files.iter().find(empty) {
+        return Err(SqlError::new(codes::BAD_TABLE, format!("`{empty}` is empty: a Parquet file ends with a footer")));
+    }
     let urls = files.iter().map(ListingTableUrl::parse).collect::<Result<Vec<_>, _>>()?;
     let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
     let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);

@@ -51,11 +51,21 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// [`TableError::NoColumns`]; [`TableError::Parquet`] if `to` refuses the first bytes.
     pub fn new(to: W, schema: Schema) -> Result<Self, TableError> {
+        Self::cut(to, schema, BATCH_ROWS, None)
+    }
+
+    /// The same that encodes so many rows at once, and ends the pages of all columns after as many, if that is said.
+    fn cut(to: W, schema: Schema, rows: usize, page_rows: Option<usize>) -> Result<Self, TableError> {
         if schema.is_empty() {
             return Err(TableError::NoColumns);
         }
         let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
-        let properties = WriterProperties::builder()
+        let pages = WriterProperties::builder();
+        let pages = match page_rows {
+            Some(rows) => pages.set_data_page_row_count_limit(rows),
+            None => pages,
+        };
+        let properties = pages
             .set_created_by("plinth".into())
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::ZSTD(level))
@@ -66,7 +76,7 @@ impl<W: Write + Send> Writer<W> {
         let inner =
             ArrowWriter::try_new(Target { to, failed: failed.clone() }, schema.arrow().clone(), Some(properties))
                 .map_err(damaged("table"))?;
-        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), BATCH_ROWS), schema, inner, failed, rows: 0 })
+        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), rows), schema, inner, failed, rows: 0 })
     }
 
     /// Adds rows.
@@ -151,6 +161,20 @@ pub fn to_bytes<'a>(schema: &Schema, batches: impl IntoIterator<Item = &'a Batch
     let mut writer = Writer::new(Vec::new(), schema.clone())?;
     for batch in batches {
         writer.write(batch)?;
+    }
+    writer.finish()
+}
+
+/// The same in pieces of so many rows, with `pause` after each: encoding a table at once keeps a processor for tens of
+/// milliseconds from those that answer requests. The bytes are other ones, the rows the same.
+///
+/// # Errors
+/// As for [`Writer`].
+pub fn to_bytes_in_pieces(table: &Batch, rows: usize, pause: impl Fn()) -> Result<Vec<u8>, TableError> {
+    let mut writer = Writer::cut(Vec::new(), table.schema().clone(), rows, Some(rows))?;
+    for from in (0..table.num_rows()).step_by(rows) {
+        writer.write(&table.slice(from, rows.min(table.num_rows() - from)))?;
+        pause();
     }
     writer.finish()
 }
@@ -346,6 +370,14 @@ mod tests {
         assert_eq!(read.rows(), rows.num_rows() as u64);
         assert!(same(&read.read_all().unwrap(), &rows));
         assert!(read.batches().unwrap().all(|batch| batch.unwrap().num_rows() <= BATCH_ROWS));
+    }
+
+    #[test]
+    fn a_table_in_pieces_has_the_same_rows_and_a_pause_after_each() {
+        let (rows, pauses) = (table(2_500), std::cell::Cell::new(0));
+        let bytes = to_bytes_in_pieces(&rows, 1_000, || pauses.set(pauses.get() + 1)).unwrap();
+        assert!(same(&Table::from_bytes(bytes).unwrap().read_all().unwrap(), &rows));
+        assert_eq!(pauses.get(), 3);
     }
 
     #[test]

@@ -143,6 +143,14 @@ impl CapacitySpec {
                 )));
             }
         }
+        if let (Some(wait), Some(timeout)) = (batch_wait_us, timeout_ms)
+            && u64::from(wait) >= u64::from(timeout) * 1_000
+        {
+            return Err(TrackingError::BadEndpoint(format!(
+                "deployment `{deployment}` has a batch-wait-us of {wait} within a timeout-ms of {timeout}: a request \
+                 would be given up while it waits for others"
+            )));
+        }
         Ok(())
     }
 }
@@ -284,6 +292,16 @@ impl EndpointSpec {
             }
             if self.active_rollout().is_some() {
                 return bad("a rollout and the thompson policy cannot both share out the requests".into());
+            }
+        }
+        if let Some(Sticky::Column(column)) = &self.sticky {
+            let looks_up = |lookup: &&LookupSpec| lookup.columns.contains(column);
+            if let Some(lookup) = self.deployments.iter().filter_map(|d| d.lookup.as_ref()).find(looks_up) {
+                return bad(format!(
+                    "the routing key `{column}` is looked up by `{}`, after it is known who answers; callers are told \
+                     apart by what they send",
+                    lookup.entity
+                ));
             }
         }
         match &self.sticky {
@@ -509,12 +527,21 @@ impl Tracking {
         })
     }
 
-    /// The form of it, and that every model it names is there.
+    /// The form of it, and that every model and every table it names is there.
     fn check_endpoint(&self, spec: &EndpointSpec) -> Result<(), TrackingError> {
         spec.check()?;
         for deployment in &spec.deployments {
             if let Ok(reference) = deployment.model.parse::<ModelRef>() {
                 self.resolve(&reference)?;
+            }
+            if let Some(LookupSpec { table, .. }) = &deployment.lookup
+                && !self.store.blobs().contains(table)?
+            {
+                let DeploymentSpec { name, .. } = deployment;
+                return Err(TrackingError::BadEndpoint(format!(
+                    "deployment `{name}` looks up in the table {table}, which is not stored here; \
+                     `plinth endpoint deploy --lookup FILE` stores one"
+                )));
             }
         }
         Ok(())

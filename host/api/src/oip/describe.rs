@@ -217,8 +217,8 @@ pub(crate) fn index(server: &Server, ready_only: bool) -> Vec<ModelIndex> {
     let all = server.index().into_iter().map(|indexed| ModelIndex {
         name: indexed.name.to_string(),
         version: indexed.version.map(|version| version.to_string()).unwrap_or_default(),
-        state: if indexed.unavailable.is_none() { "READY" } else { "UNAVAILABLE" }.into(),
-        reason: indexed.unavailable.unwrap_or_default(),
+        state: if indexed.ready { "READY" } else { "UNAVAILABLE" }.into(),
+        reason: indexed.reason.unwrap_or_default(),
     });
     all.filter(|model| !ready_only || model.state == "READY").collect()
 }

@@ -145,7 +145,7 @@ pub(crate) struct DeploymentArgs {
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
     /// A table of what is known of entities, one row each: .csv, .jsonl or .parquet. Its columns are looked up, and
-    /// callers send the entity in their place
+    /// callers send the entity in their place [default: what the one in its place had, or the first of the others has]
     #[arg(long, value_name = "FILE", requires = "entity")]
     pub(crate) lookup: Option<PathBuf>,
     /// The column of that table that names the entity

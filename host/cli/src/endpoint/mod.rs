@@ -23,6 +23,7 @@ use crate::{
     host::Host,
     output::{Failure, Output, io_failure},
     predict::read_all,
+    scorer::Spec,
     tracked::confirm,
 };
 
@@ -51,12 +52,13 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
         EndpointCommand::Create { endpoint, what, reason } => {
             let lookup = lookup(host, what)?;
             let deployment = DeploymentSpec { lookup, ..deployment(what, 100.0)? };
+            check_lookup(host, &deployment, output)?;
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
         EndpointCommand::Deploy(args) => {
             let EndpointRecord { revision, mut spec, .. } = tracking.endpoint(&args.endpoint)?;
-            deploy(host, &mut spec, args)?;
+            deploy(host, &mut spec, args, output)?;
             let action = if args.canary.is_empty() { "deploy" } else { "rollout" };
             changed(tracking.change_endpoint(&args.endpoint, revision, &spec, change(action, &args.reason))?)?;
         }
@@ -104,7 +106,7 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs) -> Result<(), Failure> {
+fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs, output: Output) -> Result<(), Failure> {
     let lookup = lookup(host, &args.what)?;
     let new = DeploymentSpec { lookup, ..deployment(&args.what, args.weight.unwrap_or_default())? };
     let name = new.name.clone();
@@ -114,8 +116,11 @@ fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs) -> Result<(),
         spec.without_rollout("another model takes the place of one")?;
     }
     place(spec, new, args.weight, args.shadow);
-    if args.no_lookup {
-        spec.deployments.iter_mut().filter(|there| there.name == name).for_each(|there| there.lookup = None);
+    if let Some(deployed) = spec.deployments.iter_mut().find(|there| there.name == name) {
+        if args.no_lookup {
+            deployed.lookup = None;
+        }
+        check_lookup(host, deployed, output)?;
     }
     if !args.canary.is_empty() {
         spec.begin_rollout(rollout(args, name)?, host.tracking().now())?;
@@ -187,13 +192,31 @@ fn lookup(host: &Host, what: &DeploymentArgs) -> Result<Option<LookupSpec>, Fail
     Ok(Some(LookupSpec { entity: entity.clone(), table: stored, rows, columns }))
 }
 
+/// Whether the model takes what is looked up for it, as far as its version says what it takes: a server would find out,
+/// but whoever deploys would not hear of it. Says which columns of the table the model does not take.
+fn check_lookup(host: &Host, deployment: &DeploymentSpec, output: Output) -> Result<(), Failure> {
+    let Some(LookupSpec { entity, table, columns, .. }) = &deployment.lookup else { return Ok(()) };
+    let version = host.tracking().resolve(&deployment.model.parse::<ModelRef>()?)?;
+    let spec = Spec::of(&version)?;
+    let Some(signature) = spec.signature() else { return Ok(()) };
+    let known = host.table_of(table).map_err(|failure| Failure::of(&*failure.error))?.read_all()?;
+    plinth_score::Lookup::new(entity, &known)?.check(signature)?;
+    let other = |name: &&String| signature.columns().index_of(name).is_none();
+    let others: Vec<&str> = columns.iter().filter(other).map(String::as_str).collect();
+    if !others.is_empty() {
+        output.say(format!("{} takes none of these columns of the table: {}", version.reference(), others.join(", ")));
+    }
+    Ok(())
+}
+
 /// Percentages are kept to a hundredth, which is what servers tell apart.
 fn rounded(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
 }
 
 /// Puts a deployment beside the others, or in the place of the one of its name, whose parts it keeps if none are
-/// said. What it gets the others give up, each in proportion.
+/// said. What it gets the others give up, each in proportion. One that comes beside others gets their callers' requests,
+/// so it looks up what the champion does.
 fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shadow: Option<f64>) {
     let held = spec.deployments.iter().position(|there| there.name == new.name);
     if let Some(weight) = weight {
@@ -213,7 +236,11 @@ fn place(spec: &mut EndpointSpec, new: DeploymentSpec, weight: Option<f64>, shad
             let lookup = new.lookup.clone().or_else(|| there.lookup.take());
             *there = DeploymentSpec { weight, shadow, capacity, lookup, ..new };
         }
-        None => spec.deployments.push(DeploymentSpec { shadow: shadow.unwrap_or_default(), ..new }),
+        None => {
+            let champion = spec.deployments.first().and_then(|champion| champion.lookup.clone());
+            let (shadow, lookup) = (shadow.unwrap_or_default(), new.lookup.clone().or(champion));
+            spec.deployments.push(DeploymentSpec { shadow, lookup, ..new });
+        }
     }
 }
 
@@ -245,9 +272,15 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
             .ok_or_else(|| bad(text, "NAME=PERCENT, such as canary=10"))
             .and_then(|pair| percent(text, pair))
     };
+    let mut named = Vec::new();
     for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
         let index = spec.deployment(&args.endpoint, &name)?;
-        spec.deployments[index].weight = weight;
+        if named.contains(&index) {
+            let message = format!("deployment `{name}` is named twice in {}", args.weights.join(" "));
+            return Err(Failure::new(codes::USAGE, message).hint("say of each once what it gets"));
+        }
+        named.push(index);
+        spec.deployments[index].weight = rounded(weight);
     }
     let sum: f64 = spec.deployments.iter().map(|deployment| deployment.weight).sum();
     // As many hundredths may be lost by rounding as there are deployments.

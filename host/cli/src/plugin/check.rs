@@ -121,7 +121,7 @@ fn manifest(plugin: &Plugin, findings: &mut Vec<Finding>) {
     }
     match kebab(&manifest.name) {
         true => add(Level::Ok, format!("{} {}", manifest.name, manifest.version)),
-        false => add(Level::Fail, format!("the name `{}` is not kebab-case, such as `fixed-width`", manifest.name)),
+        false => add(Level::Fail, format!("the name `{}` is not kebab-case of at most {NAME_BYTES_MAX} bytes, such as `fixed-width`", manifest.name)),
     }
     if !is_semver(&manifest.version) {
         add(Level::Fail, format!("the version `{}` is not semantic, such as `1.4.0`", manifest.version));
@@ -192,8 +192,14 @@ fn items(about: &About, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Lower-case words of letters and digits with single dashes in between.
+/// Longest name of a plugin: it becomes names of folders, files and packages.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Lower-case words of letters and digits with single dashes in between, at most [`NAME_BYTES_MAX`] of them.
 pub(super) fn kebab(name: &str) -> bool {
+    if name.len() > NAME_BYTES_MAX {
+        return false;
+    }
     let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.split('-').all(word)
 }

@@ -14,7 +14,7 @@ pub(super) fn new(args: &PluginNewArgs, output: Output) -> Result<ExitCode, Fail
     if !kebab(&args.name) {
         let message = format!("`{}` is no name of a plugin", args.name);
         return Err(Failure::new(codes::USAGE, message)
-            .hint("use lower-case letters, digits and single dashes, such as `my-scale`"));
+            .hint("use at most 64 lower-case letters, digits and single dashes, such as `my-scale`"));
     }
     let folder = args.dir.clone().unwrap_or_else(|| args.name.clone().into());
     let taken = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());

@@ -5,6 +5,7 @@ mod sample;
 mod view;
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -44,6 +45,10 @@ pub(crate) fn top(args: &TopArgs, output: Output) -> Result<ExitCode, Failure> {
     if args.interval < Duration::from_millis(100) || args.interval > Duration::from_secs(3600) {
         let message = format!("an interval of {} is not possible", humantime::format_duration(args.interval));
         return Err(Failure::new(codes::USAGE, message).hint("give one between 100ms and 1h"));
+    }
+    if !args.once && !output.json && !std::io::stdout().is_terminal() {
+        return Err(Failure::new(codes::USAGE, "the picture needs a terminal, and stdout is none")
+            .hint("add --once for one look as text, or --json"));
     }
     let scraper = Scraper::new(&args.url)?;
     let first = scraper.look()?;

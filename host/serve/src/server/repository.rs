@@ -12,8 +12,10 @@ pub struct Indexed {
     pub name: Arc<str>,
     /// The version of a model that answers, or would.
     pub version: Option<u64>,
-    /// Why it is not served; none if it is.
-    pub unavailable: Option<String>,
+    /// Whether it answers: it is loaded, or will be by whoever asks it first.
+    pub ready: bool,
+    /// Why it is not loaded; none if it is.
+    pub reason: Option<String>,
 }
 
 impl Server {
@@ -81,7 +83,8 @@ impl Server {
             all.extend(endpoint.targets().iter().map(|target| Indexed {
                 name: Arc::clone(endpoint.name()),
                 version: Some(target.plan().version),
-                unavailable: None,
+                ready: true,
+                reason: None,
             }));
         }
         let known = match self.source.known() {
@@ -100,16 +103,14 @@ impl Server {
                 continue;
             }
             let failed = watched.failed.get(&name).map(|failed| failed.error.to_string());
-            let out = || {
-                let why = match () {
-                    () if watched.out.contains(&name) => "unloaded",
-                    () if self.sleeps(&name) => "asleep: it is loaded once it is asked",
-                    () => "not loaded",
-                };
-                why.to_owned()
+            let (ready, why) = match () {
+                () if watched.out.contains(&name) => (false, "unloaded"),
+                () if self.sleeps(&name) => (true, "asleep: it is loaded once it is asked"),
+                () => (false, "not loaded"),
             };
-            let unavailable = Some(failed.unwrap_or_else(out));
-            all.push(Indexed { name, version: Some(version), unavailable });
+            let ready = ready && failed.is_none();
+            let reason = Some(failed.unwrap_or_else(|| why.to_owned()));
+            all.push(Indexed { name, version: Some(version), ready, reason });
         }
         all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         all

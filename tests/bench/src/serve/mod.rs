@@ -88,7 +88,7 @@ fn alone(place: &Place, figures: &mut Figures) -> Result<(Vec<Served>, f64)> {
     let mut all = forest(place, &folder, runtime.library(), figures)?;
     let right = all.1;
     all.0.extend(raw_rows(place, &runtime, figures)?);
-    strain::measure(place, &folder, figures)?;
+    strain::measure(place, &folder, runtime.library(), figures)?;
     small_models(place, figures)?;
     Ok((all.0, right))
 }

@@ -176,7 +176,17 @@ pub(super) fn small_model(number: usize) -> String {
 
 /// The least that a server around a model file can do, started.
 pub(super) fn bare(file: &Path, library: &Path) -> Result<Server> {
-    let mut command = Command::new(std::env::current_exe()?);
+    start_bare(Command::new(std::env::current_exe()?), file, library)
+}
+
+/// The same on one part of the processors.
+pub(super) fn bare_on(processors: &str, file: &Path, library: &Path) -> Result<Server> {
+    let mut command = Command::new("taskset");
+    command.args(["-c", processors]).arg(std::env::current_exe()?);
+    start_bare(command, file, library)
+}
+
+fn start_bare(mut command: Command, file: &Path, library: &Path) -> Result<Server> {
     Server::start(command.arg("peer-server").arg(file).arg(library), Channel::Stdout)
 }
 

@@ -4,11 +4,14 @@
 //! Overload is of requests that are dear to answer: half of a machine cannot send three times as many requests of one
 //! row as the other half can answer.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 
-use super::models::{Folder, INFER, infer_body};
+use super::models::{Folder, INFER, PREDICT, bare_on, forest_file, infer_body, plain_body};
 use crate::{
     Place,
     figures::{Figures, Target},
@@ -33,32 +36,47 @@ requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half
 many requests of one row as the other half answers. Who is refused gets 503 at once.\n";
 
 /// p99 at 70 % of saturation, and what is answered under three times of it.
-pub(super) fn measure(place: &Place, folder: &Folder, figures: &mut Figures) -> Result<()> {
+pub(super) fn measure(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures) -> Result<()> {
     let processors = std::thread::available_parallelism()?.get();
     ensure!(processors > 1, "a load beside a server needs two processors");
     let half = processors / 2;
     let (serving, loading) = (format!("0-{}", half - 1), format!("{half}-{}", processors - 1));
-    let server = folder.serve(folder.plinth_on(&serving), &["models:/forest/1".to_owned()])?;
     let all = format!("0-{}", processors - 1);
     on_processors(&loading)?;
-    let outcome = strain(place, server.port, figures);
+    let outcome = on_half(place, folder, library, &serving, figures);
     on_processors(&all)?;
     outcome
 }
 
-fn strain(place: &Place, port: u16, figures: &mut Figures) -> Result<()> {
-    let request = |rows| load::request(port, "POST", INFER, &infer_body(rows));
-    let most = saturation(place, port, &request(1), "1 row", figures)?;
-    let busy = paced::run(port, &request(1), CONNECTIONS, most * 0.7, place.lasting(8.0))?;
+fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figures: &mut Figures) -> Result<()> {
+    let bare = bare_on(serving, &forest_file(place), library)?;
+    let least = near_saturation(
+        place,
+        bare.port,
+        &load::request(bare.port, "POST", PREDICT, &plain_body()),
+        "bare server",
+        figures,
+    )?;
+    drop(bare);
+    let server = folder.serve(folder.plinth_on(serving), &["models:/forest/1".to_owned()])?;
+    let request = |rows| load::request(server.port, "POST", INFER, &infer_body(rows));
+    let ours = near_saturation(place, server.port, &request(1), "Plinth", figures)?;
+    figures.add_expected("at 70 % of saturation, p99 / p50", ours, "x", Target::AtMost(4.0), 3.5);
+    figures.add("at 70 % of saturation, p99 / p50, of the bare server's", ours / least, "x", Target::None);
+    let what = format!("{HEAVY} rows");
+    let most = saturation(place, server.port, &request(HEAVY), &what, figures)?;
+    overload(place, server.port, &request(HEAVY), &what, most, figures)
+}
+
+/// p99 / p50 at 70 % of what the server can do.
+fn near_saturation(place: &Place, port: u16, request: &[u8], who: &str, figures: &mut Figures) -> Result<f64> {
+    let most = saturation(place, port, request, &format!("1 row, {who}"), figures)?;
+    let busy = paced::run(port, request, CONNECTIONS, most * 0.7, place.lasting(8.0))?;
     ensure!(!busy.answered.is_empty(), "nothing was answered at 70 % of saturation");
     ensure!(busy.refused.is_empty(), "{} requests were refused at 70 % of saturation", busy.refused.len());
-    figures.add("at 70 % of saturation, p50", busy.quantile_ms(0.5), "ms", Target::None);
-    figures.add("at 70 % of saturation, p99", busy.quantile_ms(0.99), "ms", Target::None);
-    let ratio = busy.quantile_ms(0.99) / busy.quantile_ms(0.5);
-    figures.add_expected("at 70 % of saturation, p99 / p50", ratio, "x", Target::AtMost(4.0), 3.5);
-    let what = format!("{HEAVY} rows");
-    let most = saturation(place, port, &request(HEAVY), &what, figures)?;
-    overload(place, port, &request(HEAVY), &what, most, figures)
+    figures.add(format!("at 70 % of saturation, p50, {who}"), busy.quantile_ms(0.5), "ms", Target::None);
+    figures.add(format!("at 70 % of saturation, p99, {who}"), busy.quantile_ms(0.99), "ms", Target::None);
+    Ok(busy.quantile_ms(0.99) / busy.quantile_ms(0.5))
 }
 
 /// Answers a second of connections that ask again at once.

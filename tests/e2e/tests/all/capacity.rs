@@ -255,3 +255,54 @@ fn what_is_known_of_a_customer_need_not_be_sent() {
     let told = project.run(&["endpoint", "deploy", "churn", "models:/churn/1", "--name", "main", "--no-lookup"]);
     assert!(!told.succeeds().stdout.contains("looks up"), "{}", told.stdout);
 }
+
+#[test]
+fn what_cannot_be_looked_up_is_told_to_whoever_deploys_it() {
+    let project = Project::churn();
+    project.run(&["run"]).succeeds();
+    project.write("known.csv", "customer_id,state,rank\n17,KS,1\n18,OH,2\n");
+    project.write("foreign.csv", "customer_id,rank\n17,1\n");
+    project.write("other.csv", "state,account_length\nKS,5\n");
+    project.write("numbers.csv", "state,rank,account_length\n17,1,5\n");
+    let deploy = |name: &str, more: &[&str]| {
+        project.run(&[&["endpoint", "deploy", "churn", "models:/churn/1", "--name", name][..], more].concat())
+    };
+    project.run(&["endpoint", "create", "churn", "models:/churn/1", "--name", "main"]).succeeds();
+    deploy("main", &["--lookup", "foreign.csv", "--entity", "customer_id"]).fails(
+        5,
+        "bad-table",
+        &["no column of the model's", "account_length"],
+    );
+    // The model has the entity's own column, as text.
+    deploy("main", &["--lookup", "other.csv", "--entity", "state"]).succeeds();
+    deploy("main", &["--lookup", "numbers.csv", "--entity", "state"]).fails(5, "bad-table", &["state is int64"]);
+    let told = deploy("main", &["--lookup", "known.csv", "--entity", "customer_id"]);
+    assert!(told.succeeds().stderr.contains("models:/churn/1 takes none of these columns of the table: rank"));
+
+    // Who comes beside it gets the same callers.
+    let beside = deploy("canary", &["--weight", "10"]);
+    assert!(beside.succeeds().stdout.contains("canary looks up, of 2 entities by customer_id"), "{}", beside.stdout);
+    let route = |args: &[&str]| project.run(&[&["endpoint", "route", "churn"][..], args].concat());
+    route(&["--sticky", "column:state"]).fails(2, "bad-endpoint", &["`state` is looked up by `customer_id`"]);
+    route(&["--sticky", "column:customer_id"]).succeeds();
+    route(&["main=50", "main=50"]).fails(2, "usage", &["`main` is named twice"]);
+    deploy("main", &["--batch-wait-us", "5000", "--timeout-ms", "5"]).fails(2, "bad-endpoint", &["given up"]);
+
+    let server = project.listening(&["serve", "--port", "0"]);
+    let mut row = customer();
+    row["customer_id"] = json!(99);
+    row.as_object_mut().expect("an object").remove("state");
+    let (status, answer) = server.post("/endpoints/churn/invocations", &json!({"dataframe_records": [row]}));
+    assert_eq!(status, 200, "{answer}");
+    let metrics = server.get("/metrics").1;
+    let unknown = |line: &&str| line.starts_with("plinth_looked_up_rows_total{") && line.contains("entity=\"unknown\"");
+    let counts: Vec<&str> = metrics.lines().filter(unknown).filter_map(|line| line.rsplit(' ').next()).collect();
+    assert!(counts.contains(&"1"), "{metrics}");
+    let mut told: Value = serde_json::from_str(&server.get("/endpoints/churn").1).expect("JSON");
+    let mut spec = told["spec"].take();
+    spec["deployments"][0]["lookup"]["table"] = json!("0".repeat(64));
+    let change = json!({"spec": spec, "revision": told["revision"]}).to_string();
+    let sent = [("content-type", "application/json")];
+    let (status, answer) = server.send("PUT", "/endpoints/churn", &sent, change.as_bytes());
+    assert!(status == 400 && answer.contains("which is not stored here"), "{status} {answer}");
+}
