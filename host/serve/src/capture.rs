@@ -243,9 +243,10 @@ struct Queue {
     flush_done: u64,
 }
 
-/// One request.
+/// One request. It names who answered and does not hold on to it: what is unloaded must not wait for a file to be full.
 struct Entry {
-    deployment: Arc<Deployment>,
+    model: Arc<str>,
+    version: Arc<str>,
     request_id: Arc<str>,
     at: Micros,
     bytes: u64,
@@ -315,7 +316,8 @@ impl Capture {
             return;
         }
         let entry = Entry {
-            deployment: Arc::clone(deployment),
+            model: Arc::clone(deployment.model()),
+            version: Arc::clone(deployment.version()),
             request_id: Arc::clone(request_id),
             at,
             bytes,
@@ -469,9 +471,10 @@ impl Shared {
     }
 }
 
-/// Rows of one deployment on their way to the sink.
+/// Rows of one model version on their way to the sink.
 struct Pending {
-    deployment: Arc<Deployment>,
+    model: Arc<str>,
+    version: Arc<str>,
     shadow: bool,
     since: Instant,
     first_at: Micros,
@@ -484,11 +487,19 @@ struct Pending {
 }
 
 fn take_in(pending: &mut Vec<Pending>, entry: Entry) {
-    let same = |held: &Pending| Arc::ptr_eq(&held.deployment, &entry.deployment) && held.shadow == entry.shadow;
+    let alike = |held: &[Batch], new: &Batch| held.first().is_none_or(|first| first.schema() == new.schema());
+    let same = |held: &Pending| {
+        held.model == entry.model
+            && held.version == entry.version
+            && held.shadow == entry.shadow
+            && alike(&held.inputs, &entry.inputs)
+            && alike(&held.outputs, &entry.outputs)
+    };
     let index = pending.iter().position(same);
     let index = index.unwrap_or_else(|| {
         pending.push(Pending {
-            deployment: Arc::clone(&entry.deployment),
+            model: Arc::clone(&entry.model),
+            version: Arc::clone(&entry.version),
             shadow: entry.shadow,
             since: Instant::now(),
             first_at: entry.at,
@@ -541,8 +552,8 @@ impl Pending {
             Arc::new(Int64Array::from(row)),
         ];
         Captured {
-            model: self.deployment.model().to_string(),
-            version: self.deployment.version().to_string(),
+            model: self.model.to_string(),
+            version: self.version.to_string(),
             first_at: self.first_at,
             last_at: self.last_at,
             requests: Batch::new(schema, columns, self.rows).expect("as many ids and times as rows"),

@@ -99,9 +99,10 @@ struct Entry {
     rows: Batch,
 }
 
-/// Lines of one deployment on their way to the sink.
+/// Lines of one model version on their way to the sink.
 struct Pending {
-    deployment: Arc<Deployment>,
+    model: Arc<str>,
+    version: Arc<str>,
     since: Instant,
     first_at: Micros,
     last_at: Micros,
@@ -305,10 +306,17 @@ impl Shared {
                 return self.leave(rows, &self.failed);
             }
         };
-        let index = pending.iter().position(|held| Arc::ptr_eq(&held.deployment, &entry.deployment));
+        let (model, version) = (entry.deployment.model(), entry.deployment.version());
+        let same = |held: &Pending| {
+            held.model == *model
+                && held.version == *version
+                && held.lines.first().is_none_or(|first| first.schema() == lines.schema())
+        };
+        let index = pending.iter().position(same);
         let index = index.unwrap_or_else(|| {
             pending.push(Pending {
-                deployment: Arc::clone(&entry.deployment),
+                model: Arc::clone(model),
+                version: Arc::clone(version),
                 since: Instant::now(),
                 first_at: entry.at,
                 last_at: entry.at,
@@ -346,8 +354,8 @@ impl Shared {
 
     fn write(&self, held: &Pending) {
         let attributions = Attributions {
-            model: held.deployment.model().to_string(),
-            version: held.deployment.version().to_string(),
+            model: held.model.to_string(),
+            version: held.version.to_string(),
             first_at: held.first_at,
             last_at: held.last_at,
             table: concat(&held.lines),
