@@ -79,6 +79,33 @@ fn past_the_limit_of_requests_the_next_is_answered_503_at_once() {
 }
 
 #[test]
+fn who_is_refused_keeps_the_connection_and_may_ask_again() {
+    let serving = serving_with(ServeLimits { requests_in_flight_max: 0, ..Default::default() }, None);
+    let mut stream = TcpStream::connect(serving.address).unwrap();
+    // More than the server reads at once, in pieces that do not come at once either.
+    let body = " ".repeat(100_000);
+    let head = "POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        write!(stream, "{head}content-length: {}\r\n\r\n", body.len()).unwrap();
+        for piece in body.as_bytes().chunks(40_000) {
+            stream.write_all(piece).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let mut answer = vec![0; 4_096];
+        let length = stream.read(&mut answer).unwrap();
+        told.push(String::from_utf8_lossy(&answer[..length]).into_owned());
+    }
+    assert!(told.iter().all(|answer| answer.starts_with("HTTP/1.1 503")), "{told:?}");
+    // One that waits to be told to go on is answered without its body.
+    write!(stream, "{head}content-length: 100000\r\nexpect: 100-continue\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    serving.stop().unwrap();
+}
+
+#[test]
 fn time_is_limited_for_the_body_and_for_the_answer() {
     let (gate, _entered, open) = gate();
     let serving = serving_with(ServeLimits { request_ms_max: 50, ..Default::default() }, Some(gate));
