@@ -220,12 +220,14 @@ impl Collector for ServerNumbers {
             let waiting = i64::from(target.deployment().waiting());
             ConstGauge::new(waiting).encode(family.encode_family(&names(endpoint, target))?)?;
         }
-        let help = "Rows that were looked up by their entity, which is known or is not";
+        let help = "Rows that were answered and looked up by their entity, which is known or is not";
         let mut family = encoder.encode_descriptor("looked_up_rows", help, None, MetricType::Counter)?;
         for (endpoint, target) in deployed() {
-            let counts = target.deployment().scorer().and_then(plinth_score::Scorer::looked_up);
-            let Some([all, unknown]) = counts else { continue };
-            for (entity, rows) in [("known", all.saturating_sub(unknown)), ("unknown", unknown)] {
+            if target.plan().lookup.is_none() {
+                continue;
+            }
+            let [known, unknown] = target.traffic().looked_up();
+            for (entity, rows) in [("known", known), ("unknown", unknown)] {
                 let mut labels = names(endpoint, target).to_vec();
                 labels.push(("entity".into(), entity.to_owned()));
                 ConstCounter::new(rows).encode(family.encode_family(&labels)?)?;

@@ -146,6 +146,8 @@ struct Done {
     stages: Stages,
     /// None if nothing was scored.
     moments: Option<Moments>,
+    /// Rows that were looked up, by whether their entity is known; none if nothing was.
+    looked_up: Option<[u64; 2]>,
     request_id: Arc<str>,
 }
 
@@ -211,7 +213,7 @@ impl<P: Protocol> Work for Job<P> {
             let written = self.protocol.write(&self.call, &self.headers, kept, &none);
             let request_id = Arc::clone(&self.call.request_id);
             let stages = Stages::default();
-            self.tell(written.map(|written| Done { written, stages, moments: None, request_id }));
+            self.tell(written.map(|written| Done { written, stages, moments: None, looked_up: None, request_id }));
             return None;
         }
         let rows = match &input {
@@ -265,7 +267,8 @@ impl<P: Protocol> Work for Job<P> {
         let moments = Some(Moments { queued, decoded, scored: scored_at, inferred, encoded });
         let request_id = Arc::clone(&self.call.request_id);
         let good = written.is_ok();
-        self.tell(written.map(|written| Done { written, stages, moments, request_id }));
+        let looked_up = rows.as_ref().and_then(|rows| self.call.deployment.scorer()?.known(rows));
+        self.tell(written.map(|written| Done { written, stages, moments, looked_up, request_id }));
         // What tensors say is compared with nothing.
         if let (true, Some(aside), Some(rows), Output::Rows(scored)) = (good, &self.aside, &rows, &scored) {
             let Call { server, request_id, .. } = &self.call;
@@ -424,7 +427,12 @@ pub(crate) async fn ask<P: Protocol>(
     // Where a request fails before it is known who answers, it is the first that is meant.
     let target = chosen.or(pinned).unwrap_or_else(|| endpoint.main().clone());
     let (status, stages, moments, request_id, outcome) = match outcome {
-        Ok(Done { written, stages, moments, request_id }) => (StatusCode::OK, stages, moments, request_id, Ok(written)),
+        Ok(Done { written, stages, moments, looked_up, request_id }) => {
+            if let Some(rows) = looked_up {
+                target.traffic().count_looked_up(rows);
+            }
+            (StatusCode::OK, stages, moments, request_id, Ok(written))
+        }
         Err(mut error) => {
             tracing::debug!(request.id = %request_id, status = error.status().as_u16(), ?error, "refused");
             if app.hide_schema {

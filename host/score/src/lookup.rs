@@ -1,10 +1,6 @@
 //! Columns that are known by an entity, so that callers send its id in their place.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::{collections::HashMap, fmt};
 
 use arrow_array::{
     Array, ArrayRef, UInt32Array,
@@ -115,8 +111,6 @@ pub(crate) struct Joined {
     from: Vec<From>,
     /// Where a request has the entity.
     entity: usize,
-    /// Rows that were looked up, and those of them whose entity is not known.
-    looked_up: [AtomicU64; 2],
 }
 
 enum From {
@@ -175,25 +169,23 @@ impl Joined {
         };
         let place = columns.require(&entity.name)?;
         let lookup = Lookup { known, ..lookup };
-        let looked_up = [AtomicU64::new(0), AtomicU64::new(0)];
-        Ok((Self { lookup, model, from, entity: place, looked_up }, request))
+        Ok((Self { lookup, model, from, entity: place }, request))
     }
 
     pub(crate) const fn model(&self) -> &Signature {
         &self.model
     }
 
-    /// Rows that were looked up, and those of them whose entity is not known.
-    pub(crate) fn counts(&self) -> [u64; 2] {
-        self.looked_up.each_ref().map(|count| count.load(Relaxed))
+    /// How many of the rows have an entity that is known, and how many do not.
+    pub(crate) fn counts(&self, sent: &Batch) -> [u64; 2] {
+        let unknown = self.lookup.find(sent.column(self.entity)).null_count();
+        [(sent.num_rows() - unknown) as u64, unknown as u64]
     }
 
     /// The rows as the model's signature has them.
     pub(crate) fn rows(&self, sent: &Batch) -> Result<Batch, ScoreError> {
         let ids = sent.column(self.entity);
         let found = self.lookup.find(ids);
-        self.looked_up[0].fetch_add(found.len() as u64, Relaxed);
-        self.looked_up[1].fetch_add(found.null_count() as u64, Relaxed);
         let fields = self.model.columns().fields();
         if found.null_count() > 0
             && self.from.iter().zip(fields).any(|(from, field)| matches!(from, From::Known(_)) && !field.nullable)

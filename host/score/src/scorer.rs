@@ -97,9 +97,11 @@ impl Scorer {
         self.joined.as_ref().map_or(&self.signature, Joined::model)
     }
 
-    /// Rows that were looked up so far, and those of them whose entity is not known; none where nothing is looked up.
-    pub fn looked_up(&self) -> Option<[u64; 2]> {
-        self.joined.as_ref().map(Joined::counts)
+    /// How many rows of the signature have an entity that is known, and how many do not; none where nothing is looked up
+    /// for them.
+    pub fn known(&self, raw: &Batch) -> Option<[u64; 2]> {
+        let joined = self.joined.as_ref().filter(|_| *raw.schema() == *self.signature.columns());
+        joined.map(|joined| joined.counts(raw))
     }
 
     /// Rows of the signature with what is looked up for them; those that have it already as they are.
@@ -465,7 +467,8 @@ mod tests {
         assert_eq!((joined.schema(), joined.num_rows()), (signature().columns(), 4));
         // What was looked up once is not looked up again.
         assert_eq!(scorer.score(&joined).unwrap(), scored.predictions);
-        assert_eq!(scorer.looked_up(), Some([4, 1]), "customer 8 is not known");
+        assert_eq!(scorer.known(&ids(vec![9, 7, 8, 7])), Some([3, 1]), "customer 8 is not known");
+        assert_eq!(scorer.known(&joined), None);
 
         let error = |entity: &str, table: &Batch| Lookup::new(entity, table).unwrap_err();
         let twice = error("customer", &known(vec![7, 8, 7], vec![None; 3]));

@@ -200,8 +200,8 @@ impl Work for Task {
     }
 
     fn answer(mut self: Box<Self>, scored: Result<Output, ScoreError>, _waited: Duration, _together: usize) {
-        let scored = match scored {
-            Ok(Output::Rows(scored)) => scored.predictions,
+        let (scored, joined) = match scored {
+            Ok(Output::Rows(scored)) => (scored.predictions, scored.joined),
             // Nobody gives a model of tensors rows.
             Ok(Output::Tensors { .. }) => return,
             Err(error) => {
@@ -215,7 +215,9 @@ impl Work for Task {
         self.done = true;
         self.lane.compared.fetch_add(1, Relaxed);
         if let Some(server) = self.server.upgrade() {
-            server.capture_shadow(&self.deployment, &self.copied.request_id, &self.copied.rows, &scored);
+            // With what was looked up, as for those who answer.
+            let rows = joined.as_ref().unwrap_or(&self.copied.rows);
+            server.capture_shadow(&self.deployment, &self.copied.request_id, rows, &scored);
         }
     }
 }

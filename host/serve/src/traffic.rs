@@ -21,6 +21,8 @@ pub struct Traffic {
     latency: [AtomicU64; BUCKETS],
     refused: AtomicU64,
     faults: AtomicU64,
+    /// Rows that were answered and looked up: with an entity that is known, and with one that is not.
+    looked_up: [AtomicU64; 2],
     pub(crate) scores: Scores,
     /// Its queue as a shadow, once it has been one.
     pub(crate) lane: OnceLock<Lane>,
@@ -55,6 +57,7 @@ impl Default for Traffic {
             latency: [const { AtomicU64::new(0) }; BUCKETS],
             refused: AtomicU64::new(0),
             faults: AtomicU64::new(0),
+            looked_up: [const { AtomicU64::new(0) }; 2],
             scores: Scores::default(),
             lane: OnceLock::new(),
         }
@@ -70,6 +73,18 @@ impl Traffic {
             Outcome::Fault => &self.faults,
         }
         .fetch_add(1, Relaxed);
+    }
+
+    /// Counts rows that were answered and looked up: with an entity that is known, and with one that is not.
+    pub fn count_looked_up(&self, rows: [u64; 2]) {
+        for (count, rows) in self.looked_up.iter().zip(rows) {
+            count.fetch_add(rows, Relaxed);
+        }
+    }
+
+    /// Those so far.
+    pub fn looked_up(&self) -> [u64; 2] {
+        self.looked_up.each_ref().map(|count| count.load(Relaxed))
     }
 
     /// Requests so far, whatever came of them.

@@ -3,8 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use datafusion::{
-    arrow::datatypes::SchemaRef,
+    arrow::datatypes::{Field, Schema, SchemaRef},
     catalog::{TableProvider, streaming::StreamingTable},
+    common::DataFusionError,
     datasource::{
         file_format::parquet::ParquetFormat,
         listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
@@ -44,12 +45,29 @@ pub(crate) async fn parquet(
     }
     let urls = files.iter().map(ListingTableUrl::parse).collect::<Result<Vec<_>, _>>()?;
     let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
-    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
-    let config = config.infer_schema(state).await.map_err(|error| of_file(name, SqlError::from(error)))?;
-    if config.file_schema.as_ref().is_none_or(|schema| schema.fields().is_empty()) {
-        return Err(SqlError::new(codes::FILE_NOT_FOUND, format!("no file with columns is there for `{name}`")));
+    let mut schemas = Vec::with_capacity(urls.len());
+    for url in &urls {
+        let schema = options.infer_schema(state, url).await;
+        let schema = schema.map_err(|error| of_file(name, SqlError::from(error)))?;
+        if schema.fields().is_empty() {
+            return Err(SqlError::new(codes::FILE_NOT_FOUND, format!("no file with columns is there for `{name}`")));
+        }
+        schemas.push(schema);
     }
+    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
+    let config = config.with_schema(Arc::new(of_all(&schemas).map_err(|error| of_file(name, SqlError::from(error)))?));
     Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+/// The columns of several files: one that not all of them have is null in the others.
+fn of_all(schemas: &[SchemaRef]) -> Result<Schema, DataFusionError> {
+    let merged = Schema::try_merge(schemas.iter().map(|schema| Schema::clone(schema)))?;
+    let everywhere = |name: &str| schemas.iter().all(|schema| schema.column_with_name(name).is_some());
+    let fields = merged.fields().iter().map(|field| match everywhere(field.name()) {
+        true => Arc::clone(field),
+        false => Arc::new(Field::clone(field).with_nullable(true)),
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The same error with the file's name in it.

@@ -253,7 +253,7 @@ impl EndpointSpec {
         for deployment in &self.deployments {
             let DeploymentSpec { name, model, weight, shadow, .. } = deployment;
             if let Some(reason) = name_problem(name) {
-                return bad(format!("a deployment cannot be named `{name}`: it {reason}"));
+                return bad(format!("a deployment cannot be named `{name}`: {reason}"));
             }
             if !names.insert(name.as_str()) {
                 return bad(format!("two deployments are named `{name}`"));
@@ -262,6 +262,14 @@ impl EndpointSpec {
                 return bad(format!("deployment `{name}`: {error}"));
             }
             deployment.capacity.check(name)?;
+            if let Some(LookupSpec { entity, columns, .. }) = &deployment.lookup {
+                if entity.is_empty() {
+                    return bad(format!("deployment `{name}` looks up by a column without a name"));
+                }
+                for column in std::iter::once(entity).chain(columns) {
+                    short(column, "the name of a column that is looked up")?;
+                }
+            }
             for (what, percent) in [("weight", weight), ("shadow", shadow)] {
                 if !(0.0..=100.0).contains(percent) {
                     return bad(format!("deployment `{name}` has a {what} of {percent}; it is a percentage"));
@@ -309,6 +317,7 @@ impl EndpointSpec {
             Some(Sticky::Json(pointer)) if !pointer.starts_with('/') => {
                 bad(format!("`{pointer}` is no JSON pointer: it starts with a slash, as in /user/id"))
             }
+            Some(Sticky::Column(name)) if name.is_empty() => bad("the routing key is in a column without a name".into()),
             Some(Sticky::Json(text) | Sticky::Column(text)) => short(text, "the place of the routing key"),
             None => Ok(()),
         }
@@ -409,7 +418,7 @@ impl Tracking {
         change: EndpointChange<'_>,
     ) -> Result<EndpointRecord, TrackingError> {
         if let Some(reason) = name_problem(name) {
-            return Err(TrackingError::BadEndpoint(format!("an endpoint cannot be named `{name}`: it {reason}")));
+            return Err(TrackingError::BadEndpoint(format!("an endpoint cannot be named `{name}`: {reason}")));
         }
         self.check_endpoint(spec)?;
         self.store.catalog().write(|tx| {

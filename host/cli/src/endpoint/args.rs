@@ -158,10 +158,20 @@ pub(crate) struct DeploymentArgs {
     pub(crate) capacity: CapacityArgs,
 }
 
+/// Percentages are kept to a hundredth, which is what servers tell apart.
+pub(super) fn rounded(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
 /// A part of all, in percent.
 fn percentage(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim().parse::<f64>().ok();
-    number.filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "write a percentage from 0 to 100".into())
+    let number = number.filter(|number| (0.0..=100.0).contains(number)).ok_or("write a percentage from 0 to 100")?;
+    let rounded = rounded(number);
+    match rounded == 0.0 && number > 0.0 {
+        true => Err("a hundredth of a percent is the least that servers tell from nothing".into()),
+        false => Ok(rounded),
+    }
 }
 
 /// How much of a server a deployment may take; what is not said stays as it was, or is up to the server.

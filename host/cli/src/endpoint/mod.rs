@@ -17,7 +17,7 @@ use plinth_tracking::{
 use serde_json::{Value, json};
 
 pub(crate) use self::args::EndpointCommand;
-use self::args::{CapacityArgs, DeployArgs, DeploymentArgs, PolicyArg, RouteArgs};
+use self::args::{CapacityArgs, DeployArgs, DeploymentArgs, PolicyArg, RouteArgs, rounded};
 use crate::{
     access::operator,
     host::Host,
@@ -52,7 +52,7 @@ pub(crate) fn endpoint(command: &EndpointCommand, host: &Host, output: Output) -
         EndpointCommand::Create { endpoint, what, reason } => {
             let lookup = lookup(host, what)?;
             let deployment = DeploymentSpec { lookup, ..deployment(what, 100.0)? };
-            check_lookup(host, &deployment, output)?;
+            check_lookup(host, &deployment, what, output)?;
             let spec = EndpointSpec { deployments: vec![deployment], ..EndpointSpec::default() };
             changed(tracking.create_endpoint(endpoint, &spec, change("create", reason))?)?;
         }
@@ -120,7 +120,17 @@ fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs, output: Outpu
         if args.no_lookup {
             deployed.lookup = None;
         }
-        check_lookup(host, deployed, output)?;
+        check_lookup(host, deployed, &args.what, output)?;
+    }
+    if let Some(deployed) = spec.deployments.iter().find(|there| there.name == name) {
+        let others = spec.deployments.iter().filter(|there| there.lookup != deployed.lookup);
+        let others: Vec<&str> = others.map(|there| there.name.as_str()).collect();
+        if !others.is_empty() {
+            output.say(format!(
+                "{name} does not look up what {} does: requests go to any of them, and must fit all",
+                others.join(", ")
+            ));
+        }
     }
     if !args.canary.is_empty() {
         spec.begin_rollout(rollout(args, name)?, host.tracking().now())?;
@@ -194,24 +204,33 @@ fn lookup(host: &Host, what: &DeploymentArgs) -> Result<Option<LookupSpec>, Fail
 
 /// Whether the model takes what is looked up for it, as far as its version says what it takes: a server would find out,
 /// but whoever deploys would not hear of it. Says which columns of the table the model does not take.
-fn check_lookup(host: &Host, deployment: &DeploymentSpec, output: Output) -> Result<(), Failure> {
+fn check_lookup(
+    host: &Host,
+    deployment: &DeploymentSpec,
+    what: &DeploymentArgs,
+    output: Output,
+) -> Result<(), Failure> {
     let Some(LookupSpec { entity, table, columns, .. }) = &deployment.lookup else { return Ok(()) };
     let version = host.tracking().resolve(&deployment.model.parse::<ModelRef>()?)?;
     let spec = Spec::of(&version)?;
     let Some(signature) = spec.signature() else { return Ok(()) };
     let known = host.table_of(table).map_err(|failure| Failure::of(&*failure.error))?.read_all()?;
-    plinth_score::Lookup::new(entity, &known)?.check(signature)?;
+    if let Err(error) = plinth_score::Lookup::new(entity, &known)?.check(signature) {
+        return Err(match what.lookup {
+            Some(_) => Failure::from(error),
+            None => Failure::from(error)
+                .hint("it is the table of the deployment in its place, or of the first: name another, or add --no-lookup"),
+        });
+    }
+    if what.lookup.is_none() {
+        return Ok(());
+    }
     let other = |name: &&String| signature.columns().index_of(name).is_none();
     let others: Vec<&str> = columns.iter().filter(other).map(String::as_str).collect();
     if !others.is_empty() {
         output.say(format!("{} takes none of these columns of the table: {}", version.reference(), others.join(", ")));
     }
     Ok(())
-}
-
-/// Percentages are kept to a hundredth, which is what servers tell apart.
-fn rounded(percent: f64) -> f64 {
-    (percent * 100.0).round() / 100.0
 }
 
 /// Puts a deployment beside the others, or in the place of the one of its name, whose parts it keeps if none are
@@ -263,24 +282,10 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
         spec.without_rollout("the weights are changed by hand")?;
         spec.deployments.iter_mut().for_each(|deployment| deployment.weight = 0.0);
     }
-    let percent = |text: &str, (name, percent): (&str, &str)| {
-        let number = percent.trim_end_matches('%').parse::<f64>();
-        number.map(|number| (name.to_owned(), number)).map_err(|_| bad(text, "NAME=PERCENT, such as canary=10"))
-    };
-    let pair = |text: &String| {
-        text.split_once('=')
-            .ok_or_else(|| bad(text, "NAME=PERCENT, such as canary=10"))
-            .and_then(|pair| percent(text, pair))
-    };
-    let mut named = Vec::new();
-    for (name, weight) in args.weights.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
-        let index = spec.deployment(&args.endpoint, &name)?;
-        if named.contains(&index) {
-            let message = format!("deployment `{name}` is named twice in {}", args.weights.join(" "));
-            return Err(Failure::new(codes::USAGE, message).hint("say of each once what it gets"));
-        }
-        named.push(index);
-        spec.deployments[index].weight = rounded(weight);
+    let weights = parts(spec, &args.endpoint, &args.weights)?;
+    let shadows = parts(spec, &args.endpoint, shadow)?;
+    for (index, weight) in weights {
+        spec.deployments[index].weight = weight;
     }
     let sum: f64 = spec.deployments.iter().map(|deployment| deployment.weight).sum();
     // As many hundredths may be lost by rounding as there are deployments.
@@ -291,8 +296,7 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
         )
         .hint("what the deployments answer is 100 % of the requests together; those that are not named get none"));
     }
-    for (name, shadow) in args.shadow.iter().map(pair).collect::<Result<Vec<_>, _>>()? {
-        let index = spec.deployment(&args.endpoint, &name)?;
+    for (index, shadow) in shadows {
         spec.deployments[index].shadow = shadow;
     }
     if let Some(sticky) = &args.sticky {
@@ -317,6 +321,27 @@ fn route(spec: &mut EndpointSpec, args: &RouteArgs) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+/// What `NAME=PERCENT` says of each deployment, by its place.
+fn parts(spec: &EndpointSpec, endpoint: &str, texts: &[String]) -> Result<Vec<(usize, f64)>, Failure> {
+    let mut parts: Vec<(usize, f64)> = Vec::new();
+    for text in texts {
+        let (name, percent) = text.split_once('=').ok_or_else(|| bad(text, "NAME=PERCENT, such as canary=10"))?;
+        let index = spec.deployment(endpoint, name)?;
+        if parts.iter().any(|(taken, _)| *taken == index) {
+            let message = format!("deployment `{name}` is named twice in {}", texts.join(" "));
+            return Err(Failure::new(codes::USAGE, message).hint("say of each once what it gets"));
+        }
+        let percent = percent.trim_end_matches('%').parse::<f64>();
+        let percent = percent.map_err(|_| bad(text, "NAME=PERCENT, such as canary=10"))?;
+        if percent > 0.0 && rounded(percent) == 0.0 {
+            let message = format!("{text} is less than servers tell from nothing");
+            return Err(Failure::new(codes::BAD_ENDPOINT, message).hint("a hundredth of a percent is the least"));
+        }
+        parts.push((index, rounded(percent)));
+    }
+    Ok(parts)
 }
 
 fn bad(text: &str, wanted: &str) -> Failure {

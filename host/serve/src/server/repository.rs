@@ -1,6 +1,9 @@
 //! What somebody loads and unloads beside what is planned, and everything that is or might be in service.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
 
 use super::{Server, Watched};
 use crate::ServeError;
@@ -78,15 +81,17 @@ impl Server {
     /// Everything that is served or might be, by name.
     pub fn index(&self) -> Vec<Indexed> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
+        let mut all: Vec<Indexed> = Vec::new();
         for endpoint in self.routes.load().endpoints() {
-            all.extend(endpoint.targets().iter().map(|target| Indexed {
-                name: Arc::clone(endpoint.name()),
-                version: Some(target.plan().version),
-                ready: true,
-                reason: None,
-            }));
+            for target in endpoint.targets() {
+                let (name, version) = (Arc::clone(endpoint.name()), Some(target.plan().version));
+                // Several deployments may be of one version.
+                if !all.iter().any(|indexed| indexed.name == name && indexed.version == version) {
+                    all.push(Indexed { name, version, ready: true, reason: None });
+                }
+            }
         }
+        let awake: HashSet<Arc<str>> = all.iter().map(|indexed| Arc::clone(&indexed.name)).collect();
         let known = match self.source.known() {
             Ok(known) => known,
             Err(error) => {
@@ -98,8 +103,13 @@ impl Server {
             .plan
             .iter()
             .flat_map(|plan| plan.deployments.iter().map(move |d| (Arc::clone(&plan.name), d.version)));
-        for (name, version) in planned.chain(known) {
-            if all.iter().any(|indexed| indexed.name == name) {
+        let planned: Vec<(Arc<str>, u64)> = planned.collect();
+        let named: HashSet<Arc<str>> = planned.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let others = known.into_iter().filter(|(name, _)| !named.contains(name));
+        for (name, version) in planned.iter().cloned().chain(others) {
+            if awake.contains(&name)
+                || all.iter().any(|indexed| indexed.name == name && indexed.version == Some(version))
+            {
                 continue;
             }
             let failed = watched.failed.get(&name).map(|failed| failed.error.to_string());

@@ -286,6 +286,7 @@ fn what_cannot_be_looked_up_is_told_to_whoever_deploys_it() {
     route(&["--sticky", "column:state"]).fails(2, "bad-endpoint", &["`state` is looked up by `customer_id`"]);
     route(&["--sticky", "column:customer_id"]).succeeds();
     route(&["main=50", "main=50"]).fails(2, "usage", &["`main` is named twice"]);
+    route(&["main=99.999", "canary=0.001"]).fails(2, "bad-endpoint", &["canary=0.001", "a hundredth of a percent"]);
     deploy("main", &["--batch-wait-us", "5000", "--timeout-ms", "5"]).fails(2, "bad-endpoint", &["given up"]);
 
     let server = project.listening(&["serve", "--port", "0"]);
@@ -295,9 +296,12 @@ fn what_cannot_be_looked_up_is_told_to_whoever_deploys_it() {
     let (status, answer) = server.post("/endpoints/churn/invocations", &json!({"dataframe_records": [row]}));
     assert_eq!(status, 200, "{answer}");
     let metrics = server.get("/metrics").1;
-    let unknown = |line: &&str| line.starts_with("plinth_looked_up_rows_total{") && line.contains("entity=\"unknown\"");
-    let counts: Vec<&str> = metrics.lines().filter(unknown).filter_map(|line| line.rsplit(' ').next()).collect();
-    assert!(counts.contains(&"1"), "{metrics}");
+    // What makes the models warm does not count, and only who answered counts.
+    let counts = metrics.lines().filter(|line| line.starts_with("plinth_looked_up_rows_total{"));
+    let mut counts: Vec<(bool, &str)> =
+        counts.map(|line| (line.contains("entity=\"unknown\""), line.rsplit(' ').next().unwrap_or_default())).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(false, "0"), (false, "0"), (true, "0"), (true, "1")], "{metrics}");
     let mut told: Value = serde_json::from_str(&server.get("/endpoints/churn").1).expect("JSON");
     let mut spec = told["spec"].take();
     spec["deployments"][0]["lookup"]["table"] = json!("0".repeat(64));
@@ -305,4 +309,24 @@ fn what_cannot_be_looked_up_is_told_to_whoever_deploys_it() {
     let sent = [("content-type", "application/json")];
     let (status, answer) = server.send("PUT", "/endpoints/churn", &sent, change.as_bytes());
     assert!(status == 400 && answer.contains("which is not stored here"), "{status} {answer}");
+
+    // A shadow's rows are kept as the model saw them, too, and are told apart from those that were given.
+    deploy("shadow", &["--shadow", "100"]).succeeds();
+    route(&["main=100", "--shadow", "shadow=100"]).succeeds();
+    row["customer_id"] = json!(17);
+    let compared = |line: &str| {
+        line.starts_with("plinth_shadow_requests_total{") && line.contains("\"compared\"") && !line.ends_with(" 0")
+    };
+    let seen = (0..200).any(|_| {
+        assert_eq!(server.post("/endpoints/churn/invocations", &json!({"dataframe_records": [row]})).0, 200);
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        server.get("/metrics").1.lines().any(compared)
+    });
+    assert!(seen, "{}", server.get("/metrics").1);
+    server.stop();
+    let kinds = "select shadow, count(*) = count(\"input.account_length\") as whole from 'captures:/churn' group by 1";
+    let kinds = project.run(&["sql", kinds, "--json"]);
+    let kinds: Vec<&str> = kinds.succeeds().stdout.lines().collect();
+    assert!(kinds.len() == 2 && kinds.iter().all(|kind| kind.contains("\"whole\":true")), "{kinds:?}");
+    project.run(&["replay", "churn", "models:/churn/1"]).succeeds();
 }
