@@ -253,10 +253,11 @@ fn no_table(name: &str) -> SqlError {
 /// What an operator says while it runs, or a statement that changes tables.
 fn of_execution(text: &str) -> SqlError {
     let text = line(text);
-    let absent = text.strip_prefix("Table '").and_then(|rest| rest.strip_suffix("' doesn't exist"));
-    match absent {
-        Some(name) => no_table(name),
-        None => SqlError::new(codes::BAD_VALUE, text),
+    let absent = |kind: &str| text.strip_prefix(kind)?.strip_prefix(" '")?.strip_suffix("' doesn't exist");
+    match (absent("Table"), absent("View")) {
+        (Some(name), _) => no_table(name),
+        (_, Some(name)) => SqlError::new(codes::TABLE_NOT_FOUND, format!("unknown view `{name}`")),
+        _ => SqlError::new(codes::BAD_VALUE, text),
     }
 }
 

@@ -48,7 +48,12 @@ pub(crate) async fn parquet(
     let mut schemas = Vec::with_capacity(urls.len());
     for url in &urls {
         let schema = options.infer_schema(state, url).await;
-        let schema = schema.map_err(|error| of_file(name, SqlError::from(error)))?;
+        let schema = schema.map_err(|error| match error.strip_backtrace() {
+            text if text.contains("No files found") => {
+                SqlError::new(codes::FILE_NOT_FOUND, format!("no file is there for `{name}`"))
+            }
+            _ => of_file(name, SqlError::from(error)),
+        })?;
         if schema.fields().is_empty() {
             return Err(SqlError::new(codes::FILE_NOT_FOUND, format!("no file with columns is there for `{name}`")));
         }

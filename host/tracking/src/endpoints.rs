@@ -317,7 +317,9 @@ impl EndpointSpec {
             Some(Sticky::Json(pointer)) if !pointer.starts_with('/') => {
                 bad(format!("`{pointer}` is no JSON pointer: it starts with a slash, as in /user/id"))
             }
-            Some(Sticky::Column(name)) if name.is_empty() => bad("the routing key is in a column without a name".into()),
+            Some(Sticky::Column(name)) if name.is_empty() => {
+                bad("the routing key is in a column without a name".into())
+            }
             Some(Sticky::Json(text) | Sticky::Column(text)) => short(text, "the place of the routing key"),
             None => Ok(()),
         }

@@ -218,8 +218,9 @@ fn check_lookup(
     if let Err(error) = plinth_score::Lookup::new(entity, &known)?.check(signature) {
         return Err(match what.lookup {
             Some(_) => Failure::from(error),
-            None => Failure::from(error)
-                .hint("it is the table of the deployment in its place, or of the first: name another, or add --no-lookup"),
+            None => Failure::from(error).hint(
+                "it is the table of the deployment in its place, or of the first: name another, or add --no-lookup",
+            ),
         });
     }
     if what.lookup.is_none() {

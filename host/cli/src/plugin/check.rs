@@ -121,7 +121,13 @@ fn manifest(plugin: &Plugin, findings: &mut Vec<Finding>) {
     }
     match kebab(&manifest.name) {
         true => add(Level::Ok, format!("{} {}", manifest.name, manifest.version)),
-        false => add(Level::Fail, format!("the name `{}` is not kebab-case of at most {NAME_BYTES_MAX} bytes, such as `fixed-width`", manifest.name)),
+        false => add(
+            Level::Fail,
+            format!(
+                "the name `{}` is not kebab-case of at most {NAME_BYTES_MAX} bytes, such as `fixed-width`",
+                manifest.name
+            ),
+        ),
     }
     if !is_semver(&manifest.version) {
         add(Level::Fail, format!("the version `{}` is not semantic, such as `1.4.0`", manifest.version));
