@@ -28,6 +28,7 @@ mod monitor;
 mod onnx;
 mod outfile;
 mod output;
+mod pages;
 mod performance;
 mod plugin;
 mod plugins;
@@ -64,6 +65,12 @@ use crate::{
     output::{Failure, Output},
     plugin::PluginCommand,
 };
+
+/// Rows are made on one thread and freed on another, which the system's allocator makes threads wait for: a request takes
+/// a fifth less of the processor with this one.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -33,7 +33,7 @@ use crate::{
     host::Host,
     listen,
     output::{Failure, Output, io_failure},
-    scorer, spans,
+    pages, scorer, spans,
     steward::{self, CatalogSteward},
 };
 
@@ -168,6 +168,7 @@ pub(crate) fn serve(
             let bound = second.local_addr().map_err(|error| io_failure("the address for gRPC", &error))?;
             also = format!(", gRPC on {bound}");
         }
+        pages::let_go();
         output.say(format!("listening on {scheme}://{bound} {}{also}", served(&server.routes())));
         let grpc = second.as_ref().and_then(|second| second.local_addr().ok());
         listen::told(&json!({"listening": format!("{scheme}://{bound}"), "grpc": grpc}), output)?;

@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     listen,
     output::{Failure, Output, io_failure},
-    ui, webhook,
+    pages, ui, webhook,
 };
 
 /// `plinth up`
@@ -83,6 +83,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
         let shutdown = listen::stop_signal().map_err(|error| io_failure("signals", &error))?;
         listen::warn_of_clear_text(&args.host, tls.as_ref(), output);
         let scheme = listen::scheme(tls.as_ref());
+        pages::let_go();
         output.say(format!("listening on {scheme}://{bound}, state in {}{elsewhere}", dir.display()));
         listen::told(&json!({"listening": format!("{scheme}://{bound}"), "state": dir}), output)?;
         let door = listen::door(listener, tls, output)?;
