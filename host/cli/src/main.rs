@@ -8,6 +8,8 @@
 //! which everything is known loads no plugin and no ONNX Runtime).
 
 mod access;
+#[cfg(target_os = "linux")]
+mod allocator;
 mod answerer;
 mod args;
 mod captures;
@@ -66,11 +68,9 @@ use crate::{
     plugin::PluginCommand,
 };
 
-/// Rows are made on one thread and freed on another, which the system's allocator makes threads wait for: a request takes
-/// a fifth less of the processor with this one.
 #[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::BySize = allocator::BySize;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -89,6 +89,10 @@ fn main() -> ExitCode {
         }
     };
     let output = Output::new(&cli.global);
+    #[cfg(target_os = "linux")]
+    if !matches!(cli.command, Command::Serve(_) | Command::Up(_)) {
+        allocator::keep_large();
+    }
     match dispatch(&cli, output) {
         Ok(code) => code,
         Err(failure) => {
