@@ -1,7 +1,7 @@
 //! Where memory comes from: small pieces from jemalloc, large ones from the system.
 //!
 //! Rows of a request are made on one thread and freed on another. The system's allocator makes threads wait for each other
-//! there: a request takes a fifth less of the processor with jemalloc, and what was freed goes back to the system. Columns of
+//! there: a request takes an eighth to a fifth less of the processor with jemalloc (host/docs/benchmarks.md). Columns of
 //! whole tables are another matter: the system's allocator hands out the same pages again if it is told to
 //! ([`keep_large`]), jemalloc fresh ones, which halves the speed of a transform.
 

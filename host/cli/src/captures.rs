@@ -15,10 +15,9 @@ use crate::{config::ServeConfig, host::Host, output::Failure};
 
 /// Between two looks for what has been kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// Rows that are encoded at once: less than a millisecond of a processor.
+/// Rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
-/// After each piece, so that requests that came meanwhile are answered before the next: near saturation, what waited for
-/// one piece is gone after twice its time.
+/// After each piece, so that requests that came meanwhile are answered before the next.
 const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Which requests are kept and explained, and what of them.

@@ -1,8 +1,8 @@
 //! The program's own pages, once a server has started: what only the start needed is not held for as long as it runs.
 
 /// Lets go of the pages of this program and of the ONNX Runtime that hold code. What is called again is mapped again from the
-/// system's cache, which costs a microsecond for each 64 KiB; the rest of a start (reading arguments and configuration,
-/// optimising models, loading plugins) is a third of the memory of a small server. Does nothing where it cannot.
+/// system's cache; the rest of a start (reading arguments and configuration,
+/// optimising models, loading plugins) is not called again. Does nothing where it cannot.
 pub(crate) fn let_go() {
     #[cfg(target_os = "linux")]
     linux::let_go();

@@ -60,7 +60,7 @@ fn config(limits: &PluginLimits, deterministic: bool, pool: bool) -> Config {
         .async_stack_size(2 << 20)
         .relaxed_simd_deterministic(true)
         .cranelift_nan_canonicalization(deterministic)
-        // Traps and backtraces of guests do without; registering it would read all of it, for each component, at each load.
+        // Traps and backtraces of guests do without; it would be registered with the system at each load of a component.
         .native_unwind_info(cfg!(windows))
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES));

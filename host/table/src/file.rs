@@ -165,8 +165,8 @@ pub fn to_bytes<'a>(schema: &Schema, batches: impl IntoIterator<Item = &'a Batch
     writer.finish()
 }
 
-/// The same in pieces of so many rows, with `pause` after each: encoding a table at once keeps a processor for tens of
-/// milliseconds from those that answer requests. The bytes are other ones, the rows the same.
+/// The same in pieces of so many rows, with `pause` after each: encoding a table at once keeps a processor from
+/// those that answer requests. The bytes are other ones, the rows the same.
 ///
 /// # Errors
 /// As for [`Writer`].

@@ -19,6 +19,7 @@ pub(crate) const HELP: &str = "setup [--gpu]
 Installs what is missing and says so; a second run finds everything and changes nothing.
   - the compiler for wasm32-unknown-unknown: `rustup target add`, or Debian's packages where rustup cannot download
     (PLINTH_WASM_TOOLCHAIN=rustup|distribution chooses)
+  - make, Debian's package, with which the program's memory allocator is built
   - the ONNX Runtime library, from its Python wheel, into the cache of the user
   - MLflow's web interface, from its Python wheel, into the cache of the user, and Chromium, which the tests look at it
     with, from Debian's package
@@ -30,6 +31,7 @@ Installs what is missing and says so; a second run finds everything and changes 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let ([gpu], others) = flags(arguments, ["--gpu"])?;
     anyhow::ensure!(others.is_empty(), "setup takes no argument `{}`", others[0]);
+    make()?;
     let toolchain = Toolchain::install(repo)?;
     shell::say(&format!("{TARGET}: {}", toolchain.describe(repo)?));
     report(Flavour::Cpu)?;
@@ -45,9 +47,15 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
 
 /// What every other command needs first: silent where nothing is missing.
 pub(crate) fn ensure(repo: &Repo) -> Result<Toolchain> {
+    make()?;
     let toolchain = Toolchain::install(repo)?;
     onnxruntime::install(Flavour::Cpu)?;
     Ok(toolchain)
+}
+
+/// What jemalloc is built with.
+fn make() -> Result<()> {
+    debian::ensure("make", "make", "building the program's memory allocator")
 }
 
 /// An OCI registry, to and from which tests push and pull.
