@@ -3,9 +3,12 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{IpAddr, Ipv4Addr},
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -14,14 +17,19 @@ use axum::{
     http::{Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::future::{Either, Ready, ready};
+use futures_util::{
+    StreamExt,
+    future::{Either, Ready, ready},
+    stream::FuturesUnordered,
+};
 use hyper::{
     body::Incoming,
+    rt::Executor,
     server::conn::{http1, http2},
     service::Service,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
@@ -29,7 +37,7 @@ use plinth_core::HttpLimits;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
 };
 
 use crate::Tls;
@@ -103,20 +111,10 @@ pub(crate) async fn serve(
     let mut builder = http1::Builder::new();
     // A connection that says nothing, or says it byte by byte, is closed: it would hold a place for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.header_ms_max));
-    let head_bytes_max = limits.header_bytes_max as usize;
+    let (header_bytes_max, head_bytes_max) = (limits.header_bytes_max, limits.header_bytes_max as usize);
     let mut roomy = builder.clone();
     builder.max_buf_size(head_bytes_max);
     roomy.max_buf_size(head_bytes_max.max(READ_BYTES));
-    let mut second = http2::Builder::new(TokioExecutor::new());
-    second
-        .timer(TokioTimer::new())
-        .max_header_list_size(limits.header_bytes_max)
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        // Who is not there any more would hold a place for ever.
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .keep_alive_timeout(KEEP_ALIVE);
     let header_max = Duration::from_millis(limits.header_ms_max);
     let room = Arc::new(Semaphore::new(limits.roomy_connections_max as usize));
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
@@ -151,18 +149,20 @@ pub(crate) async fn serve(
         let told = Told { app: TowerToHyperService::new(app.clone()), peer, head_bytes_max };
         let room = Arc::clone(&room).try_acquire_owned().ok();
         let (builder, watcher) = (if room.is_some() { &roomy } else { &builder }.clone(), graceful.watcher());
-        let (second, mut closed) = (two.then(|| second.clone()), closed.clone());
+        let mut closed = closed.clone();
         let Some(acceptor) = tls.as_ref().map(|tls| if two { &tls.acceptor_of_both } else { &tls.acceptor }.clone())
         else {
             tokio::spawn(async move {
                 let _place = (place, room);
-                let Some(second) = second else { return talk(&builder, stream, told, watcher).await };
+                if !two {
+                    return talk(&builder, stream, told, watcher).await;
+                }
                 let first = tokio::select! {
                     first = tokio::time::timeout(header_max, begins_http2(&stream)) => first,
                     _ = closed.changed() => return,
                 };
                 match first {
-                    Ok(Ok(true)) => talk_http2(&second, stream, told, watcher).await,
+                    Ok(Ok(true)) => talk_http2(header_bytes_max, stream, told, watcher).await,
                     Ok(Ok(false)) => talk(&builder, stream, told, watcher).await,
                     Ok(Err(_)) | Err(_) => tracing::debug!("a connection said nothing"),
                 }
@@ -181,10 +181,10 @@ pub(crate) async fn serve(
                 _ = closed.changed() => return,
             };
             match shaken {
-                Ok(Ok(stream)) => match second.filter(|_| stream.get_ref().1.alpn_protocol() == Some(b"h2")) {
-                    Some(second) => talk_http2(&second, stream, told, watcher).await,
-                    None => talk(&builder, stream, told, watcher).await,
-                },
+                Ok(Ok(stream)) if two && stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    talk_http2(header_bytes_max, stream, told, watcher).await;
+                }
+                Ok(Ok(stream)) => talk(&builder, stream, told, watcher).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a connection agreed on no keys"),
                 Err(_) => tracing::debug!("a connection took too long to agree on keys"),
             }
@@ -214,14 +214,50 @@ async fn talk(
 }
 
 async fn talk_http2(
-    builder: &http2::Builder<TokioExecutor>,
+    header_bytes_max: u32,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     told: Told,
     watcher: Watcher,
 ) {
-    let connection = builder.serve_connection(TokioIo::new(stream), told);
-    if let Err(error) = watcher.watch(connection).await {
+    let (send, mut come) = mpsc::unbounded_channel();
+    let mut builder = http2::Builder::new(Beside(send));
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(header_bytes_max)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        // Who is not there any more would hold a place for ever.
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_timeout(KEEP_ALIVE);
+    let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), told)));
+    let mut requests = FuturesUnordered::new();
+    let ended = poll_fn(|context| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended);
+            }
+            while let Ok(request) = come.try_recv() {
+                requests.push(request);
+            }
+            // What a request has to say the connection writes.
+            let Poll::Ready(Some(())) = requests.poll_next_unpin(context) else { return Poll::Pending };
+        }
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Has the requests of an HTTP/2 connection worked on by the task of the connection. As tasks of their own they would wake
+/// other threads at every small request; what takes long is not done by any of these.
+#[derive(Clone)]
+struct Beside(mpsc::UnboundedSender<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
+    fn execute(&self, request: F) {
+        // Of a connection that ended nobody hears any more.
+        let _ = self.0.send(Box::pin(request));
     }
 }
 

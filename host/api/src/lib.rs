@@ -30,7 +30,7 @@ mod timings;
 mod tls;
 mod webhooks;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, ops::Deref, sync::Arc, time::Duration};
 
 use crate::metrics::Metrics;
 use axum::{
@@ -53,17 +53,27 @@ pub use spans::{Sampling, SpanConfig, SpanError, Spans};
 pub use tls::{Tls, TlsError, install_crypto};
 pub use webhooks::{AllowedHost, Answer, NoAnswer, Outgoing, OutgoingClient, Tested, WebhookConfig, Webhooks};
 
-/// What every handler shares.
+/// What every handler shares. It is cloned several times a request, so it is one pointer.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+pub(crate) struct Parts {
     server: Arc<Server>,
     metrics: Arc<Metrics>,
     /// Whether errors keep to themselves what a model takes.
     hide_schema: bool,
-    control: Arc<control::Control>,
-    settings: Arc<oip::Settings>,
+    control: control::Control,
+    settings: oip::Settings,
     spans: Option<Arc<Spans>>,
-    loader: Arc<oip::Loader>,
+    loader: oip::Loader,
 }
 
 impl App {
@@ -180,7 +190,7 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
     let cors = mlflow::cors(cors_origins);
     let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone(), serving.spans.clone()));
     let access = control::Access::new(&serving).map(Arc::new);
-    let control = Arc::new(control::Control::new(&serving));
+    let control = control::Control::new(&serving);
     let routes = Router::new()
         .route("/invocations", post(scoring::invocations))
         .route("/endpoints/{endpoint}/invocations", post(scoring::endpoint_invocations))
@@ -194,15 +204,15 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
         .merge(control::routes(access.is_none()))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .with_state(App {
+        .with_state(App(Arc::new(Parts {
             hide_schema: server.hides_schema(),
             server,
             metrics,
             control,
-            settings: Arc::new(oip::Settings::new(log, serving.spans.as_ref().map(|spans| spans.sampling()))),
+            settings: oip::Settings::new(log, serving.spans.as_ref().map(|spans| spans.sampling())),
             spans: serving.spans.clone(),
-            loader: Arc::default(),
-        });
+            loader: oip::Loader::default(),
+        })));
     // Where everyone may do everything, scoring pays nothing for it.
     let routes = match access {
         Some(access) => routes.layer(middleware::from_fn_with_state(access, control::guard)),

@@ -618,7 +618,8 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok())
 }
 
-async fn read(headers: &HeaderMap, mut body: Body, bytes_max: u64) -> Result<Bytes, ApiError> {
+/// A body, no larger than a body may be.
+pub(crate) async fn read(headers: &HeaderMap, mut body: Body, bytes_max: u64) -> Result<Bytes, ApiError> {
     let too_large = || {
         let hint = "send fewer rows at a time, or raise limits.serve.body-bytes-max";
         ApiError::too_large(format!("the body is larger than {bytes_max} bytes; {hint}"))

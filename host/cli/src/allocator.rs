@@ -19,19 +19,29 @@ const LARGE_BYTES: usize = 128 << 10;
 pub(crate) struct BySize;
 
 /// Has the system hand out the pages of columns again that were freed, instead of taking them back and clearing new ones: for
-/// commands that work on tables and end. A server that was busy must not stay large, and goes without.
+/// commands that work on tables and end.
 pub(crate) fn keep_large() {
-    /// A column of half a million numbers still comes from pages that are used again.
-    const PIECE: libc::c_int = 4 << 20;
-    /// Free memory that is kept at most.
-    const KEPT: libc::c_int = 64 << 20;
+    // A column of half a million numbers still comes from pages that are used again.
+    set_system(4 << 20, 64 << 20);
+}
+
+/// Has the system take large pieces back as soon as they are freed: for servers, which must not stay as large as they were
+/// when they loaded a model or answered many at once. Left to itself, its allocator keeps ever larger ones.
+pub(crate) fn return_large() {
+    set_system(LARGE_BYTES as libc::c_int, LARGE_BYTES as libc::c_int);
+}
+
+/// From how many bytes on a piece is mapped for itself, and how much free memory is kept at most.
+fn set_system(mapped: libc::c_int, kept: libc::c_int) {
     // SAFETY: both only set a number that the allocator looks at.
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "the system's allocator is told by a call of C")]
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, PIECE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, mapped);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, kept);
     }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = (mapped, kept);
 }
 
 const fn is_large(size: usize) -> bool {

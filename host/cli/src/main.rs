@@ -90,8 +90,9 @@ fn main() -> ExitCode {
     };
     let output = Output::new(&cli.global);
     #[cfg(target_os = "linux")]
-    if !matches!(cli.command, Command::Serve(_) | Command::Up(_)) {
-        allocator::keep_large();
+    match cli.command {
+        Command::Serve(_) | Command::Up(_) => allocator::return_large(),
+        _ => allocator::keep_large(),
     }
     match dispatch(&cli, output) {
         Ok(code) => code,

@@ -93,7 +93,8 @@ struct Queue {
 
 /// One request.
 struct Entry {
-    deployment: Arc<Deployment>,
+    /// Who waits to be explained keeps no model in memory.
+    deployment: Weak<Deployment>,
     request_id: Arc<str>,
     at: Micros,
     rows: Batch,
@@ -149,8 +150,8 @@ impl Sampled {
             shared.dropped.fetch_add(count, Relaxed);
             return;
         }
-        let entry =
-            Entry { deployment: Arc::clone(deployment), request_id: Arc::clone(request_id), at, rows: rows.clone() };
+        let (deployment, request_id) = (Arc::downgrade(deployment), Arc::clone(request_id));
+        let entry = Entry { deployment, request_id, at, rows: rows.clone() };
         let mut queue = shared.lock();
         if queue.stop {
             drop(queue);
@@ -290,23 +291,24 @@ impl Shared {
     fn explain(&self, entry: &Entry, pending: &mut Vec<Pending>, resting: &mut Vec<(Weak<Deployment>, Instant)>) {
         let rows = entry.rows.num_rows() as u64;
         resting.retain(|(deployment, until)| deployment.strong_count() > 0 && *until > Instant::now());
-        if resting.iter().any(|(deployment, _)| deployment.as_ptr() == Arc::as_ptr(&entry.deployment)) {
+        let Some(deployment) = entry.deployment.upgrade() else { return self.leave(rows, &self.dropped) };
+        if resting.iter().any(|(rests, _)| Weak::ptr_eq(rests, &entry.deployment)) {
             return self.leave(rows, &self.failed);
         }
-        let made = catch_unwind(AssertUnwindSafe(|| self.lines(entry)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.lines(&deployment, entry)));
         let made =
             made.unwrap_or_else(|_| Err(ServeError::GivenUp { reason: "explaining it panicked; the log says where" }));
         let lines = match made {
             Ok(Some(lines)) => lines,
             Ok(None) => return self.leave(rows, &self.dropped),
             Err(error) => {
-                let (model, version) = (entry.deployment.model(), entry.deployment.version());
+                let (model, version) = (deployment.model(), deployment.version());
                 tracing::warn!(%error, model.name = %model, model.version = %version, request.id = %entry.request_id, "a request could not be explained");
-                resting.push((Arc::downgrade(&entry.deployment), Instant::now() + REST));
+                resting.push((Weak::clone(&entry.deployment), Instant::now() + REST));
                 return self.leave(rows, &self.failed);
             }
         };
-        let (model, version) = (entry.deployment.model(), entry.deployment.version());
+        let (model, version) = (deployment.model(), deployment.version());
         let same = |held: &Pending| {
             held.model == *model
                 && held.version == *version
@@ -333,11 +335,11 @@ impl Shared {
     }
 
     /// The lines of one request; nothing if there is no time left.
-    fn lines(&self, entry: &Entry) -> Result<Option<Batch>, ServeError> {
+    fn lines(&self, deployment: &Deployment, entry: &Entry) -> Result<Option<Batch>, ServeError> {
         if !self.is_quiet() {
             return Ok(None);
         }
-        let (explainer, scorer) = entry.deployment.explainer()?;
+        let (explainer, scorer) = deployment.explainer()?;
         let schema = attribution_schema(scorer);
         let scores: Vec<&str> = explainer.scores(scorer).collect();
         let mut parts = Vec::new();

@@ -6,13 +6,14 @@ use std::{
     future::{Ready, ready},
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, BufMut, Bytes};
@@ -22,7 +23,7 @@ use prost::Message;
 use tonic::{
     Code, Status, Streaming,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    server::{Grpc, StreamingService, UnaryService},
+    server::{Grpc, StreamingService},
 };
 
 use super::{
@@ -33,7 +34,7 @@ use super::{
     },
     no_shared_memory,
     packed::unpacked,
-    settings,
+    settings, unary,
 };
 use crate::{
     App,
@@ -44,7 +45,7 @@ use crate::{
 /// Requests of one stream that are worked on at once; their answers keep their order.
 const STREAM_AHEAD: usize = 16;
 
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Says which error of ours it is; its absence, that the error was met on the way in.
 static CODE: HeaderName = HeaderName::from_static("plinth-code");
 
@@ -181,14 +182,14 @@ pub(crate) async fn call(State(app): State<App>, Path(method): Path<String>, req
         "RepositoryModelLoad" => {
             let load = |app: App, asked: LoadRequest| async move {
                 let parameters: Vec<String> = asked.parameters.into_keys().collect();
-                let (server, model) = (app.server, asked.model_name);
+                let (server, model) = (Arc::clone(&app.server), asked.model_name);
                 app.loader.run(move || describe::load(&server, &model, &parameters)).await.map(|()| Empty {})
             };
             unary(app, request, load).await
         }
         "RepositoryModelUnload" => {
             let unload = |app: App, asked: LoadRequest| async move {
-                let (server, model) = (app.server, asked.model_name);
+                let (server, model) = (Arc::clone(&app.server), asked.model_name);
                 app.loader.run(move || describe::unload(&server, &model)).await.map(|()| Empty {})
             };
             unary(app, request, unload).await
@@ -228,8 +229,7 @@ fn trace(app: &App, asked: TraceSettings) -> Result<TraceSettings, ApiError> {
 }
 
 async fn infer(app: App, request: Request) -> Response {
-    let headers = request.headers().clone();
-    let work = move |app: App, asked: InferRequest| async move { Ok(one(&app, headers, asked, false).await?.body) };
+    let work = |app: App, headers: HeaderMap, asked| async move { Ok(one(&app, headers, asked, false).await?.body) };
     encoded(app, request, work).await
 }
 
@@ -294,7 +294,7 @@ where
     F: FnOnce(App, I) -> Fut + Send + 'static,
     Fut: Future<Output = Result<O, ApiError>> + Send + 'static,
 {
-    let encoding = |app, asked| {
+    let encoding = |app, _: HeaderMap, asked| {
         let answer = work(app, asked);
         async move { Ok(answer.await?.encode_to_vec()) }
     };
@@ -305,16 +305,24 @@ where
 async fn encoded<I, F, Fut>(app: App, request: Request, work: F) -> Response
 where
     I: Message + Default + 'static,
-    F: FnOnce(App, I) -> Fut + Send + 'static,
+    F: FnOnce(App, HeaderMap, I) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Vec<u8>, ApiError>> + Send + 'static,
 {
-    let longest = Duration::from_millis(app.server.limits().request_ms_max);
-    let within = timeout(request.headers()).map_or(longest, |given| given.min(longest));
-    let request = unpacked(request, app.server.limits().body_bytes_max);
-    let mut grpc = grpc::<I>(&app);
-    let answered = tokio::time::timeout(within, grpc.unary(Unary { app, work: Some(work) }, request)).await;
-    match answered {
-        Ok(response) => mended(response.map(Body::new)),
+    let limits = app.server.limits();
+    let longest = Duration::from_millis(limits.request_ms_max);
+    let bytes_max = limits.body_bytes_max;
+    let (Parts { headers, .. }, body) = request.into_parts();
+    if let Some(status) = unary::unknown_encoding(&headers) {
+        return status_response(&status);
+    }
+    let within = timeout(&headers).map_or(longest, |given| given.min(longest));
+    let answer = async {
+        let asked = unary::message(&headers, body, bytes_max).await?;
+        work(app, headers, asked).await
+    };
+    match tokio::time::timeout(within, answer).await {
+        Ok(Ok(message)) => unary::answer(&message),
+        Ok(Err(error)) => refusal(&error),
         Err(_) => {
             let message = format!("the answer was not ready within {} ms", within.as_millis());
             status_response(&Status::deadline_exceeded(message))
@@ -400,32 +408,6 @@ impl<I: Message + Default> Decoder for Decoding<I> {
         let bytes = bytes.copy_to_bytes(bytes.remaining());
         let read = I::decode(bytes);
         read.map(Some).map_err(|error| Status::invalid_argument(format!("the message does not read: {error}")))
-    }
-}
-
-/// One message in, work on it, one message out.
-struct Unary<F> {
-    app: App,
-    work: Option<F>,
-}
-
-type Later<T> = Pin<Box<dyn Future<Output = Result<tonic::Response<T>, Status>> + Send>>;
-
-impl<I, F, Fut> UnaryService<I> for Unary<F>
-where
-    F: FnOnce(App, I) -> Fut,
-    Fut: Future<Output = Result<Vec<u8>, ApiError>> + Send + 'static,
-{
-    type Response = Vec<u8>;
-    type Future = Later<Vec<u8>>;
-
-    fn call(&mut self, request: tonic::Request<I>) -> Self::Future {
-        let app = self.app.clone();
-        let begun = self.work.take().map(|work| work(app, request.into_inner()));
-        Box::pin(async move {
-            let Some(work) = begun else { return Err(Status::internal("a call was answered already")) };
-            work.await.map(tonic::Response::new).map_err(|error| status_of(&error))
-        })
     }
 }
 

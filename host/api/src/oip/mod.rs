@@ -13,7 +13,10 @@ mod loader;
 mod messages;
 mod packed;
 mod settings;
+mod unary;
 mod wire;
+
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -158,7 +161,7 @@ async fn load(State(app): State<App>, path: Named<String>, request: Request) -> 
             Some(Value::Object(parameters)) => parameters.keys().cloned().collect::<Vec<_>>(),
             _ => Vec::new(),
         };
-        let server = app.server;
+        let server = Arc::clone(&app.server);
         app.loader.run(move || describe::load(&server, &model, &parameters)).await
     };
     told(load.await.map(|()| Json(json!({}))))
@@ -171,7 +174,7 @@ async fn unload(State(app): State<App>, path: Named<String>, request: Request) -
     };
     let unload = async {
         object(&app, request).await?;
-        let server = app.server;
+        let server = Arc::clone(&app.server);
         app.loader.run(move || describe::unload(&server, &model)).await
     };
     told(unload.await.map(|()| Json(json!({}))))

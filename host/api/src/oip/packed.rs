@@ -1,4 +1,4 @@
-//! Messages of gRPC that their client made smaller.
+//! Messages of a stream of gRPC that their client made smaller.
 //!
 //! Tonic could unpack them, but what it asks of the library for that would have Parquet and DataFusion built twice.
 
@@ -11,13 +11,16 @@ use super::grpc::status_of;
 use crate::request::inflated;
 
 /// How each message begins: whether it is packed, and its length.
-const PREFIX_BYTES: usize = 5;
-const ENCODING: &str = "grpc-encoding";
+pub(super) const PREFIX_BYTES: usize = 5;
+pub(super) const ENCODING: &str = "grpc-encoding";
+
+pub(super) fn is_known(encoding: &HeaderValue) -> bool {
+    encoding == "gzip" || encoding == "deflate"
+}
 
 /// The request with its messages as they were before. What is packed in a way that is not known is left as it is.
 pub(super) fn unpacked(mut request: Request, bytes_max: u64) -> Request {
-    let Some(encoding) = request.headers().get(ENCODING).filter(|name| *name == "gzip" || *name == "deflate").cloned()
-    else {
+    let Some(encoding) = request.headers().get(ENCODING).filter(|name| is_known(name)).cloned() else {
         return request;
     };
     request.headers_mut().remove(ENCODING);
