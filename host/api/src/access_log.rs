@@ -25,7 +25,7 @@ use axum::{
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::{connections::Peer, control::Caller};
+use crate::{connections::Peer, control::Caller, request::Who};
 
 /// Lines that wait to be written.
 const WAITING_MAX: usize = 16_384;
@@ -63,7 +63,11 @@ pub(crate) async fn tell(State(log): State<Arc<AccessLog>>, request: Request, ne
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let headers = response.headers();
+    // Over gRPC the head of a good answer says nothing of it.
+    let who = response.extensions().get::<Who>();
+    let target = who.and_then(|who| who.target.as_ref());
     let said = |name| text(headers, name);
+    let request_id = || who?.request_id.as_ref().map(ToString::to_string);
     log.leave(Line {
         time: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
         peer,
@@ -71,11 +75,11 @@ pub(crate) async fn tell(State(log): State<Arc<AccessLog>>, request: Request, ne
         method,
         path,
         status: response.status().as_u16(),
-        grpc_status: said("grpc-status"),
-        request_id: said("x-request-id"),
-        deployment: said("x-deployment"),
-        model: said("x-model-name"),
-        version: said("x-model-version"),
+        grpc_status: said("grpc-status").or_else(|| who.map(|_| "0".into())),
+        request_id: said("x-request-id").or_else(request_id),
+        deployment: said("x-deployment").or_else(|| Some(target?.name().to_string())),
+        model: said("x-model-name").or_else(|| Some(target?.deployment().model().to_string())),
+        version: said("x-model-version").or_else(|| Some(target?.deployment().version().to_string())),
         total_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
     });
     response

@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, Ipv4Addr},
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -18,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
     future::{Either, Ready, ready},
     stream::FuturesUnordered,
 };
@@ -250,14 +251,14 @@ async fn talk_http2(
 }
 
 /// Has the requests of an HTTP/2 connection worked on by the task of the connection. As tasks of their own they would wake
-/// other threads at every small request; what takes long is not done by any of these.
+/// other threads at every small request; what takes long is not done by any of these. One that panics ends alone.
 #[derive(Clone)]
 struct Beside(mpsc::UnboundedSender<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Beside {
     fn execute(&self, request: F) {
         // Of a connection that ended nobody hears any more.
-        let _ = self.0.send(Box::pin(request));
+        let _ = self.0.send(Box::pin(AssertUnwindSafe(request).catch_unwind().map(drop)));
     }
 }
 

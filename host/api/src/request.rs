@@ -334,6 +334,20 @@ pub(crate) struct Told {
     pub(crate) outcome: Result<Written, ApiError>,
 }
 
+impl Told {
+    /// What there is to say of it beside the answer.
+    pub(crate) fn who(&self) -> Who {
+        Who { request_id: Some(Arc::clone(&self.request_id)), target: self.target.clone() }
+    }
+}
+
+/// Who answered, in the extensions of a response whose head does not say it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Who {
+    pub(crate) request_id: Option<Arc<str>>,
+    pub(crate) target: Option<Target>,
+}
+
 /// Answers one scoring request over HTTP: `check` looks at the head before anything is read.
 pub(crate) async fn answer<P: Protocol>(
     app: &App,

@@ -25,10 +25,11 @@ pub(crate) fn keep_large() {
     set_system(4 << 20, 64 << 20);
 }
 
-/// Has the system take large pieces back as soon as they are freed: for servers, which must not stay as large as they were
-/// when they loaded a model or answered many at once. Left to itself, its allocator keeps ever larger ones.
+/// Has the system take very large pieces back as soon as they are freed: for servers, which must not stay as large as they
+/// were when they loaded a model or answered many at once. Left to itself, its allocator keeps ever larger ones. Tensors of
+/// ordinary requests come from pages that are used again.
 pub(crate) fn return_large() {
-    set_system(LARGE_BYTES as libc::c_int, LARGE_BYTES as libc::c_int);
+    set_system(2 << 20, 8 << 20);
 }
 
 /// From how many bytes on a piece is mapped for itself, and how much free memory is kept at most.

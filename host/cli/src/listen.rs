@@ -31,6 +31,13 @@ pub(crate) async fn bind(address: &str, port: u16) -> Result<TcpListener, Failur
     })
 }
 
+/// Threads that read requests and write answers: as much as a fourth of the processors has to do, and where there is but
+/// one, a second thread would only take it from the first.
+pub(crate) fn threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 4).max(processors.min(2))
+}
+
 /// Whether only this machine reaches an address.
 pub(crate) fn is_loopback(address: &str) -> bool {
     address == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -145,7 +145,7 @@ pub(crate) fn serve(
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(listen::threads())
         .enable_all()
         .build()
         .map_err(|error| io_failure("the server's threads", &error))?;

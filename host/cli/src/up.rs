@@ -72,7 +72,7 @@ pub(crate) fn up(args: &UpArgs, settings: &Settings, output: Output) -> Result<E
     };
     let tracker = Tracker::new(tracking, config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(listen::threads())
         .max_blocking_threads(64)
         .enable_all()
         .build()

@@ -279,6 +279,8 @@ pub struct ServeLimits {
     pub body_bytes_max: u64,
     /// Rows of one request.
     pub request_rows_max: u32,
+    /// Parts of one message of gRPC: values that come one by one rather than packed or raw, and 16 for each tensor.
+    pub message_parts_max: u32,
     /// Rows of one request that asks for explanations.
     pub explain_rows_max: u32,
     /// Requests in flight; the next is answered 503 with Retry-After.
@@ -324,6 +326,7 @@ impl Default for ServeLimits {
         Self {
             body_bytes_max: 16 << 20,
             request_rows_max: 100_000,
+            message_parts_max: 1 << 20,
             explain_rows_max: 32,
             requests_in_flight_max: 1_024,
             queue_ms_max: 2_000,

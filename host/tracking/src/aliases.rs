@@ -1,5 +1,6 @@
 //! Aliases as MLflow's clients use them.
 
+use plinth_store::Tx;
 use serde_json::json;
 
 use crate::{
@@ -16,12 +17,20 @@ impl Tracking {
     pub fn delete_alias(&self, name: &str, alias: &str, who: &str) -> Result<(), TrackingError> {
         check_model_name(name, "name")?;
         check_alias(alias, self.limits.alias_chars_max)?;
-        self.change_model(name, |tx, now| {
-            tx.execute("DELETE FROM aliases WHERE model = $1 AND alias = $2", &[name.into(), alias.into()])?;
-            let kind = if is_prompt(tx, name)? { "prompt_alias.deleted" } else { "model_version_alias.deleted" };
-            let payload = json!({"name": name, "alias": alias});
-            self.tell(tx, now, who, kind, &format!("models:/{name}@{alias}"), &payload)
-        })
+        self.change_model(name, |tx, _| self.remove_alias(tx, name, alias, who))
+    }
+
+    pub(crate) fn remove_alias(
+        &self,
+        tx: &mut dyn Tx,
+        name: &str,
+        alias: &str,
+        who: &str,
+    ) -> Result<(), TrackingError> {
+        tx.execute("DELETE FROM aliases WHERE model = $1 AND alias = $2", &[name.into(), alias.into()])?;
+        let kind = if is_prompt(tx, name)? { "prompt_alias.deleted" } else { "model_version_alias.deleted" };
+        let payload = json!({"name": name, "alias": alias});
+        self.tell(tx, self.clock.now(), who, kind, &format!("models:/{name}@{alias}"), &payload)
     }
 
     /// The version that an alias points at; `latest` is the newest of all.

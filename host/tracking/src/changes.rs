@@ -2,6 +2,9 @@
 //! there before.
 
 use plinth_core::refs::ModelRef;
+use plinth_store::Tx;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::{
     AliasMove, EndpointChange, EndpointEvent, EndpointRecord, EndpointSpec, RolloutPhase, Tracking, TrackingError,
@@ -42,15 +45,13 @@ impl Tracking {
         let reference = reference.map_err(|error| TrackingError::BadEndpoint(error.to_string()))?;
         let reason = format!("deployment {deployment} of endpoint {name} was promoted");
         let version = self.resolve(&reference)?.version;
-        let moved = alias.map(|alias| AliasMove {
-            model: reference.name(),
-            alias,
-            version,
-            principal: change.who,
-            reason: &reason,
-            evidence: None,
-        });
-        self.change_endpoint_and_alias(name, from.unwrap_or(revision), &spec, change, moved.as_ref())
+        self.change_endpoint_with(name, from.unwrap_or(revision), &spec, change, |tx| {
+            let Some(alias) = alias else { return Ok(Vec::new()) };
+            let (model, principal, reason) = (reference.name(), change.who, reason.as_str());
+            let from = named(tx, model, alias)?;
+            self.move_alias(tx, &AliasMove { model, alias, version, principal, reason, evidence: None })?;
+            Ok(vec![MovedAlias { model: model.to_owned(), alias: alias.to_owned(), from, to: Some(version) }])
+        })
     }
 
     /// Approves a rollout, whose deployment becomes the champion.
@@ -75,7 +76,8 @@ impl Tracking {
     }
 
     /// Goes back: takes back what is being rolled out; else, or if `to` says so, makes it what it was in an earlier
-    /// revision. A rollout that was under way then is not taken up again.
+    /// revision. A rollout that was under way then is not taken up again. Aliases that moved with what is taken back name
+    /// what they named before, unless somebody moved them since.
     ///
     /// # Errors
     /// [`TrackingError::EndpointNotFound`] if there was nothing before.
@@ -92,9 +94,10 @@ impl Tracking {
             record.spec.roll_back(&because(format!("taken back by {}", change.who)))?;
             return self.change_endpoint(name, record.revision, &record.spec, change);
         }
+        let log = self.endpoint_events(name, u64::from(u32::MAX))?;
         let to = match to {
             Some(to) => to,
-            None => before(&self.endpoint_events(name, u64::from(u32::MAX))?, &record)
+            None => before(&log, &record)
                 .ok_or_else(|| TrackingError::BadEndpoint(format!("endpoint `{name}` has no earlier revision")))?,
         };
         let mut spec = self.endpoint_revision(name, to)?;
@@ -102,8 +105,71 @@ impl Tracking {
             spec.roll_back("its endpoint went back to before it ended")?;
         }
         let reason = because(format!("back to revision {to}"));
-        self.change_endpoint(name, record.revision, &spec, EndpointChange { reason: &reason, ..change })
+        let change = EndpointChange { reason: &reason, ..change };
+        self.change_endpoint_with(name, record.revision, &spec, change, |tx| {
+            let mut back = Vec::new();
+            for MovedAlias { model, alias, from, to } in moved_since(&log, to) {
+                if named(tx, &model, &alias)? != to {
+                    continue;
+                }
+                match from {
+                    Some(version) => {
+                        let (principal, reason) = (change.who, reason.as_str());
+                        let move_back =
+                            AliasMove { model: &model, alias: &alias, version, principal, reason, evidence: None };
+                        self.move_alias(tx, &move_back)?;
+                    }
+                    None => self.remove_alias(tx, &model, &alias, change.who)?,
+                }
+                back.push(MovedAlias { from: to, to: from, model, alias });
+            }
+            Ok(back)
+        })
     }
+}
+
+/// An alias that moved with an endpoint: the versions that it named, none where it was not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MovedAlias {
+    model: String,
+    alias: String,
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+/// Where the evidence of a change has the aliases that moved with it.
+const ALIASES: &str = "aliases";
+
+/// What a change was decided by, with the aliases that moved.
+pub(crate) fn with_aliases(evidence: Option<&Value>, moved: &[MovedAlias]) -> Option<Value> {
+    if moved.is_empty() {
+        return evidence.cloned();
+    }
+    let mut all = match evidence {
+        Some(Value::Object(all)) => all.clone(),
+        Some(other) => Map::from_iter([("figures".to_owned(), other.clone())]),
+        None => Map::new(),
+    };
+    all.insert(ALIASES.to_owned(), json!(moved));
+    Some(Value::Object(all))
+}
+
+/// The aliases that moved after a revision, the last first.
+fn moved_since(log: &[EndpointEvent], revision: u64) -> Vec<MovedAlias> {
+    let mut after: Vec<&EndpointEvent> = log.iter().filter(|event| event.revision > revision).collect();
+    after.sort_by_key(|event| std::cmp::Reverse(event.seq));
+    let moved = after.iter().filter_map(|event| event.evidence.as_ref()?.get(ALIASES));
+    let mut moved: Vec<Vec<MovedAlias>> =
+        moved.filter_map(|moved| serde_json::from_value(moved.clone()).ok()).collect();
+    moved.iter_mut().for_each(|of_one| of_one.reverse());
+    moved.concat()
+}
+
+/// The version that an alias names, if it is there.
+fn named(tx: &mut dyn Tx, model: &str, alias: &str) -> Result<Option<u64>, TrackingError> {
+    let sql = "SELECT version FROM aliases WHERE model = $1 AND alias = $2";
+    let row = tx.query_one(sql, &[model.into(), alias.into()])?;
+    Ok(row.map(|row| row.int(0)).transpose()?.and_then(|version| u64::try_from(version).ok()))
 }
 
 /// The newest revision that was something else than what is there, passing over those that were rolled back from.
@@ -127,7 +193,6 @@ mod tests {
 
     use plinth_core::{Coded, FixedClock, TrackingLimits, UuidIds, codes};
     use plinth_store::{Access, Store, verify_audit};
-    use serde_json::json;
 
     use super::*;
     use crate::{
@@ -191,6 +256,49 @@ mod tests {
         assert!(record.spec.active_rollout().is_none());
         tracking.promote_endpoint("churn", None, "canary", Some("best"), BY).unwrap();
         assert_eq!(tracking.alias("churn", "best").unwrap(), 2);
+        assert!(tracking.store().catalog().read(verify_audit).unwrap() > 5);
+    }
+
+    #[test]
+    fn aliases_go_back_with_the_endpoint_that_moved_them() {
+        let (_dir, tracking) = tracking();
+        let champion = |version| AliasMove {
+            model: "churn",
+            alias: "champion",
+            version,
+            principal: "ann",
+            reason: "",
+            evidence: None,
+        };
+        tracking.set_alias(&champion(1)).unwrap();
+        let alter = |change: fn(&mut EndpointSpec)| {
+            tracking.alter_endpoint("churn", BY, |spec| {
+                change(spec);
+                Ok(())
+            })
+        };
+        alter(|spec| spec.deployments[0].model = "models:/churn@champion".into()).unwrap();
+        let start = tracking.endpoint("churn").unwrap();
+        let now = || tracking.alias("churn", "champion").ok();
+        // What answered before answers again, whatever the alias named meanwhile.
+        let promoted = tracking.promote_endpoint("churn", None, "canary", Some("champion"), BY).unwrap();
+        assert_eq!(now(), Some(2));
+        let back = tracking.roll_back_endpoint("churn", None, BY).unwrap();
+        assert_eq!((now(), &back.spec), (Some(1), &start.spec));
+        // Forward again, and back over both.
+        tracking.roll_back_endpoint("churn", Some(promoted.revision), BY).unwrap();
+        assert_eq!(now(), Some(2));
+        tracking.roll_back_endpoint("churn", Some(start.revision), BY).unwrap();
+        assert_eq!(now(), Some(1));
+        // An alias that was not there is not there again; one that somebody else moved stays where it is.
+        tracking.promote_endpoint("churn", None, "canary", Some("best"), BY).unwrap();
+        assert_eq!(tracking.alias("churn", "best").unwrap(), 2);
+        tracking.roll_back_endpoint("churn", None, BY).unwrap();
+        assert!(tracking.alias("churn", "best").is_err());
+        tracking.promote_endpoint("churn", None, "canary", Some("champion"), BY).unwrap();
+        tracking.delete_alias("churn", "champion", "bob").unwrap();
+        tracking.roll_back_endpoint("churn", Some(1), BY).unwrap();
+        assert_eq!(now(), None);
         assert!(tracking.store().catalog().read(verify_audit).unwrap() > 5);
     }
 

@@ -13,7 +13,10 @@ use plinth_store::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{AliasMove, RolloutSpec, Tracking, TrackingError};
+use crate::{
+    RolloutSpec, Tracking, TrackingError,
+    changes::{MovedAlias, with_aliases},
+};
 
 /// Most deployments of one endpoint, and most rules.
 const PARTS_MAX: usize = 16;
@@ -457,20 +460,17 @@ impl Tracking {
         spec: &EndpointSpec,
         change: EndpointChange<'_>,
     ) -> Result<EndpointRecord, TrackingError> {
-        self.change_endpoint_and_alias(name, from, spec, change, None)
+        self.change_endpoint_with(name, from, spec, change, |_| Ok(Vec::new()))
     }
 
-    /// The same, and an alias that moves with it, in one transaction.
-    ///
-    /// # Errors
-    /// Those of [`Tracking::change_endpoint`] and [`Tracking::set_alias`].
-    pub fn change_endpoint_and_alias(
+    /// The same, with aliases that `also` moves in the same transaction; which, is kept with what the change was decided by.
+    pub(crate) fn change_endpoint_with(
         &self,
         name: &str,
         from: u64,
         spec: &EndpointSpec,
         change: EndpointChange<'_>,
-        alias: Option<&AliasMove<'_>>,
+        also: impl FnOnce(&mut dyn Tx) -> Result<Vec<MovedAlias>, TrackingError>,
     ) -> Result<EndpointRecord, TrackingError> {
         self.check_endpoint(spec)?;
         self.store.catalog().write(|tx| {
@@ -485,8 +485,8 @@ impl Tracking {
                 "UPDATE endpoints SET revision = $2, spec = $3, updated_us = $4 WHERE name = $1",
                 &[name.into(), record.revision.into(), json!(spec).to_string().into(), Value::Int(record.updated)],
             )?;
-            self.log_endpoint(tx, &record, Some(spec), change)?;
-            alias.map_or(Ok(()), |alias| self.move_alias(tx, alias))?;
+            let evidence = with_aliases(change.evidence, &also(tx)?);
+            self.log_endpoint(tx, &record, Some(spec), EndpointChange { evidence: evidence.as_ref(), ..change })?;
             Ok(record)
         })
     }

@@ -13,7 +13,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, BufMut, Bytes};
@@ -39,15 +39,13 @@ use super::{
 use crate::{
     App,
     error::{ApiError, Surface},
-    request::{Asked, Call, Protocol, Sent, Written, ask},
+    request::{Asked, Call, Protocol, Sent, Told, Who, Written, ask},
 };
 
 /// Requests of one stream that are worked on at once; their answers keep their order.
 const STREAM_AHEAD: usize = 16;
 
 pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Says which error of ours it is; its absence, that the error was met on the way in.
-static CODE: HeaderName = HeaderName::from_static("plinth-code");
 
 /// Whether a request speaks gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -229,24 +227,30 @@ fn trace(app: &App, asked: TraceSettings) -> Result<TraceSettings, ApiError> {
 }
 
 async fn infer(app: App, request: Request) -> Response {
-    let work = |app: App, headers: HeaderMap, asked| async move { Ok(one(&app, headers, asked, false).await?.body) };
+    let work = |app: App, headers, asked| async move {
+        let told = one(&app, headers, asked, false).await;
+        (told.who(), told.outcome.map(|written| written.body))
+    };
     encoded(app, request, work).await
 }
 
 /// One request for inference.
-async fn one(app: &App, headers: HeaderMap, asked: InferRequest, streamed: bool) -> Result<Written, ApiError> {
+async fn one(app: &App, headers: HeaderMap, asked: InferRequest, streamed: bool) -> Told {
     let whom = Asked::of(asked.model_name.clone(), Some(asked.model_version.clone()));
     let protocol = Infer { request: Some(asked), streamed };
-    ask(app, Surface::Grpc, &whom, headers, Sent::Whole(Bytes::new()), |_| Ok(()), protocol).await.outcome
+    ask(app, Surface::Grpc, &whom, headers, Sent::Whole(Bytes::new()), |_| Ok(()), protocol).await
 }
 
 /// A stream of requests; each answer says for itself what went wrong.
 async fn stream(app: App, request: Request) -> Response {
+    if let Some(status) = unary::unknown_encoding(request.headers()) {
+        return status_response(&status);
+    }
     let headers = request.headers().clone();
     let request = unpacked(request, app.server.limits().body_bytes_max);
     let mut grpc = grpc::<InferRequest>(&app);
     let response = grpc.streaming(Streamed { app, headers }, request).await;
-    mended(response.map(Body::new))
+    response.map(Body::new)
 }
 
 /// The protocol's way to send tensors and to get them.
@@ -296,7 +300,7 @@ where
 {
     let encoding = |app, _: HeaderMap, asked| {
         let answer = work(app, asked);
-        async move { Ok(answer.await?.encode_to_vec()) }
+        async move { (Who::default(), answer.await.map(|answer| answer.encode_to_vec())) }
     };
     encoded(app, request, encoding).await
 }
@@ -306,23 +310,28 @@ async fn encoded<I, F, Fut>(app: App, request: Request, work: F) -> Response
 where
     I: Message + Default + 'static,
     F: FnOnce(App, HeaderMap, I) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<Vec<u8>, ApiError>> + Send + 'static,
+    Fut: Future<Output = (Who, Result<Vec<u8>, ApiError>)> + Send + 'static,
 {
     let limits = app.server.limits();
     let longest = Duration::from_millis(limits.request_ms_max);
-    let bytes_max = limits.body_bytes_max;
+    let (bytes_max, parts_max) = (limits.body_bytes_max, limits.message_parts_max);
     let (Parts { headers, .. }, body) = request.into_parts();
     if let Some(status) = unary::unknown_encoding(&headers) {
         return status_response(&status);
     }
     let within = timeout(&headers).map_or(longest, |given| given.min(longest));
     let answer = async {
-        let asked = unary::message(&headers, body, bytes_max).await?;
-        work(app, headers, asked).await
+        match unary::message(&headers, body, bytes_max, parts_max).await {
+            Ok(asked) => work(app, headers, asked).await,
+            Err(error) => (Who::default(), Err(error)),
+        }
     };
     match tokio::time::timeout(within, answer).await {
-        Ok(Ok(message)) => unary::answer(&message),
-        Ok(Err(error)) => refusal(&error),
+        Ok((who, outcome)) => {
+            let mut response = outcome.map_or_else(|error| refusal(&error), |message| unary::answer(&message));
+            response.extensions_mut().insert(who);
+            response
+        }
         Err(_) => {
             let message = format!("the answer was not ready within {} ms", within.as_millis());
             status_response(&Status::deadline_exceeded(message))
@@ -331,24 +340,21 @@ where
 }
 
 fn grpc<I: Message + Default + 'static>(app: &App) -> Grpc<Proto<I>> {
-    let bytes_max = usize::try_from(app.server.limits().body_bytes_max).unwrap_or(usize::MAX);
-    Grpc::new(Proto(PhantomData)).max_decoding_message_size(bytes_max).max_encoding_message_size(usize::MAX)
+    let limits = app.server.limits();
+    let bytes_max = usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX);
+    Grpc::new(Proto(limits.message_parts_max, PhantomData))
+        .max_decoding_message_size(bytes_max)
+        .max_encoding_message_size(usize::MAX)
 }
 
-/// What is met before a message reaches us is told as our fault, or as a number out of range; it is the caller's
+/// What tonic tells of a message that does not reach us, as its own fault or as a number out of range: it is the caller's
 /// message that is wrong, or too large.
-fn mended(mut response: Response) -> Response {
-    if !response.headers().contains_key(&CODE)
-        && let Some(status) = response.headers().get(&GRPC_STATUS)
-    {
-        let better = match status.as_bytes() {
-            b"13" => "3",
-            b"11" => "8",
-            _ => return response,
-        };
-        response.headers_mut().insert(&GRPC_STATUS, HeaderValue::from_static(better));
+fn callers_fault(status: Status) -> Status {
+    match status.code() {
+        Code::Internal => Status::invalid_argument(status.message()),
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        _ => status,
     }
-    response
 }
 
 /// How long the caller waits: eight digits and a unit.
@@ -367,8 +373,8 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Messages in, and encoded messages out.
-struct Proto<I>(PhantomData<fn() -> I>);
+/// Messages in, of so many parts at most, and encoded messages out.
+struct Proto<I>(u32, PhantomData<fn() -> I>);
 
 impl<I: Message + Default + 'static> Codec for Proto<I> {
     type Encode = Vec<u8>;
@@ -381,7 +387,7 @@ impl<I: Message + Default + 'static> Codec for Proto<I> {
     }
 
     fn decoder(&mut self) -> Decoding<I> {
-        Decoding(PhantomData)
+        Decoding(self.0, PhantomData)
     }
 }
 
@@ -397,7 +403,7 @@ impl Encoder for Encoding {
     }
 }
 
-struct Decoding<I>(PhantomData<fn() -> I>);
+struct Decoding<I>(u32, PhantomData<fn() -> I>);
 
 impl<I: Message + Default> Decoder for Decoding<I> {
     type Item = I;
@@ -406,8 +412,7 @@ impl<I: Message + Default> Decoder for Decoding<I> {
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<I>, Status> {
         // One piece of memory, of which raw tensors are then parts rather than copies.
         let bytes = bytes.copy_to_bytes(bytes.remaining());
-        let read = I::decode(bytes);
-        read.map(Some).map_err(|error| Status::invalid_argument(format!("the message does not read: {error}")))
+        unary::decoded(bytes, self.0).map(Some).map_err(|error| status_of(&error))
     }
 }
 
@@ -429,9 +434,9 @@ impl StreamingService<InferRequest> for Streamed {
         let answers = requests.into_inner().map(move |asked| {
             let (app, headers) = (app.clone(), headers.clone());
             async move {
-                let asked = asked?;
+                let asked = asked.map_err(callers_fault)?;
                 let id = asked.id.clone();
-                let told = one(&app, headers, asked, true).await.map(|written| written.body);
+                let told = one(&app, headers, asked, true).await.outcome.map(|written| written.body);
                 Ok::<_, Status>(told.unwrap_or_else(|error| {
                     let infer_response = Some(InferResponse { id, ..InferResponse::default() });
                     StreamInferResponse { error_message: error.message().to_owned(), infer_response }.encode_to_vec()
