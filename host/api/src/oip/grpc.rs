@@ -450,6 +450,8 @@ impl StreamingService<InferRequest> for Streamed {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
