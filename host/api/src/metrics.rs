@@ -208,6 +208,12 @@ impl Collector for ServerNumbers {
             let batches = target.deployment().stats().snapshot().batches;
             ConstCounter::new(batches).encode(family.encode_family(&labels)?)?;
         }
+        let help = "Rows that a model was run on, also those that are only shadowed";
+        let mut family = encoder.encode_descriptor("batch_rows", help, None, MetricType::Counter)?;
+        for (endpoint, target) in deployed() {
+            let rows = target.deployment().stats().snapshot().batch_rows;
+            ConstCounter::new(rows).encode(family.encode_family(&names(endpoint, target))?)?;
+        }
         let help = "Memory that a model takes, as far as that is known";
         let mut family = encoder.encode_descriptor("model_memory_bytes", help, None, MetricType::Gauge)?;
         for (endpoint, target) in deployed() {

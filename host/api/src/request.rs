@@ -307,7 +307,10 @@ impl Asked {
         let endpoint = woken.map_or_else(|| server.endpoint(self.endpoint.as_deref()), Ok)?;
         let Some(version) = &self.version else { return Ok((endpoint, None)) };
         let Some(target) = endpoint.version(version).cloned() else {
-            let served: Vec<&str> = endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
+            let mut served: Vec<&str> =
+                endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
+            served.sort_unstable_by_key(|version| (version.len(), *version));
+            served.dedup();
             let (name, served) = (endpoint.name(), served.join(", "));
             return Err(ApiError::not_found(format!("version {version} of `{name}` is not served; served: {served}")));
         };

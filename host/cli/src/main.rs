@@ -96,6 +96,8 @@ fn main() -> ExitCode {
     }
     match dispatch(&cli, output) {
         Ok(code) => code,
+        // Whoever read the rows has seen enough.
+        Err(_) if output::reader_left() => ExitCode::SUCCESS,
         Err(failure) => {
             output.error(&failure);
             ExitCode::from(failure.code.class().exit_code())

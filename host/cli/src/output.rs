@@ -1,6 +1,9 @@
 //! What reaches the terminal: data on stdout, talk on stderr, errors with their code and their fix.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use comfy_table::{Cell, ContentArrangement, Table, TableComponent, presets};
 use plinth_core::{Code, Coded, codes};
@@ -74,6 +77,36 @@ pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
+    }
+}
+
+/// Rows on their way to stdout. A reader that goes away has seen enough, which is no error of the command: what writes
+/// here may end with an error, and [`reader_left`] says why.
+pub(crate) struct Stdout;
+
+static READER_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Whether who read [`Stdout`] went away (`plinth explain … | head -1`).
+pub(crate) fn reader_left() -> bool {
+    READER_LEFT.load(Relaxed)
+}
+
+impl Stdout {
+    fn told<T>(outcome: io::Result<T>) -> io::Result<T> {
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            READER_LEFT.store(true, Relaxed);
+        }
+        outcome
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::told(io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::told(io::stdout().flush())
     }
 }
 

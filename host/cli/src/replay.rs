@@ -122,7 +122,11 @@ pub(crate) fn replay(args: &ReplayArgs, mut settings: Settings, output: Output) 
     match args.max_differing {
         Some(limit) if 100.0 * share > limit => {
             let message = format!("{:.2} % of the rows are answered otherwise; {limit} % may be", 100.0 * share);
-            Err(Failure::new(codes::ANSWERS_DIFFER, message).hint("--output FILE shows which"))
+            let hint = match &args.output {
+                None => "--output FILE shows which".into(),
+                Some(file) => format!("{} shows which", file.display()),
+            };
+            Err(Failure::new(codes::ANSWERS_DIFFER, message).hint(hint))
         }
         _ => Ok(ExitCode::SUCCESS),
     }

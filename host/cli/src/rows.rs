@@ -15,7 +15,7 @@ use plinth_core::codes;
 use plinth_ext::{Batch, Kind, Schema};
 use serde_json::{Map, Value};
 
-use crate::output::{Failure, io_failure};
+use crate::output::{Failure, Stdout, io_failure};
 
 /// A file format, told by the end of a file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl Sink {
     /// A file, or CSV to stdout.
     pub(crate) fn open(path: Option<&Path>, schema: &Schema, json: bool) -> Result<Self, Failure> {
         let (format, to): (Format, Box<dyn Write + Send>) = match path {
-            None if json => (Format::JsonLines, Box::new(BufWriter::new(std::io::stdout()))),
-            None => (Format::Csv, Box::new(BufWriter::new(std::io::stdout()))),
+            None if json => (Format::JsonLines, Box::new(BufWriter::new(Stdout))),
+            None => (Format::Csv, Box::new(BufWriter::new(Stdout))),
             Some(path) => {
                 let format = Format::of(path)?;
                 let file = File::create(path).map_err(|error| io_failure(&path.display().to_string(), &error))?;

@@ -225,6 +225,7 @@ codes! {
     REGISTRY_DENIED "registry-denied" Denied "The OCI registry does not accept the user, or does not allow the request.";
     PLUGIN_VERSION "plugin-version" Plugin "The component was built against a version of the WIT packages that this host does not speak.";
     ENDPOINT_NOT_FOUND "endpoint-not-found" NotFound "No endpoint has that name, or none of its deployments does.";
+    REQUEST_NOT_FOUND "request-not-found" NotFound "No deployment is known to have answered a request of that id.";
     BAD_ENDPOINT "bad-endpoint" Usage "An endpoint cannot be as it was described.";
     ENDPOINT_CHANGED "endpoint-changed" Conflict "Somebody else changed the endpoint meanwhile.";
     ENDPOINT_EXISTS "endpoint-exists" Conflict "An endpoint of that name exists already.";

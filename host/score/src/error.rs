@@ -148,7 +148,9 @@ impl Coded for ScoreError {
             }
             Self::BadValue { kind: Kind::Utf8, .. } => Some("write it in quotes".into()),
             Self::BadValue { kind: Kind::Boolean, .. } => Some("write true or false".into()),
-            Self::Null { .. } => Some("the model was trained without missing values in this column".into()),
+            Self::Null { .. } => {
+                Some("the model was trained without missing values in this column, or looks others up by it".into())
+            }
             Self::NotKnown { .. } => {
                 Some("the model was trained without missing values in the columns that are looked up".into())
             }

@@ -15,6 +15,7 @@ pub struct Stats {
     failed: AtomicU64,
     rows: AtomicU64,
     batches: AtomicU64,
+    batch_rows: AtomicU64,
     queue_ns: AtomicU64,
     decode_ns: AtomicU64,
     transform_ns: AtomicU64,
@@ -36,6 +37,7 @@ impl Default for Stats {
             failed: zero(),
             rows: zero(),
             batches: zero(),
+            batch_rows: zero(),
             queue_ns: zero(),
             decode_ns: zero(),
             transform_ns: zero(),
@@ -76,10 +78,12 @@ pub struct Snapshot {
     pub answered: u64,
     /// Requests that were refused or failed.
     pub failed: u64,
-    /// Rows scored.
+    /// Rows of the requests that were answered.
     pub rows: u64,
     /// Times the model was run.
     pub batches: u64,
+    /// Rows that it was run on: also those of a shadow, whose answers nobody gets.
+    pub batch_rows: u64,
     /// Waiting for a thread.
     pub queue_ns: u64,
     /// Reading bodies.
@@ -129,6 +133,7 @@ impl Stats {
     /// Counts a run of the model.
     pub(crate) fn ran(&self, rows: usize) {
         self.batches.fetch_add(1, Relaxed);
+        self.batch_rows.fetch_add(rows as u64, Relaxed);
         let index = (rows.max(1) - 1).checked_ilog2().map_or(0, |log| log as usize + 1);
         self.sizes[index.min(self.sizes.len() - 1)].fetch_add(1, Relaxed);
     }
@@ -142,6 +147,7 @@ impl Stats {
             failed: get(&self.failed),
             rows: get(&self.rows),
             batches: get(&self.batches),
+            batch_rows: get(&self.batch_rows),
             queue_ns: get(&self.queue_ns),
             decode_ns: get(&self.decode_ns),
             transform_ns: get(&self.transform_ns),
@@ -170,6 +176,7 @@ impl Snapshot {
             failed: self.failed.saturating_sub(before.failed),
             rows: self.rows.saturating_sub(before.rows),
             batches: self.batches.saturating_sub(before.batches),
+            batch_rows: self.batch_rows.saturating_sub(before.batch_rows),
             queue_ns: self.queue_ns.saturating_sub(before.queue_ns),
             decode_ns: self.decode_ns.saturating_sub(before.decode_ns),
             transform_ns: self.transform_ns.saturating_sub(before.transform_ns),
@@ -246,8 +253,8 @@ mod tests {
     fn batches_are_counted_by_size() {
         let stats = Stats::default();
         [1, 1, 2, 3, 4, 5, 1_000_000_000].into_iter().for_each(|rows| stats.ran(rows));
-        let sizes = stats.snapshot().sizes;
+        let Snapshot { sizes, batches, batch_rows, .. } = stats.snapshot();
         assert_eq!(sizes[..4], [(1, 2), (2, 1), (4, 2), (8, 1)]);
-        assert_eq!(stats.snapshot().batches, 7);
+        assert_eq!((batches, batch_rows), (7, 1_000_000_016));
     }
 }

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Largest footer. What is made of it in memory is some fifty times as large.
-const FOOTER_BYTES_MAX: usize = 1 << 20;
+pub(crate) const FOOTER_BYTES_MAX: usize = 1 << 20;
 /// How deep columns may be nested, those included that nobody asks for.
 const NESTED_MAX: usize = 32;
 /// Widest values of one width.
@@ -271,11 +271,11 @@ fn check_footer(bytes: &[u8]) -> Result<(), TableError> {
         return Err(none());
     }
     let length = u32::from_le_bytes(*length) as usize;
+    let start = rest.len().checked_sub(length).ok_or_else(none)?;
     if length > FOOTER_BYTES_MAX {
         let (found, limit) = (length as u64, FOOTER_BYTES_MAX as u64);
         return Err(TableError::TooMuch { found, limit, unit: "bytes of footer" });
     }
-    let start = rest.len().checked_sub(length).ok_or_else(none)?;
     let unreadable = || bad("its footer does not read");
     let mut elements = None;
     let mut tell = |id: i64, value: Value<'_>| {

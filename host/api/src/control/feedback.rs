@@ -102,7 +102,7 @@ async fn take(app: &App, endpoint: String, request: Request) -> Result<(StatusCo
                  or too long ago",
                 unknown[0]
             );
-            return Err(ApiError::new(StatusCode::NOT_FOUND, codes::ENDPOINT_NOT_FOUND, message));
+            return Err(ApiError::new(StatusCode::NOT_FOUND, codes::REQUEST_NOT_FOUND, message));
         }
         Ok((StatusCode::OK, json!({"taken": taken, "known_before": count - taken, "unknown": unknown})))
     })

@@ -41,6 +41,7 @@ fn deployment(target: &Target, all: f64) -> Value {
     told["shadow_percent"] = json!(f64::from(plan.shadow) / 100.0);
     told["rows"] = json!(batches.rows);
     told["batches"] = json!(batches.batches);
+    told["batch_rows"] = json!(batches.batch_rows);
     told["waiting"] = json!(deployment.waiting());
     told["memory_bytes"] = json!(deployment.memory_bytes());
     told["batch_sizes"] =

@@ -151,8 +151,8 @@ pub(crate) struct DeploymentArgs {
     /// The column of that table that names the entity
     #[arg(long, value_name = "COLUMN", requires = "lookup")]
     pub(crate) entity: Option<String>,
-    /// Also if this machine has no such device: the one that serves has it
-    #[arg(long, requires = "device")]
+    /// Also if this machine has no such device, or no such gate: the one that serves has it
+    #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,

@@ -20,7 +20,7 @@ pub(crate) use self::args::EndpointCommand;
 use self::args::{CapacityArgs, DeployArgs, DeploymentArgs, PolicyArg, RouteArgs, rounded};
 use crate::{
     access::operator,
-    host::Host,
+    host::{Host, PluginRef},
     output::{Failure, Output, io_failure},
     predict::read_all,
     scorer::Spec,
@@ -133,7 +133,14 @@ fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs, output: Outpu
         }
     }
     if !args.canary.is_empty() {
-        spec.begin_rollout(rollout(args, name)?, host.tracking().now())?;
+        let rollout = rollout(args, name)?;
+        if let Some(gate) = rollout.guards.gate.as_ref().filter(|_| !args.what.force) {
+            // A server would find out when the first step ends.
+            host.components.gate(&PluginRef::named(&gate.plugin), gate.item.as_deref()).map_err(|failure| {
+                Failure::of(&*failure.error).hint("add --force if the machine that serves has the gate")
+            })?;
+        }
+        spec.begin_rollout(rollout, host.tracking().now())?;
     }
     Ok(())
 }

@@ -63,7 +63,8 @@ fn live(live: &Value) -> String {
     }
     let number = |value: &Value| value.as_f64().map_or_else(String::new, |number| format!("{number:.2}"));
     let rows = deployments.iter().map(|one| {
-        let (rows, batches) = (one["rows"].as_f64().unwrap_or_default(), one["batches"].as_f64().unwrap_or_default());
+        let count = |name: &str| one[name].as_f64().unwrap_or_default();
+        let (rows, batches) = (count("batch_rows"), count("batches"));
         vec![
             one["name"].as_str().unwrap_or_default().to_owned(),
             one["version"].as_str().unwrap_or_default().to_owned(),
@@ -73,7 +74,7 @@ fn live(live: &Value) -> String {
             one["refused"].to_string(),
             number(&one["p50_ms"]),
             number(&one["p99_ms"]),
-            if batches > 0.0 && rows > 0.0 { format!("{:.1}", rows / batches) } else { String::new() },
+            if batches > 0.0 { format!("{:.1}", rows / batches) } else { String::new() },
         ]
     });
     let header = ["deployment", "version", "gets", "requests", "errors", "refused", "p50 ms", "p99 ms", "rows/batch"];

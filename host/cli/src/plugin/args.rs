@@ -138,7 +138,7 @@ pub(crate) enum PointArg {
     Gate,
     /// Compares two samples
     Drift,
-    /// A model that is a component (in Rust so far)
+    /// A model that is a component
     Predict,
 }
 
@@ -337,7 +337,14 @@ pub(crate) struct PluginPullArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ratios count, measured in one run: absolute figures are this machine's, and a debug build's are of no use.\n\n\
+    after_help = "Ratios count, measured in one run: absolute figures are this machine's, and a debug build's are of no use.\n\n  \
+    first-use-ms             compiling it, where it is not in the cache yet, and the first instance\n  \
+    load-from-cache-ms       the same once it is compiled\n  \
+    instance-us              making a fresh instance\n  \
+    load-us                  giving an instance a fitted state\n  \
+    one-row-us               one call with one row of --columns numbers (median)\n  \
+    rows-per-second          all of --rows in one call (median); of drift tests, of both tables together\n  \
+    test-of-100-us           one drift test of 100 values against 100 (median)\n\n\
     Examples:\n  \
     plinth plugin bench my-scale\n  \
     plinth plugin bench my-scale --rows 1000000 --columns 5 --json"

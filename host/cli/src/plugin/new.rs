@@ -24,7 +24,7 @@ pub(super) fn new(args: &PluginNewArgs, output: Output) -> Result<ExitCode, Fail
     }
     let language = args.lang.language();
     let files = project::files(&args.name, args.kind.name(), language)
-        .map_err(|error| Failure::new(codes::USAGE, error.to_string()).hint("models are written in rust so far"))?;
+        .map_err(|error| Failure::new(codes::USAGE, error.to_string()).hint("see `plinth plugin new --help`"))?;
     for (path, bytes) in &files {
         let path = folder.join(path);
         let write = || {

@@ -8,10 +8,7 @@ use std::{
     io::{self, BufWriter, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use plinth_core::codes;
@@ -25,7 +22,7 @@ use show::Grid;
 use crate::{
     config::Settings,
     outfile::beside,
-    output::{Failure, Output, io_failure, read_failure},
+    output::{Failure, Output, Stdout, io_failure, read_failure},
     stages::thousands,
 };
 
@@ -57,7 +54,7 @@ pub(crate) fn sql(args: &SqlArgs, settings: &Settings, output: Output) -> Result
         .enable_all()
         .build()
         .map_err(|error| io_failure("threads", &error))?;
-    let (target, gone) = (sink.partial.clone(), sink.gone.clone());
+    let target = sink.partial.clone();
     let work = runtime.spawn(async move {
         for (name, file) in tables {
             session.table(&name, &file).await?;
@@ -89,8 +86,6 @@ pub(crate) fn sql(args: &SqlArgs, settings: &Settings, output: Output) -> Result
     // A guest or a thread that reads a file may still be at work; nobody waits for it.
     runtime.shutdown_background();
     match outcome {
-        // Whoever read the rows has seen enough.
-        Err(_) if gone.load(Ordering::Relaxed) => Ok(ExitCode::SUCCESS),
         Err(failure) => {
             if let Some(target) = target {
                 let _ = std::fs::remove_file(target);
@@ -154,7 +149,6 @@ struct Sink {
     /// Results so far.
     results: usize,
     rows: u64,
-    gone: Arc<AtomicBool>,
 }
 
 impl Sink {
@@ -177,7 +171,6 @@ impl Sink {
             max_rows: shown.then_some(args.max_rows),
             results: 0,
             rows: 0,
-            gone: Arc::default(),
         })
     }
 
@@ -194,7 +187,7 @@ impl Sink {
                     std::fs::File::create(path).map_err(|error| io_failure(&path.display().to_string(), &error))?;
                 Box::new(BufWriter::new(file))
             }
-            None => Box::new(BufWriter::new(Stdout(self.gone.clone()))),
+            None => Box::new(BufWriter::new(Stdout)),
         };
         let format = match self.format {
             RowFormat::Table => return self.show(rows, to).await,
@@ -261,29 +254,5 @@ fn of_name(path: &Path) -> Result<RowFormat, Failure> {
         "txt" => Ok(RowFormat::Table),
         _ => Err(Failure::new(codes::USAGE, format!("the format of `{}` is not known", path.display()))
             .hint("name a file that ends in .csv, .json, .jsonl or .parquet, or add --format")),
-    }
-}
-
-/// Stdout that remembers that its reader went away, which is no error of the command.
-struct Stdout(Arc<AtomicBool>);
-
-impl Stdout {
-    fn told<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-}
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let outcome = io::stdout().write(bytes);
-        self.told(outcome)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let outcome = io::stdout().flush();
-        self.told(outcome)
     }
 }

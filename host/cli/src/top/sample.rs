@@ -37,7 +37,8 @@ struct Deployed {
     deployment: String,
     model: (String, String),
     weight: f64,
-    batches: f64,
+    /// Times its model was run, and the rows of those times.
+    ran: [f64; 2],
 }
 
 /// What a server did in a stretch of time, and how it stands at its end.
@@ -88,7 +89,7 @@ impl Sample {
             shed: 0.0,
             lost: 0.0,
         };
-        let mut batches = BTreeMap::new();
+        let mut ran = BTreeMap::<_, [f64; 2]>::new();
         let mut plinth = false;
         for line in &scrape.samples {
             let Some(name) = line.metric.strip_prefix("plinth_") else { continue };
@@ -117,15 +118,14 @@ impl Sample {
                 "requests_waiting" => sample.waiting = value,
                 "requests_shed_total" => sample.shed = value,
                 "capture_rows_total" if label("outcome") != "stored" => sample.lost += value,
-                "batches_total" => {
-                    batches.insert((label("endpoint"), label("deployment")), value);
-                }
+                "batches_total" => ran.entry((label("endpoint"), label("deployment"))).or_default()[0] = value,
+                "batch_rows_total" => ran.entry((label("endpoint"), label("deployment"))).or_default()[1] = value,
                 "deployment_weight" => sample.deployments.push(Deployed {
                     endpoint: label("endpoint"),
                     deployment: label("deployment"),
                     model,
                     weight: value,
-                    batches: 0.0,
+                    ran: [0.0; 2],
                 }),
                 _ => {}
             }
@@ -135,7 +135,7 @@ impl Sample {
         }
         for deployed in &mut sample.deployments {
             let key = (deployed.endpoint.clone(), deployed.deployment.clone());
-            deployed.batches = batches.get(&key).copied().unwrap_or_default();
+            deployed.ran = ran.get(&key).copied().unwrap_or_default();
         }
         Ok(sample)
     }
@@ -161,13 +161,8 @@ impl Rates {
             let weights: f64 = of_endpoint.map(|other| other.weight).sum();
             let same =
                 |other: &&Deployed| (&other.endpoint, &other.deployment) == (&deployed.endpoint, &deployed.deployment);
-            // A model version in several places has one account of rows, so what it ran is added up as well.
-            let ran = |sample: &Sample| -> f64 {
-                sample.deployments.iter().filter(|d| d.model == deployed.model).map(|d| d.batches).sum()
-            };
-            let batches =
-                if before.deployments.iter().any(|d| same(&d)) { since(ran(before), ran(after)) } else { ran(after) };
-            let rows = since(was.rows, is.rows);
+            let ran = before.deployments.iter().find(same).map_or([0.0; 2], |old| old.ran);
+            let [batches, batch_rows] = [0, 1].map(|which| since(ran[which], deployed.ran[which]));
             let within: Vec<(Bound, f64)> = is
                 .within
                 .iter()
@@ -181,8 +176,8 @@ impl Rates {
                 share: if weights > 0.0 { 100.0 * deployed.weight / weights } else { 0.0 },
                 requests_per_second: rate(was.requests, is.requests),
                 failed_per_second: rate(was.failed, is.failed),
-                rows_per_second: rows / seconds,
-                rows_per_batch: (batches > 0.0).then(|| rows / batches),
+                rows_per_second: rate(was.rows, is.rows),
+                rows_per_batch: (batches > 0.0).then(|| batch_rows / batches),
                 p50_ms: quantile(&within, 0.5),
                 p99_ms: quantile(&within, 0.99),
             });
@@ -249,7 +244,10 @@ mod tests {
              plinth_deployment_weight{{endpoint=\"e\",deployment=\"a\",{labels}}} 30\n\
              plinth_deployment_weight{{endpoint=\"e\",deployment=\"b\",model_name=\"churn\",model_version=\"4\"}} 10\n\
              # TYPE plinth_batches counter\n\
-             plinth_batches_total{{endpoint=\"e\",deployment=\"a\",{labels}}} {batches}\n# EOF\n",
+             plinth_batches_total{{endpoint=\"e\",deployment=\"a\",{labels}}} {batches}\n\
+             # TYPE plinth_batch_rows counter\n\
+             plinth_batch_rows_total{{endpoint=\"e\",deployment=\"a\",{labels}}} {}\n# EOF\n",
+            requests * 2,
             requests * 2
         )
     }

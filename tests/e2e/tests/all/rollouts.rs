@@ -246,7 +246,8 @@ fn a_gate_that_is_not_there_lets_nothing_through() {
         || {
             let rollout =
                 ["deploy", "price", "models:/price/2", "--canary", "50,100", "--bake", "10ms", "--gate", "gone"];
-            endpoint(&project, &[&rollout[..], &["--min-requests", "5"]].concat()).succeeds();
+            endpoint(&project, &rollout).fails(6, "plugin-not-found", &["gone", "--force"]);
+            endpoint(&project, &[&rollout[..], &["--min-requests", "5", "--force"]].concat()).succeeds();
             until("the way back", || phase(&server) == "rolled-back");
         },
     );
@@ -374,7 +375,8 @@ fn rewards_decide_an_experiment_and_move_the_traffic_of_a_bandit() {
     let (_, again) = server.post("/endpoints/price/feedback", &rewards[0]);
     assert!(again.contains("\"taken\":0") && again.contains("\"known_before\":1"), "{again}");
     let unknown = json!({"request_id": "never", "reward": 1.0});
-    assert_eq!(server.post("/endpoints/price/feedback", &unknown).0, 404);
+    let (status, told) = server.post("/endpoints/price/feedback", &unknown);
+    assert!(status == 404 && told.contains("request-not-found"), "{told}");
     for bad in [json!({"request_id": "x"}), json!({"reward": 1}), json!([]), json!({"request_id": "x", "rewards": 1})] {
         let (status, body) = server.post("/endpoints/price/feedback", &bad);
         assert!(status == 400 || bad == json!([]) && status == 200, "{bad}: {status} {body}");
