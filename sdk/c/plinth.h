@@ -8,10 +8,11 @@
  *   transform   plinth_transform_t    PLINTH_TRANSFORMS(&mine, &other)
  *   gate        plinth_gate_t         PLINTH_GATES(&mine)
  *   drift test  plinth_drift_test_t   PLINTH_DRIFT_TESTS(&mine)
+ *   model       plinth_model_t        PLINTH_MODELS(&mine)
  *
  * The same code compiles for your machine, where nothing is exported and the host is played by plinth_lend_object,
- * plinth_lend_table and their like; plinth_start, plinth_load, plinth_plan, plinth_open, plinth_evaluate and plinth_test call items
- * by name as the host does. So a plugin is tested without WebAssembly.
+ * plinth_lend_table and their like; plinth_start, plinth_load, plinth_plan, plinth_open, plinth_evaluate, plinth_test and
+ * plinth_load_model call items by name as the host does. So a plugin is tested without WebAssembly.
  *
  * Conventions. A function that can fail takes a `plinth_problem_t *` last and says true, or a pointer, when it went
  * well. What an item is given as `const` is borrowed; blocks are lent to be changed. What an item fills in (a state, a
@@ -206,6 +207,8 @@ bool plinth_option_string(plinth_options_t *options, const char *name, plinth_st
 bool plinth_option_strings(plinth_options_t *options, const char *name, plinth_strings_t *value);
 /* Any value; NULL if it was not given. */
 struct yyjson_val *plinth_option_json(plinth_options_t *options, const char *name);
+/* A number within such a value; false where it is none. */
+bool plinth_json_f64(const struct yyjson_val *json, double *value);
 /* An integer within such a value, which may be written as 3.0; false where it is none. */
 bool plinth_json_s64(const struct yyjson_val *json, int64_t *value);
 /* Makes an option that was not given an error. */
@@ -499,6 +502,39 @@ extern const plinth_drift_test_t *const plinth_drift_tests[] __attribute__((__we
 bool plinth_test(const char *name, const plinth_schema_t *schema, const plinth_block_t *reference,
                  const plinth_block_t *current, const char *options, plinth_outcome_t *outcome,
                  plinth_problem_t *problem);
+
+/* ---- Models ------------------------------------------------------------------------------------------------ */
+
+/* One kind of model of a component. */
+typedef struct plinth_model_t {
+    const char *name;
+    const char *summary;
+    const char *options_schema;
+    /* Makes a model that is ready to predict rows of this schema, which lasts as long as the model. The artifact is what
+     * was registered with the model version, opaque to the host, and empty where the component is all there is. */
+    bool (*load)(plinth_bytes_t artifact, const plinth_schema_t *input, plinth_options_t *options, void **model,
+                 plinth_problem_t *problem);
+    /* Fills in the schema of what `predict` fills in, such as one column `prediction`. */
+    void (*output)(const void *model, plinth_schema_t *output);
+    /* Predicts; one row out for each row in, in order. Pure: same artifact, same rows, same bytes. Lists of the rows can
+     * be changed in place and moved into the predictions, which copies nothing. */
+    bool (*predict)(const void *model, plinth_block_t *rows, plinth_block_t *predictions, plinth_problem_t *problem);
+    /* Frees what `load` made; NULL stands for free(). */
+    void (*end_model)(void *model);
+} plinth_model_t;
+
+/* Exports models: PLINTH_MODELS(&mine) at file scope. */
+#define PLINTH_MODELS(...) const plinth_model_t *const plinth_models[] = {__VA_ARGS__, 0}
+extern const plinth_model_t *const plinth_models[] __attribute__((__weak__));
+
+/* A loaded model, as the host holds it. */
+typedef struct exports_plinth_predict_predict_model_t plinth_predictor_t;
+plinth_predictor_t *plinth_load_model(const char *name, plinth_bytes_t artifact, const plinth_schema_t *input,
+                                      const char *options, plinth_problem_t *problem);
+void plinth_model_output(const plinth_predictor_t *predictor, plinth_schema_t *output);
+bool plinth_predict(const plinth_predictor_t *predictor, const plinth_block_t *rows, plinth_block_t *predictions,
+                    plinth_problem_t *problem);
+void plinth_predictor_free(plinth_predictor_t *predictor);
 
 /* ---- The host in tests, on your machine -------------------------------------------------------------------- */
 

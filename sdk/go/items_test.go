@@ -63,6 +63,59 @@ func TestADriftTestGetsWhatItCanCompare(t *testing.T) {
 	told(t, err, "bad-options", "unknown option `a`")
 }
 
+// constant predicts its artifact, for every row and plus an option.
+type constant struct {
+	output *Schema
+	value  float64
+}
+
+type plus struct {
+	Plus float64 `json:"plus" default:"0"`
+}
+
+func (constant) Load(artifact []byte, input *Schema, options plus) (Predictor, error) {
+	if len(artifact) != 1 {
+		return nil, Errorf("bad-artifact", "%d bytes", len(artifact))
+	}
+	return constant{NewSchema(Field{input.Fields[0].Name, Float64, false}), float64(artifact[0]) + options.Plus}, nil
+}
+
+func (c constant) Output() *Schema { return c.output }
+
+func (c constant) Predict(rows *Block) (*Block, error) {
+	values := make([]float64, rows.Rows)
+	for row := range values {
+		values[row] = c.value
+	}
+	return NewBuilder(c.output, len(values)).Float64(values, nil).Finish()
+}
+
+func TestAModelIsLoadedOnceAndPredicts(t *testing.T) {
+	models := Models{NewModel("constant", "Always the same", constant{})}
+	schema := NewSchema(Field{"x", Float64, false})
+	model, err := models.Load("constant", []byte{7}, schema, `{"plus": 0.5}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows := range 3 {
+		predicted, err := model.Predict(&Block{Rows: uint32(rows), F64s: make([]float64, rows)})
+		if err != nil || int(predicted.Rows) != rows {
+			t.Fatal(predicted, err)
+		}
+		values, err := predicted.Float64(model.Output(), 0)
+		equal(t, values, err, []float64{7.5, 7.5}[:rows]...)
+	}
+	if item := models[0].Item; item.OptionsSchema != `{"type":"object","properties":{"plus":{"type":"number","default":0}},"additionalProperties":false}` {
+		t.Error(item.OptionsSchema)
+	}
+	_, err = models.Load("constant", nil, schema, "")
+	told(t, err, "bad-artifact", "0 bytes")
+	_, err = models.Load("constant", nil, schema, `{"pluss": 1}`)
+	told(t, err, "bad-options", "unknown option `pluss`, did you mean `plus`?")
+	_, err = models.Load("constants", nil, schema, "")
+	told(t, err, "unknown-item", "this component has no `constants`, did you mean `constant`?")
+}
+
 func TestProblemsSayWhere(t *testing.T) {
 	err := Errorf("bad-value", "`%s` is no int64", "x").InColumn("n").AtRow(3).Again()
 	if err.Error() != "bad-value: `x` is no int64 (column `n`) (row 3)" || !err.Retryable {

@@ -15,9 +15,9 @@ type NoOptions struct{}
 //	Bins int `json:"bins" default:"10" min:"2" max:"100" doc:"Number of bins"`
 //
 // A field must be given unless it is a pointer, has a default, or says omitempty. The tags min and max bound a number or
-// the length of a list, above is a bound that a number must exceed, and enum lists what a text may be, separated by
-// commas. A field of another type is described by a method JSONSchema() string on its type. [ParseOptions] holds to all
-// of it, in structs within lists too.
+// the length of a list or a text, above is a bound that a number must exceed, and enum lists what a text may be,
+// separated by commas. A field of another type is described by a method JSONSchema() string on its type. [ParseOptions]
+// holds to all of it, in structs within lists too.
 func optionsSchema(options reflect.Type) string {
 	var out strings.Builder
 	writeSchema(&out, options)
@@ -73,8 +73,11 @@ func writeObject(out *strings.Builder, of reflect.Type) {
 		schema := own.String()
 		tag := option.field.Tag
 		words := [...][2]string{{"min", "minimum"}, {"max", "maximum"}, {"above", "exclusiveMinimum"}, {"default", "default"}}
-		if option.field.Type.Kind() == reflect.Slice {
+		switch option.field.Type.Kind() {
+		case reflect.Slice:
 			words[0][1], words[1][1] = "minItems", "maxItems"
+		case reflect.String:
+			words[0][1], words[1][1] = "minLength", "maxLength"
 		}
 		for _, word := range words {
 			if value, ok := tag.Lookup(word[0]); ok {

@@ -1,6 +1,7 @@
 package plinth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ParseOptions reads options of a JSON text; an empty text stands for `{}`. The problem is "bad-options": it names the
@@ -19,7 +21,18 @@ func ParseOptions[O any](text string) (O, error) {
 	if strings.TrimSpace(text) == "" {
 		text = "{}"
 	}
-	return options, read("", []byte(text), reflect.ValueOf(&options).Elem())
+	return options, badOptions(read("", []byte(text), reflect.ValueOf(&options).Elem()))
+}
+
+// ParseJSON reads JSON of any other origin, such as the artifact of a model, by the tags that options have and as
+// strictly. The error is no [Problem]: make one of it, with a code of your own.
+func ParseJSON[T any](text []byte) (T, error) {
+	var value T
+	// Package json would replace what is no UTF-8, and a name would be another one.
+	if !utf8.Valid(text) {
+		return value, wrong("", "it is not UTF-8")
+	}
+	return value, read("", text, reflect.ValueOf(&value).Elem())
 }
 
 // read sets a value of options from JSON. The path says where it is, such as "columns[1].width".
@@ -74,6 +87,9 @@ func readObject(path string, text []byte, into reflect.Value) error {
 	if given == nil {
 		return wrong(path, "it is null, and an object is wanted")
 	}
+	if name := twice(text); name != "" {
+		return wrong(strings.TrimPrefix(path+"."+name, "."), "it is given twice")
+	}
 	var names []string
 	for _, option := range optionsOf(into.Type()) {
 		names = append(names, option.name)
@@ -99,11 +115,27 @@ func readObject(path string, text []byte, into reflect.Value) error {
 	// In order, so that the same options are always the same problem.
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(names, name) {
-			unknown := strings.TrimPrefix(path+"."+name, ".")
-			return Errorf("bad-options", "unknown option `%s`%s", unknown, nearest(name, names))
+			return &misread{strings.TrimPrefix(path+"."+name, "."), nearest(name, names), true}
 		}
 	}
 	return nil
+}
+
+// twice is a name that a JSON object has more than once, or nothing. Package json would take the last.
+func twice(object []byte) string {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	seen := map[json.Token]bool{}
+	_, err := decoder.Token()
+	for err == nil && decoder.More() {
+		var name json.Token
+		if name, err = decoder.Token(); seen[name] {
+			return fmt.Sprint(name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		err = decoder.Decode(&value)
+	}
+	return ""
 }
 
 // outside is why a value is not within the bounds of its tags, or nothing where it is.
@@ -122,9 +154,12 @@ func outside(tag reflect.StructTag, value reflect.Value) string {
 			return ""
 		}
 		return outside(tag, value.Elem())
-	case reflect.Slice:
-		size, noun = float64(value.Len()), "its length"
-		shown = strconv.Itoa(value.Len())
+	case reflect.Slice, reflect.String:
+		length := value.Len()
+		if value.Kind() == reflect.String {
+			length = utf8.RuneCountInString(value.String())
+		}
+		size, noun, shown = float64(length), "its length", strconv.Itoa(length)
 	default:
 		switch {
 		case value.CanInt():
@@ -188,9 +223,37 @@ func wanted(kind reflect.Kind) string {
 	}
 }
 
-func wrong(path, why string) error {
-	if path == "" {
-		return Errorf("bad-options", "bad options: %s", why)
+// misread is what is wrong with a JSON text: the value at a path, the whole where there is none, or a name that nothing
+// has, with the nearest that something has.
+type misread struct {
+	path, why string
+	unknown   bool
+}
+
+func wrong(path, why string) error { return &misread{path, why, false} }
+
+func (m *misread) Error() string {
+	switch {
+	case m.unknown:
+		return fmt.Sprintf("unknown name `%s`%s", m.path, m.why)
+	case m.path == "":
+		return m.why
+	default:
+		return fmt.Sprintf("`%s`: %s", m.path, m.why)
 	}
-	return Errorf("bad-options", "option `%s`: %s", path, why)
+}
+
+// badOptions is the problem of options that were misread.
+func badOptions(err error) error {
+	var misread *misread
+	switch {
+	case !errors.As(err, &misread):
+		return err
+	case misread.unknown:
+		return Errorf("bad-options", "unknown option `%s`%s", misread.path, misread.why)
+	case misread.path == "":
+		return Errorf("bad-options", "bad options: %s", misread.why)
+	default:
+		return Errorf("bad-options", "option `%s`: %s", misread.path, misread.why)
+	}
 }

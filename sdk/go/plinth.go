@@ -8,12 +8,13 @@
 //	transform   [Transform], [Fitting], [Fitted] [NewTransform]  transform.Export
 //	gate        [Gate]                          [NewGate]        gate.Export
 //	drift test  [DriftTest]                     [NewDriftTest]   drift.Export
+//	model       [ModelKind], [Predictor]        [NewModel]       predict.Export
 //
 // A transform that changes one number at a time is a function: [NewMap].
 //
 // The same code compiles for your machine, where nothing is exported and package plinthtest plays the host; the lists
-// of items ([Transforms], [Loaders], [Gates], [DriftTests]) are called by name, as the host does. So a plugin is tested
-// with go test, without WebAssembly.
+// of items ([Transforms], [Loaders], [Gates], [DriftTests], [Models]) are called by name, as the host does. So a plugin
+// is tested with go test, without WebAssembly.
 //
 // # Memory
 //

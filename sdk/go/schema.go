@@ -101,7 +101,7 @@ func (s *Schema) Columns(names []string, kind Kind) ([]int, error) {
 	}
 	for index, name := range names {
 		if slices.Contains(names[:index], name) {
-			return nil, wrong("columns", fmt.Sprintf("`%s` is in it twice", name))
+			return nil, badOptions(wrong("columns", fmt.Sprintf("`%s` is in it twice", name)))
 		}
 	}
 	for _, name := range names {

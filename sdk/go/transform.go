@@ -103,12 +103,12 @@ func NewMap[O any](name, summary string, bind func(options O) func(value float64
 		given := map[string]json.RawMessage{}
 		if text != "" {
 			if err := json.Unmarshal([]byte(text), &given); err != nil {
-				return parsed, wrong("", err.Error())
+				return parsed, badOptions(wrong("", err.Error()))
 			}
 		}
 		if columns, ok := given["columns"]; ok {
 			if err := read("columns", columns, reflect.ValueOf(&parsed.columns).Elem()); err != nil {
-				return parsed, err
+				return parsed, badOptions(err)
 			}
 			delete(given, "columns")
 		}
@@ -135,7 +135,7 @@ func NewMap[O any](name, summary string, bind func(options O) func(value float64
 			given := map[string]json.RawMessage{}
 			if text != "" {
 				if err := json.Unmarshal([]byte(text), &given); err != nil {
-					return nil, wrong("", err.Error())
+					return nil, badOptions(wrong("", err.Error()))
 				}
 			}
 			names := make([]string, len(columns))

@@ -27,7 +27,7 @@ generate() { # world
 
 generate everything
 cp "$work/everything/plinth.h" plinth_wit.h
-for world in host loader transform gate drift; do
+for world in host loader transform gate drift predict; do
     generate "$world"
     cp "$work/$world.c" "plinth_wit_$world.c"
 done

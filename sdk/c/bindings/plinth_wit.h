@@ -736,6 +736,43 @@ typedef struct {
   } val;
 } exports_plinth_drift_drift_result_outcome_problem_t;
 
+typedef plinth_schema_t exports_plinth_predict_predict_schema_t;
+
+typedef plinth_block_t exports_plinth_predict_predict_block_t;
+
+typedef plinth_problem_t exports_plinth_predict_predict_problem_t;
+
+typedef plinth_item_t exports_plinth_predict_predict_item_t;
+
+typedef struct exports_plinth_predict_predict_own_model_t {
+  int32_t __handle;
+} exports_plinth_predict_predict_own_model_t;
+
+typedef struct exports_plinth_predict_predict_model_t exports_plinth_predict_predict_model_t;
+
+typedef exports_plinth_predict_predict_model_t* exports_plinth_predict_predict_borrow_model_t;
+
+typedef struct {
+  exports_plinth_predict_predict_item_t *ptr;
+  size_t len;
+} exports_plinth_predict_predict_list_item_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    exports_plinth_predict_predict_own_model_t ok;
+    exports_plinth_predict_predict_problem_t err;
+  } val;
+} exports_plinth_predict_predict_result_own_model_problem_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    exports_plinth_predict_predict_block_t ok;
+    exports_plinth_predict_predict_problem_t err;
+  } val;
+} exports_plinth_predict_predict_result_block_problem_t;
+
 // Imported Functions from `plinth:host/log@0.2.0`
 // Writes one message. Bytes over the limit of the call are dropped and counted.
 extern void plinth_host_log_log(plinth_host_log_level_t level, plinth_string_t *message);
@@ -834,6 +871,12 @@ bool exports_plinth_gate_gate_evaluate(plinth_string_t *name, exports_plinth_gat
 // Exported Functions from `plinth:drift/drift@0.2.0`
 void exports_plinth_drift_drift_describe(exports_plinth_drift_drift_list_test_item_t *ret);
 bool exports_plinth_drift_drift_test(plinth_string_t *name, exports_plinth_drift_drift_schema_t *schema, exports_plinth_drift_drift_block_t *reference, exports_plinth_drift_drift_block_t *current, plinth_string_t *options, exports_plinth_drift_drift_outcome_t *ret, exports_plinth_drift_drift_problem_t *err);
+
+// Exported Functions from `plinth:predict/predict@0.2.0`
+void exports_plinth_predict_predict_describe(exports_plinth_predict_predict_list_item_t *ret);
+bool exports_plinth_predict_predict_static_model_load(plinth_string_t *name, plinth_list_u8_t *artifact, exports_plinth_predict_predict_schema_t *input, plinth_string_t *options, exports_plinth_predict_predict_own_model_t *ret, exports_plinth_predict_predict_problem_t *err);
+void exports_plinth_predict_predict_method_model_output(exports_plinth_predict_predict_borrow_model_t self, exports_plinth_predict_predict_schema_t *ret);
+bool exports_plinth_predict_predict_method_model_predict(exports_plinth_predict_predict_borrow_model_t self, exports_plinth_predict_predict_block_t *rows, exports_plinth_predict_predict_block_t *ret, exports_plinth_predict_predict_problem_t *err);
 
 // Helper Functions
 
@@ -1050,6 +1093,26 @@ void exports_plinth_drift_drift_outcome_free(exports_plinth_drift_drift_outcome_
 void exports_plinth_drift_drift_list_test_item_free(exports_plinth_drift_drift_list_test_item_t *ptr);
 
 void exports_plinth_drift_drift_result_outcome_problem_free(exports_plinth_drift_drift_result_outcome_problem_t *ptr);
+
+void exports_plinth_predict_predict_schema_free(exports_plinth_predict_predict_schema_t *ptr);
+
+void exports_plinth_predict_predict_block_free(exports_plinth_predict_predict_block_t *ptr);
+
+void exports_plinth_predict_predict_problem_free(exports_plinth_predict_predict_problem_t *ptr);
+
+void exports_plinth_predict_predict_item_free(exports_plinth_predict_predict_item_t *ptr);
+
+extern void exports_plinth_predict_predict_model_drop_own(exports_plinth_predict_predict_own_model_t handle);
+
+extern exports_plinth_predict_predict_own_model_t exports_plinth_predict_predict_model_new(exports_plinth_predict_predict_model_t *rep);
+extern exports_plinth_predict_predict_model_t* exports_plinth_predict_predict_model_rep(exports_plinth_predict_predict_own_model_t handle);
+void exports_plinth_predict_predict_model_destructor(exports_plinth_predict_predict_model_t *rep);
+
+void exports_plinth_predict_predict_list_item_free(exports_plinth_predict_predict_list_item_t *ptr);
+
+void exports_plinth_predict_predict_result_own_model_problem_free(exports_plinth_predict_predict_result_own_model_problem_t *ptr);
+
+void exports_plinth_predict_predict_result_block_problem_free(exports_plinth_predict_predict_result_block_problem_t *ptr);
 
 // Sets the string `ret` to reference the input string `s` without copying it
 void plinth_string_set(plinth_string_t *ret, const char*s);

@@ -320,6 +320,72 @@ bool plinth_test(const char *name, const plinth_schema_t *schema, const plinth_b
     return test(plinth_view(name), schema, reference, current, plinth_view(options), outcome, problem);
 }
 
+/* ---- Models ------------------------------------------------------------------------------------------------ */
+
+FIND(plinth_model_t, plinth_models, wanted)
+
+struct exports_plinth_predict_predict_model_t {
+    const plinth_model_t *item;
+    plinth_bound_t input;
+    void *own;
+};
+
+/* Takes the schema over. */
+static plinth_predictor_t *load_model(plinth_string_t name, plinth_bytes_t artifact, plinth_schema_t *input,
+                                      plinth_string_t options_text, plinth_problem_t *problem) {
+    const plinth_model_t *item = find_plinth_models(name, problem);
+    plinth_options_t *options = item ? plinth_options_parse(options_text, problem) : NULL;
+    if (!options) {
+        plinth_schema_free(input);
+        return NULL;
+    }
+    plinth_predictor_t *predictor = plinth_alloc(1, sizeof *predictor);
+    predictor->item = item;
+    plinth_bind(&predictor->input, input);
+    bool good = checked(item->load(artifact, &predictor->input.schema, options, &predictor->own, problem), problem) &&
+                plinth_options_end(options, problem);
+    plinth_options_free(options);
+    if (good) return predictor;
+    plinth_predictor_free(predictor);
+    return NULL;
+}
+
+/* Takes the rows over. */
+static bool predict(const plinth_predictor_t *predictor, plinth_block_t *rows, plinth_block_t *predictions,
+                    plinth_problem_t *problem) {
+    *predictions = (plinth_block_t){0};
+    bool good = checked(predictor->item->predict(predictor->own, rows, predictions, problem), problem);
+    plinth_block_free(rows);
+    if (!good) plinth_block_free(predictions);
+    return good;
+}
+
+void plinth_model_output(const plinth_predictor_t *predictor, plinth_schema_t *output) {
+    *output = (plinth_schema_t){0};
+    predictor->item->output(predictor->own, output);
+}
+
+void plinth_predictor_free(plinth_predictor_t *predictor) {
+    if (!predictor) return;
+    if (predictor->own) end(predictor->item->end_model, predictor->own);
+    plinth_unbind(&predictor->input);
+    free(predictor);
+}
+
+plinth_predictor_t *plinth_load_model(const char *name, plinth_bytes_t artifact, const plinth_schema_t *input,
+                                      const char *options, plinth_problem_t *problem) {
+    plinth_schema_t copy = plinth_schema_copy(input);
+    *problem = (plinth_problem_t){0};
+    return load_model(plinth_view(name), artifact, &copy, plinth_view(options), problem);
+}
+
+bool plinth_predict(const plinth_predictor_t *predictor, const plinth_block_t *rows, plinth_block_t *predictions,
+                    plinth_problem_t *problem) {
+    plinth_block_t copy = plinth_block_copy(rows);
+    *problem = (plinth_problem_t){0};
+    return predict(predictor, &copy, predictions, problem);
+}
+
 /* ---- What the host calls ----------------------------------------------------------------------------------- */
 
 #ifdef __wasm__
@@ -500,5 +566,37 @@ bool exports_plinth_drift_drift_test(plinth_string_t *name, plinth_schema_t *sch
     plinth_string_free(options);
     return good;
 }
+
+void exports_plinth_predict_predict_describe(exports_plinth_predict_predict_list_item_t *ret) {
+    DESCRIBE(plinth_models) {
+        const plinth_model_t *item = plinth_models[i];
+        ret->ptr[i] = item_of(item->name, item->summary, item->options_schema);
+    }
+}
+
+bool exports_plinth_predict_predict_static_model_load(plinth_string_t *name, plinth_list_u8_t *artifact,
+                                                      plinth_schema_t *input, plinth_string_t *options,
+                                                      exports_plinth_predict_predict_own_model_t *ret,
+                                                      plinth_problem_t *err) {
+    *err = (plinth_problem_t){0};
+    plinth_predictor_t *predictor = load_model(*name, *artifact, input, *options, err);
+    plinth_string_free(name);
+    plinth_list_u8_free(artifact);
+    plinth_string_free(options);
+    if (predictor) *ret = exports_plinth_predict_predict_model_new(predictor);
+    return predictor != NULL;
+}
+
+void exports_plinth_predict_predict_method_model_output(plinth_predictor_t *self, plinth_schema_t *ret) {
+    plinth_model_output(self, ret);
+}
+
+bool exports_plinth_predict_predict_method_model_predict(plinth_predictor_t *self, plinth_block_t *rows,
+                                                         plinth_block_t *ret, plinth_problem_t *err) {
+    *err = (plinth_problem_t){0};
+    return predict(self, rows, ret, err);
+}
+
+void exports_plinth_predict_predict_model_destructor(plinth_predictor_t *rep) { plinth_predictor_free(rep); }
 
 #endif

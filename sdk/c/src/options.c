@@ -73,15 +73,20 @@ static void wrong_type(plinth_options_t *options, const char *name, yyjson_val *
     plinth_option_wrong(options, name, "it is a %s, and %s is wanted", yyjson_get_type_desc(value), wanted);
 }
 
+bool plinth_json_f64(const yyjson_val *json, double *value) {
+    yyjson_val *given = (yyjson_val *)(uintptr_t)json;
+    if (!yyjson_is_num(given)) return false;
+    /* The parser takes -0 for an integer, which has no sign where it is zero. */
+    *value = yyjson_is_sint(given) && yyjson_get_sint(given) == 0 ? -0.0 : yyjson_get_num(given);
+    return true;
+}
+
 bool plinth_option_f64(plinth_options_t *options, const char *name, double *value) {
     yyjson_val *given = plinth_option_json(options, name);
     if (!given) return false;
-    if (!yyjson_is_num(given)) {
-        wrong_type(options, name, given, "a number");
-        return false;
-    }
-    *value = yyjson_get_num(given);
-    return true;
+    if (plinth_json_f64(given, value)) return true;
+    wrong_type(options, name, given, "a number");
+    return false;
 }
 
 bool plinth_json_s64(const yyjson_val *json, int64_t *value) {

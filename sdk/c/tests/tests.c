@@ -189,12 +189,14 @@ static plinth_options_t *options_of(const char *text) {
 static void options_are_taken_and_checked(void) {
     plinth_problem_t problem = {0};
     plinth_options_t *options =
-        options_of("{\"rate\": 2, \"n\": 9007199254740993, \"whole\": 3.0, \"on\": true, \"names\": [\"a\", \"\\u00f6\"]}");
-    double rate = 1, absent = 7;
+        options_of("{\"rate\": 2, \"less\": -0, \"n\": 9007199254740993, \"whole\": 3.0, \"on\": true,"
+                   "\"names\": [\"a\", \"\\u00f6\"]}");
+    double rate = 1, less = 1, absent = 7;
     int64_t n = 0, whole = 0;
     bool on = false;
     plinth_strings_t names = {0};
     CHECK(plinth_option_f64(options, "rate", &rate) && rate == 2);
+    CHECK(plinth_option_f64(options, "less", &less) && less == 0 && signbit(less));
     CHECK(!plinth_option_f64(options, "absent", &absent) && absent == 7);
     CHECK(plinth_option_s64(options, "n", &n) && n == 9007199254740993);
     CHECK(plinth_option_s64(options, "whole", &whole) && whole == 3);
@@ -481,6 +483,74 @@ static void one_column_is_not_described_twice(void) {
                  "option `columns`: `a` is in it twice"));
 }
 
+#define LINEAR "{\"intercept\": 0.5, \"coefficients\": [{\"column\": \"x\", \"value\": 2}, {\"column\": \"n\", \"value\": -1}]}"
+
+static plinth_predictor_t *linear_of(const char *artifact, const plinth_schema_t *schema, const char *options,
+                                     plinth_problem_t *problem) {
+    plinth_string_t text = plinth_view(artifact);
+    return plinth_load_model("linear-model", (plinth_bytes_t){text.ptr, text.len}, schema, options, problem);
+}
+
+static void the_linear_model_predicts_rows_without_nulls(void) {
+    plinth_schema_t schema = schema_of("name:utf8 x:float64? n:int64"), output;
+    plinth_problem_t problem = {0};
+    plinth_block_t rows = {0}, predicted;
+    plinth_builder_t builder;
+    plinth_build(&builder, &schema, 3);
+    plinth_build_texts(&builder, (plinth_string_t[3]){{0}}, NULL);
+    plinth_build_f64s(&builder, (double[]){-4.5, 9, -0.25}, (uint8_t[]){5});
+    plinth_build_s64s(&builder, (int64_t[]){1, 2, 0}, NULL);
+    CHECK(plinth_build_finish(&builder, &rows, &problem));
+    plinth_predictor_t *model = linear_of(LINEAR, &schema, "{}", &problem);
+    CHECK(model && plinth_predict(model, &rows, &predicted, &problem) && predicted.rows == 3);
+    CHECK(memcmp(predicted.f64s.ptr, (double[]){-9.5, 0, 0}, 3 * sizeof(double)) == 0);
+    CHECK(predicted.validity.len == 1 && predicted.validity.ptr[0] == 5);
+    plinth_block_free(&predicted);
+    rows.rows = 30;
+    CHECK(failed(plinth_predict(model, &rows, &predicted, &problem), &problem, "bad-block",
+                 "the block does not fit its schema at column `x`"));
+    rows.rows = 3;
+    plinth_predictor_free(model);
+    model = linear_of(LINEAR, &schema, "{\"output\": \"p\", \"link\": \"logistic\"}", &problem);
+    CHECK(model && plinth_predict(model, &rows, &predicted, &problem));
+    /* The C library's exp() would make another last bit of the first. */
+    CHECK(predicted.f64s.ptr[0] == 7.484622751061124e-05 && predicted.f64s.ptr[2] == 0.5);
+    plinth_model_output(model, &output);
+    CHECK(plinth_columns(&output) == 1 && plinth_is(output.fields.ptr[0].name, "p") && output.fields.ptr[0].nullable);
+    plinth_schema_free(&output);
+    plinth_block_free(&predicted);
+    plinth_predictor_free(model);
+    plinth_block_free(&rows);
+    plinth_schema_free(&schema);
+}
+
+static void a_linear_model_that_does_not_fit_is_told(void) {
+    plinth_schema_t schema = schema_of("x:timestamp-us n:int64");
+    plinth_problem_t problem;
+    const struct { const char *artifact, *why; } none[] = {
+        {"", "input length is 0 at byte 0"},
+        {"[]", "an object is wanted"},
+        {"{}", "a list of `coefficients` is wanted"},
+        {"{\"coefficients\": [], \"bias\": 1}", "unknown name `bias`"},
+        {"{\"coefficients\": [], \"coefficients\": []}", "`coefficients` is given twice"},
+        {"{\"intercept\": null, \"coefficients\": []}", "`intercept` is no number"},
+        {"{\"coefficients\": [{\"column\": \"gone\", \"value\": 1}, {\"column\": \"x\"}]}",
+         "coefficient 1 needs a column and a value"},
+    };
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        char message[200];
+        snprintf(message, sizeof message, "the artifact is no {\"intercept\": 0.5, \"coefficients\": [...]}: %s", none[i].why);
+        CHECK(failed(linear_of(none[i].artifact, &schema, "{}", &problem), &problem, "bad-artifact", message));
+    }
+    CHECK(failed(linear_of(LINEAR, &schema, "{}", &problem), &problem, "wrong-kind",
+                 "column `x` is timestamp-us, which is no number"));
+    CHECK(failed(linear_of("{\"coefficients\": [{\"column\": \"m\", \"value\": 1}]}", &schema, "{}", &problem), &problem,
+                 "unknown-column", "unknown column `m`, did you mean `x`?"));
+    CHECK(failed(linear_of(LINEAR, &schema, "{\"link\": \"probit\"}", &problem), &problem, "bad-options",
+                 "option `link`: it is `probit`; it must be identity or logistic"));
+    plinth_schema_free(&schema);
+}
+
 static bool twice_as_much(plinth_tensors_t inputs, plinth_tensors_t *outputs, plinth_problem_t *problem) {
     if (inputs.len != 1) return plinth_fail(problem, "bad-input", "%zu inputs", inputs.len);
     plinth_tensor_t *from = inputs.ptr, *to = plinth_alloc(1, sizeof *to);
@@ -595,6 +665,8 @@ int main(void) {
     fixed_width_reads_partitions();
     the_first_bad_cell_of_the_lowest_row_is_told();
     one_column_is_not_described_twice();
+    the_linear_model_predicts_rows_without_nulls();
+    a_linear_model_that_does_not_fit_is_told();
     lent_tables_are_read_once();
     what_a_test_lends_is_what_the_code_sees();
     printf("%d passed, %d failed\n", checks - failures, failures);

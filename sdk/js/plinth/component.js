@@ -35,7 +35,7 @@ export function onlyOf(kinds) {
   }
 }
 
-const WORDS = { transform: "transform", loader: "loader", gate: "gate", drift: "drift test" };
+const WORDS = { transform: "transform", loader: "loader", gate: "gate", drift: "drift test", predict: "model" };
 
 // ---- What every call has ------------------------------------------------------------------------------------------
 
@@ -350,9 +350,45 @@ function test(name, schema, reference, current, options) {
   });
 }
 
+// ---- Models -------------------------------------------------------------------------------------------------------
+
+class Model {
+  #owner;
+  #what;
+
+  static load(name, artifact, input, options) {
+    return guarded(() => {
+      const entry = find("predict", name);
+      const model = new Model();
+      model.name = name;
+      model.#owner = `Predictor of \`${name}\``;
+      model.#what = `predict of \`${name}\``;
+      model.input = new Schema(input.fields);
+      model.made = new entry.item.Predictor(artifact, model.input, readOptions(entry.options, options));
+      model.schema = call(model.#owner, model.made, "output");
+      if (!(model.schema instanceof Schema)) throw new TypeError(`output of \`${name}\` must return a Schema`);
+      return model;
+    });
+  }
+
+  output() {
+    return { fields: this.schema.fields };
+  }
+
+  predict(block) {
+    return guarded(() => {
+      const rows = new Rows(this.input, block);
+      const made = rowsOf(call(this.#owner, this.made, "predict", rows), this.#what);
+      checkOutput(made, this.schema, rows.length, this.name);
+      return made.toBlock();
+    });
+  }
+}
+
 const POINTS = {
   transform: { describe: () => describe("transform"), Fitting, Fitted },
   loader: { describe: () => describe("loader"), plan, Reader },
   gate: { describe: () => describe("gate"), evaluate },
   drift: { describe: describeTests, test },
+  predict: { describe: () => describe("predict"), Model },
 };

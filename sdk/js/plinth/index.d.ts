@@ -265,6 +265,33 @@ export interface DriftTest<O = Options> extends Item {
 /** Offers a drift test. */
 export function driftTest<T extends DriftTest>(item: T): T;
 
+/** A model that is loaded. The host may hold several of the same. */
+export interface Predictor {
+  /** The schema of what `predict` returns, such as one column `prediction`; asked once, when the model is loaded. */
+  output(): Schema;
+  /** Predicts; one row out for each row in, in order. Pure: same artifact, same rows, same bytes. */
+  predict(rows: Rows): Rows;
+}
+
+/** A model. */
+export interface Model<O = Options> extends Item {
+  /**
+   * `artifact` is what was registered with the model version, and empty where the plugin is all there is; `input` has
+   * the columns of the rows to come.
+   */
+  Predictor: new (artifact: Uint8Array, input: Schema, options: O) => Predictor;
+}
+
+/** Offers a model. */
+export function model<T extends Model>(item: T): T;
+
+/**
+ * An object of JSON, such as the artifact of a model, by the fields that it may have, in the form in which items state
+ * their options. As strict as options are, and more: a null is taken only where `type` names "null", and no name may be
+ * given twice. Throws an Error that names the field: make a Problem of it, with a code of your own.
+ */
+export function parseJson(bytes: Uint8Array, fields: Record<string, JsonSchema> | JsonSchema): Options;
+
 /** Bytes of a plain value, NaN and BigInt included. */
 export function pack(value: unknown): Uint8Array;
 /** The value of packed bytes; throws `bad-state`. */

@@ -3,7 +3,7 @@ import { KINDS } from "./schema.js";
 import { optionsSchema } from "./options.js";
 
 /** What was registered, by extension point. */
-export const registered = { transform: [], loader: [], gate: [], drift: [] };
+export const registered = { transform: [], loader: [], gate: [], drift: [], predict: [] };
 
 /** What `endPass` returns where the algorithm needs the same data once more. */
 export const ANOTHER_PASS = Symbol("another pass");
@@ -40,6 +40,12 @@ export function driftTest(item) {
     );
   }
   return register("drift", item);
+}
+
+/** Offers a model: the class `Predictor`, a model version that is loaded. */
+export function model(item) {
+  needs(item, "model", ["Predictor"]);
+  return register("predict", item);
 }
 
 function needs(item, what, functions) {

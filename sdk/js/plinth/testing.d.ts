@@ -9,6 +9,7 @@ import type {
   JsonSchema,
   Kind,
   Loader,
+  Model,
   Outcome,
   PlainTransform,
   Rows,
@@ -70,6 +71,9 @@ export function evaluate(
 ): Required<Check>[];
 /** The outcome of a drift test. */
 export function test(item: DriftTest, reference: Rows, current: Rows, options?: Options): Required<Outcome>;
+
+/** What a model predicts; `artifact` is bytes or a text. */
+export function predict(item: Model, artifact: Uint8Array | string, rows: Rows, options?: Options): Rows;
 
 /** What the plugin wrote to the log. */
 export const logged: { level: string; message: string }[];

@@ -61,10 +61,12 @@ function called(call) {
 
 function entryOf(item, point) {
   const entry = registered[point].find((entry) => entry.item === item);
-  if (!entry)
-    throw new TypeError(`this is no ${point}: give what ${point === "drift" ? "driftTest" : point}() returned`);
+  if (!entry) throw new TypeError(`this is no ${point}: give what ${OFFERS[point] ?? point}() returned`);
   return entry;
 }
+
+/** The functions that offer items, where they are not called as the extension point is. */
+const OFFERS = { drift: "driftTest", predict: "model" };
 
 // ---- Calling items ------------------------------------------------------------------------------------------------
 
@@ -176,6 +178,17 @@ export function test(item, reference, current, options = {}) {
   const name = entryOf(item, "drift").name;
   return called(() =>
     exported("drift").test(name, plain(reference.schema), sent(reference), sent(current), text(options)),
+  );
+}
+
+/** What a model predicts; `artifact` is bytes or a text, empty where the plugin is all there is. */
+export function predict(item, artifact, rows, options = {}) {
+  const name = entryOf(item, "predict").name;
+  const bytes = typeof artifact === "string" ? encodeUtf8(artifact) : artifact.slice();
+  const model = called(() => exported("predict").Model.load(name, bytes, plain(rows.schema), text(options)));
+  return new Rows(
+    new Schema(model.output().fields),
+    called(() => model.predict(sent(rows))),
   );
 }
 

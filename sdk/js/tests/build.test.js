@@ -24,7 +24,7 @@ test("a manifest says name, version, kinds and capabilities", () => {
   for (const [change, message] of [
     [{ name: "Nope" }, /"name" must be/],
     [{ version: 1 }, /"version" is missing/],
-    [{ kind: ["gates"] }, /"kind" has "gates"; there are transform, loader, gate, drift/],
+    [{ kind: ["gates"] }, /"kind" has "gates"; there are transform, loader, gate, drift, predict/],
     [{ kind: [] }, /"kind" must be a list/],
     [{ kind: "gate" }, /"kind" must be a list/],
     [{ capabilities: ["disk"] }, /"capabilities" has "disk"/],

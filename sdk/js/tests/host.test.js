@@ -5,6 +5,7 @@ import {
   ANOTHER_PASS,
   Problem,
   Rows,
+  Schema,
   clock,
   config,
   driftTest,
@@ -13,6 +14,7 @@ import {
   kv,
   loader,
   log,
+  model,
   nn,
   objects,
   pack,
@@ -22,7 +24,19 @@ import {
   transform,
   unpack,
 } from "#plinth";
-import { apply, evaluate, fit, fitAndApply, lend, load, logged, rows, start, test as drift } from "#plinth/testing";
+import {
+  apply,
+  evaluate,
+  fit,
+  fitAndApply,
+  lend,
+  load,
+  logged,
+  predict,
+  rows,
+  start,
+  test as drift,
+} from "#plinth/testing";
 
 beforeEach(() => lend.nothing());
 
@@ -314,6 +328,75 @@ test("a drift test gets one column of a kind that it takes", () => {
   assert.throws(() => drift(one, rows({ x: ["a"] }), rows({ x: ["a"] })), { code: "wrong-kind", column: "x" });
   const odd = driftTest({ ...item, name: "odd", multivariate: true, test: () => ({ verdict: "maybe" }) });
   assert.throws(() => drift(odd, rows({ x: [1], y: [1] }), rows({ x: [1], y: [1] })), /has the verdict "maybe"/);
+});
+
+test("a model is loaded once, and predicts as often as it is asked", () => {
+  let loaded = 0;
+  const scaled = model({
+    name: "scaled",
+    summary: "s",
+    options: { by: { type: "number", default: 2 } },
+    Predictor: class {
+      constructor(artifact, input, { by }) {
+        loaded += 1;
+        if (artifact.length !== 1) throw new Problem("bad-artifact", `${artifact.length} bytes are no artifact`);
+        Object.assign(this, { by: by * artifact[0], at: input.require("x", "float64") });
+      }
+      output() {
+        return new Schema([{ name: "scaled", kind: "float64" }]);
+      }
+      predict(rows) {
+        return Rows.of(this.output(), [rows.data(this.at).map((value) => value * this.by)]);
+      }
+    },
+  });
+  const given = rows({ n: [1n, 2n], x: [1.5, 2] });
+  assert.deepEqual(predict(scaled, Uint8Array.of(3), given).toObjects(), [{ scaled: 9 }, { scaled: 12 }]);
+  assert.deepEqual(predict(scaled, "\u0001", given, { by: -1 }).column(0).values(), [-1.5, -2]);
+  assert.equal(loaded, 2);
+  assert.throws(() => predict(scaled, "", given), { code: "bad-artifact" });
+  assert.throws(() => predict(scaled, "a", rows({ y: [1] })), { code: "unknown-column", column: "x" });
+  assert.throws(() => predict(scaled, "a", given, { be: 1 }), { code: "bad-options" });
+  assert.throws(() => fitAndApply(scaled, given), /this is no transform: give what transform\(\) returned/);
+  assert.throws(() => predict({}, "a", given), /this is no predict: give what model\(\) returned/);
+});
+
+test("what a model returns must be what it said", () => {
+  const given = rows({ x: [1, 2] });
+  const wrong = (name, does, says = () => given.schema) => {
+    const Predictor = class {
+      output = says;
+      predict = does;
+    };
+    return model({ name, summary: "s", Predictor });
+  };
+  const fails = (item, expected) => assert.throws(() => predict(item, "", given), expected);
+  fails(
+    wrong("too-few", () => rows({ x: [1] })),
+    { code: "bad-output", message: "`too-few` made 1 rows of 2" },
+  );
+  fails(
+    wrong("other-columns", () => rows({ y: [1, 2] })),
+    { code: "bad-output" },
+  );
+  fails(
+    wrong("no-rows", () => [1, 2]),
+    /predict of `no-rows` must return rows/,
+  );
+  fails(
+    wrong("later", async (rows) => rows),
+    /`predict` of Predictor of `later` is async/,
+  );
+  fails(
+    wrong(
+      "no-schema",
+      (rows) => rows,
+      () => ({ fields: [] }),
+    ),
+    /output of `no-schema` must return a Schema/,
+  );
+  fails(model({ name: "no-output", summary: "s", Predictor: class {} }), /has no method `output`/);
+  assert.throws(() => model({ name: "no-class", summary: "s" }), /needs a class `Predictor`/);
 });
 
 test("items that no host would take are refused when they are offered", () => {

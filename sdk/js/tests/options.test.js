@@ -1,6 +1,7 @@
 /** Options: checked against the item's own schema, every error names the option. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { encodeUtf8, parseJson } from "#plinth";
 import { optionsSchema, readOptions } from "#plinth/options";
 
 const schema = optionsSchema({
@@ -59,6 +60,33 @@ for (const [given, message] of [
     assert.throws(() => readOptions(schema, given), { code: "bad-options", message });
   });
 }
+
+test("other JSON is read as strictly", () => {
+  const read = (text) =>
+    parseJson(encodeUtf8(text), { ...schema.properties, mode: { enum: ["fast"], required: true } });
+  assert.deepEqual(read('{"mode": "fast", "rate": 1e-9, "names": ["\\":", "é"]}'), {
+    bins: 5,
+    mode: "fast",
+    rate: 1e-9,
+    names: ['":', "é"],
+  });
+  for (const [text, message] of [
+    ["{}", "field `mode`: it is missing"],
+    ["[]", "an object is wanted"],
+    ['{"mode": "fast", "bin": 3}', "unknown field `bin`, did you mean `bins`?"],
+    ['{"mode": "fast", "bins": null}', "field `bins`: it is null, and an integer is wanted"],
+    ['{"mode": null}', 'field `mode`: it is null, and it must be one of "fast"'],
+    ['{"mode": "fast", "rate": 1e999}', "field `rate`: it is Infinity, and a number is wanted"],
+    ['{"mode": "fast", "rate": 0.5, "rate" : 0.5}', "a name is given twice"],
+    ['{"mode": "fast", "inner": {"deep": true, "de\\u0065p": true}}', "a name is given twice"],
+  ]) {
+    assert.throws(() => read(text), { message });
+  }
+  assert.throws(() => read('{"mode": "fast",}'), Error);
+  assert.throws(() => parseJson(Uint8Array.of(255), {}), { message: "it is not UTF-8" });
+  const nullable = { x: { type: ["number", "null"], required: true } };
+  assert.deepEqual(parseJson(encodeUtf8('{"x": null}'), nullable), { x: null });
+});
 
 test("text that is no JSON is refused", () => {
   assert.throws(() => readOptions(schema, "{mode}"), { code: "bad-options" });

@@ -11,7 +11,7 @@ from .gate import Check, Evidence, Gate, Metric, Result, Subject
 from .ieee import divide, number_text, sqrt
 from .items import item
 from .loader import Loader, Partition, Plan
-from .options import option
+from .options import option, parse_json
 from .predict import Model
 from .problem import Problem
 from .rows import Column, Rows
@@ -22,5 +22,5 @@ __all__ = [
     "NUMERIC", "Check", "Column", "DriftTest", "Evidence", "Field", "Gate", "Kind", "Loader", "Metric", "Model",
     "Outcome", "Partition", "Plan", "Problem", "Result", "Rows", "Schema", "Subject", "Transform", "Verdict", "clock",
     "config", "divide", "float64_columns", "http", "item", "kv", "log", "map_columns", "nn", "number_text", "objects",
-    "option", "random", "secrets", "sqrt", "tables",
+    "option", "parse_json", "random", "secrets", "sqrt", "tables",
 ]  # fmt: skip

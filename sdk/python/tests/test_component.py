@@ -201,23 +201,34 @@ class ComponentTest(unittest.TestCase):
         self.assertEqual(self.problem(self.glue.DriftPoint().test, "psi", text, None, None, "").code, "wrong-kind")
 
     def test_a_model_predicts(self) -> None:
-        class Add(plinth.Model):
-            def load(self, artifact):
-                self.by = float(artifact)
+        self.begin("linear-model", "predict")
+        (told,) = self.glue.PredictPoint().describe()
+        self.assertEqual(told.name, "linear-model")
+        rows = testing.rows({"x": [1.0, None, 2.5]})
+        input, block = self.glue._to_schema(rows.schema), self.glue._to_block(rows, "test")
+        load = lambda artifact, name="linear-model": self.glue.Model.load(name, artifact, input, "")  # noqa: E731
+        model = load(b'{"coefficients": [{"column": "x", "value": 2}]}')
+        self.assertEqual([field.name for field in model.output().fields], ["prediction"])
+        for _ in range(2):
+            made = model.predict(block)
+            self.assertEqual((made.rows, made.f64s, made.validity), (3, packed("d", 2.0, 0.0, 5.0), b"\x05"))
+        self.assertEqual(self.problem(load, b"?").code, "bad-artifact")
+        self.assertEqual(self.problem(load, b"", "linear").code, "unknown-item")
 
+    def test_what_a_model_returns_has_to_be_what_crosses(self) -> None:
+        class Wrong(plinth.Model):
             def output(self):
-                return Schema([Field("prediction", Kind.FLOAT64)])
+                return ["prediction"]
 
             def predict(self, rows):
-                return plinth.Rows.of(self.output(), [[x + self.by for x in rows[0].raw()]])
+                return [1.0]
 
-        rows = testing.rows({"x": [1.0, 2.5]})
-        self.assertEqual(testing.predict(Add, rows, b"2").to_dict(), {"prediction": [3.0, 4.5]})
-        self.glue.begin(["predict"], [], lambda: plinth.item("add")(Add))
-        self.assertEqual(self.glue.PredictPoint().describe()[0].name, "add")
-        model = self.glue.Model.load("add", b"2", self.glue._to_schema(rows.schema), "{}")
-        self.assertEqual(model.output().fields[0].name, "prediction")
-        self.assertEqual(model.predict(self.glue._to_block(rows, "test")).f64s, packed("d", 3.0, 4.5))
+        self.glue.begin(["predict"], [], lambda: plinth.item("wrong")(Wrong))
+        model = self.glue.Model.load("wrong", b"", self.schema(), "{}")
+        self.ended(TypeError, model.output)
+        told = self.ended(TypeError, model.predict, self.glue._to_block(testing.rows({}), "test"))
+        wanted = ["TypeError: `output` returned list, not a Schema", "TypeError: `predict` returned list, not Rows"]
+        self.assertEqual(told, [("error", each) for each in wanted])
 
     def test_other_exceptions_are_told_with_their_lines(self) -> None:
         class Fails(plinth.Gate):

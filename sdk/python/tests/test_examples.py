@@ -1,5 +1,6 @@
-"""The four examples do what sdk/conformance/README.md says."""
+"""The examples do what sdk/conformance/README.md says."""
 
+import json
 import math
 import os
 import random
@@ -19,6 +20,8 @@ psi_module = example("psi")
 psi = psi_module.Psi
 gate = example("threshold-gate").ThresholdGate
 loader = example("fixed-width").FixedWidth
+model_module = example("linear-model")
+model = model_module.LinearModel
 NAN = math.nan
 
 
@@ -34,7 +37,7 @@ class Example(unittest.TestCase):
 
 class OwnTestsTest(unittest.TestCase):
     def test_the_tests_that_examples_have_pass(self) -> None:
-        for folder in ("standard-scale", "psi", "threshold-gate", "fixed-width"):
+        for folder in ("standard-scale", "psi", "threshold-gate", "fixed-width", "linear-model"):
             with self.subTest(folder):
                 self.passes(SDK / "examples" / folder)
 
@@ -319,6 +322,59 @@ class FixedWidthTest(Example):
         self.failing("bad-token", testing.read, loader, "f.txt", {"columns": [column]}, part)
         beyond = plinth.Partition(struct.pack("<QQ", 5, 1))
         self.failing("bad-source", testing.read, loader, "f.txt", {"columns": [column]}, beyond)
+
+
+class LinearModelTest(Example):
+    rows = testing.rows(
+        {"s": ["a", "b", "c"], "x": [1.0, None, -0.25], "n": [1, 2, 2**53 + 1], "b": [True, False, True]}
+    )
+
+    def predicted(self, terms: dict[str, float], intercept: float = 0.0, **options) -> Rows:
+        coefficients = [{"column": column, "value": value} for column, value in terms.items()]
+        artifact = json.dumps({"intercept": intercept, "coefficients": coefficients}).encode()
+        return testing.predict(model, self.rows, artifact, options)
+
+    def test_sums_of_numbers_of_any_kind(self) -> None:
+        made = self.predicted({"n": -1, "b": 0.5}, 0.5)
+        self.assertEqual(made.schema, Schema([Field("prediction", Kind.FLOAT64)]))
+        self.assertEqual(made["prediction"].values(), [0.0, -1.5, -(2.0**53)])
+        self.assertEqual(self.predicted({}, -0.0).to_dict(), {"prediction": [-0.0] * 3})
+
+    def test_a_null_has_no_prediction(self) -> None:
+        made = self.predicted({"x": 2, "n": 1}, output="score")
+        self.assertEqual(made.schema, Schema([Field("score", Kind.FLOAT64, True)]))
+        self.assertEqual(made["score"].values(), [3.0, None, 2.0**53])
+        self.assertEqual(struct.pack("<d", made["score"].raw()[1]), bytes(8))
+
+    def test_probabilities(self) -> None:
+        made = self.predicted({"x": 4}, link="logistic")["prediction"].values()
+        self.assertEqual(made, [0.9820137900379085, None, 0.2689414213699951])
+        for x in (1e308, -1e308, math.inf, -math.inf):
+            self.assertEqual(model_module.exp(x), math.inf if x > 0 else 0.0)
+        self.assertTrue(math.isnan(model_module.exp(NAN)))
+
+    def test_the_exponential_is_near_that_of_the_library(self) -> None:
+        numbers = random.Random(1)
+        for _ in range(2000):
+            x = numbers.choice((1, -1)) * 10.0 ** numbers.uniform(-20, 2.84)
+            self.assertTrue(math.isclose(model_module.exp(x), math.exp(x), rel_tol=3e-16, abs_tol=5e-324), x)
+
+    def test_bad_artifacts_columns_and_options(self) -> None:
+        start = 'the artifact is no {"intercept": 0.5, "coefficients": [...]}: '
+        for artifact, message in (
+            (b"{}", "field `coefficients`: it is missing"),
+            (b'{"weights": [1]}', "unknown field `weights`"),
+            (b'{"coefficients": [], "intercept": null}', "field `intercept`: it is null, and a number is wanted"),
+            (b'{"coefficients": [1]}', "field `coefficients[0]`: it is 1, and an object is wanted"),
+        ):
+            self.failing("bad-artifact", testing.predict, model, self.rows, artifact, message=start + message)
+        for artifact in (b"", b"\xff", b"\xef\xbb\xbf{}", b'{"coefficients": [{"column": "x", "value": 1e999}]}'):
+            self.failing("bad-artifact", testing.predict, model, self.rows, artifact)
+        self.failing("unknown-column", self.predicted, {"x": 1, "z": 1}, column="z")
+        wrong = "column `s` is utf8, which is no number"
+        self.failing("wrong-kind", self.predicted, {"s": 1}, column="s", message=wrong)
+        for options in ({"output": ""}, {"link": "probit"}, {"outptu": "p"}):
+            self.failing("bad-options", self.predicted, {}, **options)
 
 
 if __name__ == "__main__":

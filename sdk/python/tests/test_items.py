@@ -20,6 +20,7 @@ class Part:
 @dataclass
 class Options:
     parts: list[Part] = plinth.option(min_items=1)
+    label: str = plinth.option("a", min_length=1)
     ratio: float = plinth.option(0.5, "A ratio", above=0, maximum=1, name="the-ratio")
     mode: Literal["fast", "exact"] = "fast"
     limit: int | None = None
@@ -43,6 +44,7 @@ class OptionsTest(unittest.TestCase):
                 "type": "object",
                 "properties": {
                     "parts": {"type": "array", "items": part, "minItems": 1},
+                    "label": {"type": "string", "minLength": 1, "default": "a"},
                     "the-ratio": {
                         "type": "number", "description": "A ratio", "maximum": 1, "exclusiveMinimum": 0, "default": 0.5,
                     },
@@ -61,7 +63,7 @@ class OptionsTest(unittest.TestCase):
     def test_options_are_read(self) -> None:
         text = '{"parts": [{"name": "a", "width": 3.0}], "the-ratio": 1, "limit": null, "more": {"x": 2}, "any": [1]}'
         read = options.parse(Options, text)
-        self.assertEqual(read, Options([Part("a", 3)], 1.0, more={"x": 2.0}, any=[1]))
+        self.assertEqual(read, Options([Part("a", 3)], "a", 1.0, more={"x": 2.0}, any=[1]))
         self.assertIs(type(read.parts[0].width), int)
         self.assertIs(type(read.ratio), float)
         self.assertEqual(options.parse(options.NoOptions, ""), options.NoOptions())
@@ -76,6 +78,7 @@ class OptionsTest(unittest.TestCase):
             ('{"parts": [{"name": "a", "width": 0}]}', "option `parts[0].width`: it is 0; it must be at least 1"),
             ('{"parts": [{"name": "a", "with": 2}]}', "unknown option `parts[0].with`, did you mean `width`?"),
             ('{"parts": [3]}', "option `parts[0]`: it is 3, and an object is wanted"),
+            (f'{{{good}, "label": ""}}', "option `label`: it has 0 characters and needs 1"),
             (f'{{{good}, "ratio": 1}}', "unknown option `ratio`"),
             (f'{{{good}, "the-ratio": 0}}', "option `the-ratio`: it is 0.0; it must be more than 0"),
             (f'{{{good}, "the-ratio": 1.5}}', "option `the-ratio`: it is 1.5; it must be at most 1"),
@@ -96,6 +99,31 @@ class OptionsTest(unittest.TestCase):
             with self.subTest(text), self.assertRaises(Problem) as raised:
                 options.parse(Options, text)
             self.assertEqual((raised.exception.code, raised.exception.message), ("bad-options", message))
+
+    def test_other_json_is_read_as_strictly(self) -> None:
+        text = '{"parts": [{"name": "é", "width": 1}], "limit": null, "the-ratio": 1, "more": {"x": -0}, "any": null}'
+        read = options.parse_json(Options, text.encode())
+        self.assertEqual(read, Options([Part("é", 1)], ratio=1.0, more={"x": 0.0}))
+        self.assertEqual(str(read.more["x"]), "-0.0")
+        good = '"parts": [{"name": "a", "width": 1}]'
+        for text, message in (
+            ("{}", "field `parts`: it is missing"),
+            ("[]", "an object is wanted"),
+            (f'{{{good}, "ratio": 1}}', "unknown field `ratio`"),
+            (f'{{{good}, "on": null}}', "field `on`: it is null, and true or false is wanted"),
+            ('{"parts": [{"name": null, "width": 1}]}', "field `parts[0].name`: it is null, and a string is wanted"),
+            (f'{{{good}, "more": {{"x": 1e999}}}}', "field `more.x`: it is more than a float64 holds"),
+            (f'{{{good}, "more": {{"x": 1{"0" * 400}}}}}', "field `more.x`: it is more than a float64 holds"),
+            (f'{{{good}, "more": {{"x": 1, "x": 1}}}}', "`x` is given twice"),
+            (f'{{{good}, "any": NaN}}', "NaN is no JSON"),
+            ("", "Expecting value: line 1 column 1 (char 0)"),
+        ):  # fmt: skip
+            with self.subTest(text), self.assertRaises(ValueError) as raised:
+                options.parse_json(Options, text.encode())
+            self.assertEqual(str(raised.exception), message)
+        for data in (b"\xff", b"[" * 10**5):
+            with self.assertRaises(ValueError):
+                options.parse_json(Options, data)
 
     def test_what_is_no_option_is_told_when_it_is_registered(self) -> None:
         @dataclass
@@ -130,6 +158,8 @@ class ItemsTest(unittest.TestCase):
             (NoPlan, "NoPlan has no `plan`"),
             (type("G", (plinth.Gate,), {}), "G has no `evaluate`"),
             (type("D", (plinth.DriftTest,), {}), "D has no `test`"),
+            (type("M", (plinth.Model,), {}), "M has no `output`"),
+            (type("M", (plinth.Model,), {"output": len}), "M has no `predict`"),
             (int, "an item is a class made from plinth.Transform"),
         ):
             with self.subTest(cls), self.assertRaisesRegex(TypeError, message):

@@ -17,7 +17,7 @@ cp -r "$wit"/*/ "$work/wit/deps/"
 rm -rf "$work/wit/deps/frozen"
 cp worlds.wit "$work/wit/"
 
-for world in host loader transform gate drift; do
+for world in host loader transform gate drift predict; do
     "$bindgen" go --world "$world" --pkg-name "$module/internal/wit" --out-dir "$work/$world" "$work/wit" >/dev/null
     find "$work/$world" -type f | while read -r file; do
         path=${file#"$work/$world/"}

@@ -1,7 +1,7 @@
 /** The manifest of a plugin: plugin.json. The host checks it again, and more of it, when it loads the plugin. */
 
 /** The extension points that a plugin in JavaScript may have. */
-export const KINDS = ["transform", "loader", "gate", "drift"];
+export const KINDS = ["transform", "loader", "gate", "drift", "predict"];
 
 /** What a plugin may ask for; `log` and `config` every plugin has. */
 export const CAPABILITIES = ["objects", "tables", "kv", "http", "nn", "clock", "random", "secrets"];

@@ -119,13 +119,39 @@ impl Predictor for Linear {
             }
         }
         if let Link::Logistic = self.link {
-            sums.iter_mut().for_each(|sum| *sum = 1.0 / (1.0 + (-*sum).exp()));
+            sums.iter_mut().for_each(|sum| *sum = 1.0 / (1.0 + exp(-*sum)));
         }
         let valid = known.contains(&false).then(|| bitmap(known.into_iter()));
         let mut predictions = BlockBuilder::new(&self.output, sums.len());
         predictions.f64s(sums, valid.as_deref())?;
         predictions.finish()
     }
+}
+
+/// e to the power `x` out of + - * and /, as a power of 2 and a series: `f64::exp` differs in its last bit between
+/// platforms.
+fn exp(x: f64) -> f64 {
+    if x.is_nan() {
+        return x;
+    }
+    if x > 709.782712893384 {
+        return f64::INFINITY;
+    }
+    if x < -745.1332191019411 {
+        return 0.0;
+    }
+    // x = k * ln 2 + r, with ln 2 in two parts, so that what is left has all its bits.
+    let k = (x * std::f64::consts::LOG2_E + 0.5).floor();
+    let r = (x - k * 0.693145751953125) - k * 1.4286068203094172e-6;
+    let power = (1..=13).rev().fold(1.0, |power, n| 1.0 + power * r / f64::from(n));
+    // 2^k in two parts: one alone may be beyond what a number holds where the result is not.
+    let half = (k as i32) / 2;
+    power * two_to(half) * two_to(k as i32 - half)
+}
+
+/// 2 to the power `n`, of which the exponent's bits are all there is.
+fn two_to(n: i32) -> f64 {
+    f64::from_bits(u64::from((1023 + n).unsigned_abs()) << 52)
 }
 
 plinth_sdk::export_models!(Linear);

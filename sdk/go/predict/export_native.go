@@ -1,0 +1,6 @@
+//go:build !wasip1
+
+package predict
+
+// Nothing is exported on your machine.
+func export() {}
