@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn every_language_has_every_example() {
         for language in Language::ALL {
-            for kind in ["loader", "transform", "gate", "drift"] {
+            for kind in crate::manifest::KINDS {
                 let project = files("my-plugin", kind, language).unwrap();
                 for file in ["README.md", ".gitignore", "third_party/plinth/wit/types/types.wit"] {
                     assert!(project.contains_key(file), "{} {kind}: {file}", language.name());
@@ -223,6 +223,6 @@ mod tests {
                 assert_eq!((manifest.name.as_str(), &manifest.kind[..]), ("my-plugin", &[kind.to_owned()][..]));
             }
         }
-        assert!(files("a", "predict", Language::C).is_err());
+        assert!(files("a", "predictor", Language::C).is_err());
     }
 }

@@ -8,8 +8,8 @@
 //     plinth:drift@0.2.0
 //     plinth:gate@0.2.0
 //     plinth:loader@0.2.0
-//     plinth:predict@0.2.0
 //     plinth:transform@0.2.0
+//     plinth:predict@0.2.0
 //     plinth:go-sdk
 
 package plinth_predict_predict
