@@ -86,6 +86,11 @@ impl Components {
         &self.settings.config.limits
     }
 
+    /// The most memory that one instance of a plugin has had.
+    pub(crate) fn largest_bytes(&self) -> u64 {
+        self.host.usage().largest_bytes
+    }
+
     /// A component with everything granted, to be looked at.
     pub(crate) fn whole(&self, found: &Found) -> Result<Plugin, Failure> {
         Ok(self.host.load_file(&found.path, &Grants::of(Grants::known().iter().copied()))?)

@@ -4,10 +4,7 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
     time::Instant,
 };
 
@@ -23,7 +20,8 @@ use crate::{
     fault::{Deadline, PluginError},
     gate::GateAdapter,
     grants::Grants,
-    instance::{Lent, Prepared, Runtime, Totals},
+    instance::{Lent, Prepared, Runtime},
+    limiter::Totals,
     loader::LoaderAdapter,
     manifest::{Anatomy, ExtensionPoint, Manifest},
     objects::ObjectSource,
@@ -54,6 +52,8 @@ pub struct Usage {
     pub instances: u32,
     /// Their linear memories together.
     pub memory_bytes: u64,
+    /// The most that any one instance has had since the start.
+    pub largest_bytes: u64,
 }
 
 /// Runs plugins. Cheap to make: the engine is made with the first component that is run. Cheap to clone.
@@ -92,7 +92,7 @@ impl Host {
             limits,
             deterministic,
             engine: OnceLock::new(),
-            totals: Arc::new(Totals { memory: Arc::new(AtomicU64::new(0)), instances: AtomicU32::new(0) }),
+            totals: Arc::default(),
             components: Mutex::new(HashMap::new()),
         }))
     }
@@ -102,6 +102,7 @@ impl Host {
         Usage {
             instances: self.0.totals.instances.load(Ordering::Relaxed),
             memory_bytes: self.0.totals.memory.load(Ordering::Relaxed),
+            largest_bytes: self.0.totals.largest.load(Ordering::Relaxed),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use crate::{
     fault::{Call, Deadline, PluginError, classify},
     grants::Grants,
     imports,
-    limiter::Budget,
+    limiter::{Budget, Totals},
     manifest::{Anatomy, ExtensionPoint},
     objects::ObjectSource,
     services::Services,
@@ -30,12 +30,6 @@ use crate::{
     wasi,
     wire::WireProblem,
 };
-
-/// What all plugins of a host share.
-pub(crate) struct Totals {
-    pub(crate) memory: Arc<AtomicU64>,
-    pub(crate) instances: AtomicU32,
-}
 
 /// What a host gives to each of its plugins.
 #[derive(Clone)]
@@ -144,7 +138,7 @@ impl Prepared {
         self.breaker.check(call)?;
         let seat = Seat::take(self, call)?;
         let limits = &*self.limits;
-        let budget = Budget::new(limits, self.totals.memory.clone());
+        let budget = Budget::new(limits, self.totals.clone());
         let mut state = State::new(self.name.clone(), &self.limits, self.services.clone(), self.deterministic, budget);
         state.called = self.called.clone();
         state.objects = lent.objects;

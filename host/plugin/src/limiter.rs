@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use plinth_core::{PluginLimits, codes};
@@ -10,11 +10,20 @@ use wasmtime::{Error, ResourceLimiter, Result};
 
 use crate::fault::OverLimit;
 
+/// What all instances of a host have together.
+#[derive(Default)]
+pub(crate) struct Totals {
+    pub(crate) memory: AtomicU64,
+    /// The most that any one of them had.
+    pub(crate) largest: AtomicU64,
+    pub(crate) instances: AtomicU32,
+}
+
 /// The memory of one instance. Gives back to the total what it took when it is dropped.
 pub(crate) struct Budget {
     used: u64,
     max: u64,
-    total: Arc<AtomicU64>,
+    totals: Arc<Totals>,
     total_max: u64,
     table_elements_max: u64,
     denied: Option<Denied>,
@@ -41,11 +50,11 @@ pub(crate) struct Denied {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: &PluginLimits, total: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(limits: &PluginLimits, totals: Arc<Totals>) -> Self {
         Self {
             used: 0,
             max: limits.memory_bytes_max,
-            total,
+            totals,
             total_max: limits.memory_total_bytes_max,
             table_elements_max: limits.table_elements_max,
             denied: None,
@@ -81,12 +90,13 @@ impl ResourceLimiter for Budget {
         if wanted > self.max {
             return self.refuse(Denied { wanted, max: self.max, total: false });
         }
-        let all = self.total.fetch_add(more, Ordering::Relaxed) + more;
+        let all = self.totals.memory.fetch_add(more, Ordering::Relaxed) + more;
         if all > self.total_max {
-            self.total.fetch_sub(more, Ordering::Relaxed);
+            self.totals.memory.fetch_sub(more, Ordering::Relaxed);
             return self.refuse(Denied { wanted: all, max: self.total_max, total: true });
         }
         self.used = wanted;
+        self.totals.largest.fetch_max(wanted, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -117,6 +127,6 @@ impl ResourceLimiter for Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.used, Ordering::Relaxed);
+        self.totals.memory.fetch_sub(self.used, Ordering::Relaxed);
     }
 }

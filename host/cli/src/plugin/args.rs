@@ -341,13 +341,19 @@ pub(crate) struct PluginPullArgs {
     first-use-ms             compiling it, where it is not in the cache yet, and the first instance\n  \
     load-from-cache-ms       the same once it is compiled\n  \
     instance-us              making a fresh instance\n  \
-    load-us                  giving an instance a fitted state\n  \
+    load-us                  giving an instance a fitted state, or a model's artifact (median)\n  \
     one-row-us               one call with one row of --columns numbers (median)\n  \
-    rows-per-second          all of --rows in one call (median); of drift tests, of both tables together\n  \
-    test-of-100-us           one drift test of 100 values against 100 (median)\n\n\
+    rows-per-second          all rows in one call (median); of drift tests, of both tables together; of loaders, the file\n  \
+    test-of-100-us           one drift test of 100 values against 100 (median)\n  \
+    evaluation-us            one question to a gate (median)\n  \
+    plan-us                  a loader's plan of the file (median)\n  \
+    memory-bytes             the most that one instance had\n\n\
     Examples:\n  \
     plinth plugin bench my-scale\n  \
-    plinth plugin bench my-scale --rows 1000000 --columns 5 --json"
+    plinth plugin bench my-scale --rows 1000000 --columns 5 --json\n  \
+    plinth plugin bench my-gate --options '{\"thresholds\": [{\"metric\": \"f1\", \"min\": 0.8}]}'\n  \
+    plinth plugin bench my-loader --input rows.txt\n  \
+    plinth plugin bench my-model --input rows.csv --artifact model.json"
 )]
 pub(crate) struct PluginBenchArgs {
     /// A plugin's name, file or project
@@ -359,7 +365,13 @@ pub(crate) struct PluginBenchArgs {
     /// Options, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub(crate) options: String,
-    /// Rows that a transform is applied to
+    /// What it is measured with: rows, what a loader reads, or a gate's evidence (.json) [default: made up]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rows", "columns"])]
+    pub(crate) input: Option<PathBuf>,
+    /// What a model is loaded from [default: nothing, the component is all there is]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) artifact: Option<PathBuf>,
+    /// Rows that are made up, of numbers named x0, x1 and so on
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) rows: usize,
     /// Columns of these rows

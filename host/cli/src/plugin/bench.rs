@@ -9,16 +9,25 @@ use std::{
 
 use arrow_array::{ArrayRef, Float64Array, cast::AsArray, types::Float64Type};
 use plinth_core::codes;
-use plinth_ext::{Batch, DriftTest, Field, Kind, Schema, Step, Transform};
+use plinth_ext::{
+    Batch, DriftTest, Evidence, Field, Gate, Kind, Loader, Metric, Models, NoTables, Schema, Step, Subject, Tables,
+    Transform,
+};
 use plinth_plugin::ExtensionPoint;
 use serde_json::{Map, Value, json};
 
-use super::{args::PluginBenchArgs, component_of};
+use super::{
+    args::PluginBenchArgs,
+    component_of,
+    run::{evidence, told},
+};
 use crate::{
     components::Components,
     config::Settings,
-    output::{Failure, Output, io_failure, table},
+    output::{Failure, Output, io_failure, read_failure, table},
     plugins::{PluginRef, pick},
+    predict::read_all,
+    rows::Sink,
 };
 
 /// Each measurement goes on for so long, and for at least so many calls.
@@ -28,6 +37,10 @@ const CALLS_MIN: usize = 5;
 const CALLS_AT_ONCE: u32 = 500;
 /// Rows of each sample that a drift test compares.
 const SAMPLE: usize = 10_000;
+/// Rows asked of a reader at once.
+const ROWS_AT_ONCE: u32 = 8_192;
+/// What the built-in gate judges by, beside another one.
+const BUILT_IN_THRESHOLDS: &str = r#"{"thresholds": [{"metric": "f1", "min": 0.8}]}"#;
 
 /// The middle one of the times that a call takes, in seconds.
 fn median(mut call: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
@@ -62,6 +75,18 @@ fn numbers(rows: usize, columns: usize) -> Result<Batch, Failure> {
 /// Figures by name.
 type Figures = Map<String, Value>;
 
+/// One row in a call, and all of them.
+fn calls(rows: &Batch, call: impl Fn(&Batch) -> Result<(), Failure>) -> Result<Figures, Failure> {
+    let one = rows.slice(0, 1);
+    // Many at a time: reading the clock takes a good part of a microsecond itself.
+    let per_call = median(|| (0..CALLS_AT_ONCE).try_for_each(|_| call(black_box(&one))))? / f64::from(CALLS_AT_ONCE);
+    let whole = median(|| call(rows))?;
+    Ok(Map::from_iter([
+        ("one-row-us".to_owned(), json!(per_call * 1e6)),
+        ("rows-per-second".to_owned(), json!(rows.num_rows() as f64 / whole)),
+    ]))
+}
+
 fn transform_figures(transform: &dyn Transform, item: &str, options: &str, rows: &Batch) -> Result<Figures, Failure> {
     let mut fit = transform.start(item, rows.schema(), options)?;
     let state = loop {
@@ -70,26 +95,111 @@ fn transform_figures(transform: &dyn Transform, item: &str, options: &str, rows:
             break state;
         }
     };
-    let start = Instant::now();
-    let fitted = transform.load(item, &state, rows.schema())?;
-    let load = start.elapsed().as_secs_f64();
-    let one = rows.slice(0, 1);
-    // Many at a time: reading the clock takes a good part of a microsecond itself.
-    let per_call = median(|| {
-        for _ in 0..CALLS_AT_ONCE {
-            drop(black_box(fitted.apply(black_box(&one))?));
-        }
+    let load = median(|| {
+        black_box(transform.load(item, &state, rows.schema())?);
         Ok(())
-    })? / f64::from(CALLS_AT_ONCE);
-    let whole = median(|| {
+    })?;
+    let fitted = transform.load(item, &state, rows.schema())?;
+    let mut figures = calls(rows, |rows| {
         black_box(fitted.apply(rows)?);
         Ok(())
     })?;
+    figures.insert("load-us".to_owned(), json!(load * 1e6));
+    Ok(figures)
+}
+
+fn model_figures(models: &dyn Models, item: &str, args: &PluginBenchArgs, rows: &Batch) -> Result<Figures, Failure> {
+    let artifact = match &args.artifact {
+        Some(path) => std::fs::read(path).map_err(|error| read_failure(path, &error))?,
+        None => Vec::new(),
+    };
+    let load = median(|| {
+        black_box(models.load(item, &artifact, rows.schema(), &args.options)?);
+        Ok(())
+    })?;
+    let model = models.load(item, &artifact, rows.schema(), &args.options)?;
+    let mut figures = calls(rows, |rows| {
+        black_box(model.predict(rows)?);
+        Ok(())
+    })?;
+    figures.insert("load-us".to_owned(), json!(load * 1e6));
+    Ok(figures)
+}
+
+/// Everything that a loader finds in a file, batch by batch.
+fn load(
+    loader: &dyn Loader,
+    item: &str,
+    source: &str,
+    options: &str,
+    mut take: impl FnMut(Batch) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let plan = loader.plan(item, source, options)?;
+    for partition in &plan.partitions {
+        let mut reader = loader.open(item, source, options, &plan.schema, &partition.token)?;
+        while let Some(rows) = reader.next(ROWS_AT_ONCE)? {
+            take(rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn loader_figures(loader: &dyn Loader, item: &str, source: &str, options: &str) -> Result<Figures, Failure> {
+    let plan = median(|| {
+        black_box(loader.plan(item, source, options)?);
+        Ok(())
+    })?;
+    let mut rows = 0;
+    let whole = median(|| {
+        rows = 0;
+        load(loader, item, source, options, |batch| {
+            rows += black_box(batch).num_rows();
+            Ok(())
+        })
+    })?;
     Ok(Map::from_iter([
-        ("load-us".to_owned(), json!(load * 1e6)),
-        ("one-row-us".to_owned(), json!(per_call * 1e6)),
-        ("rows-per-second".to_owned(), json!(rows.num_rows() as f64 / whole)),
+        ("plan-us".to_owned(), json!(plan * 1e6)),
+        ("rows-per-second".to_owned(), json!(rows as f64 / whole)),
     ]))
+}
+
+/// The same rows as CSV, read by the built-in loader.
+fn built_in_loader(
+    loader: &dyn Loader,
+    item: &str,
+    source: &str,
+    options: &str,
+    components: &Components,
+) -> Result<f64, Failure> {
+    let folder = tempfile::tempdir().map_err(|error| io_failure("a folder for a while", &error))?;
+    let csv = folder.path().join("rows.csv");
+    let schema = loader.plan(item, source, options)?.schema;
+    let mut sink = Sink::open(Some(&csv), &schema, false)?;
+    load(loader, item, source, options, |rows| sink.write(&rows))?;
+    sink.finish()?;
+    let (loader, item) = told(components.loader(&PluginRef::named("load-csv"), None, &csv))?;
+    let figures = loader_figures(&*loader, &item, &csv.display().to_string(), "{}")?;
+    Ok(figures["rows-per-second"].as_f64().unwrap_or_default())
+}
+
+/// How long a gate takes to judge, in seconds.
+fn evaluation(gate: &dyn Gate, item: &str, options: &str, asked: &(Evidence, Arc<dyn Tables>)) -> Result<f64, Failure> {
+    let (evidence, tables) = asked;
+    median(|| {
+        black_box(gate.evaluate(item, evidence, options, Arc::clone(tables))?);
+        Ok(())
+    })
+}
+
+/// A candidate and what it is to replace, of a few metrics each.
+fn made_up_evidence() -> Evidence {
+    let metric = |name: &str, value| Metric { name: name.into(), value, slice: None, n: Some(1_000) };
+    let subject = |reference: &str, f1| Subject {
+        reference: reference.into(),
+        metrics: vec![metric("accuracy", 0.95), metric("f1", f1), metric("roc_auc", 0.97)],
+        tags: Vec::new(),
+    };
+    Evidence { candidate: subject("candidate", 0.9), baseline: Some(subject("baseline", 0.88)) }
 }
 
 /// Standard scaling in this process: what the sandbox and the language cost is the ratio to it.
@@ -142,32 +252,69 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
         ("load-from-cache-ms".to_owned(), json!(load * 1e3)),
         ("instance-us".to_owned(), json!(instance * 1e6)),
     ]);
-    let failed = |failure: plinth_pipeline::StageFailure| Failure::of(&*failure.error);
+    let memory = |figures: &mut Figures| figures.insert("memory-bytes".to_owned(), json!(components.largest_bytes()));
     let mut ratios = Figures::new();
     match components.point(&reference, args.item.as_deref())? {
         ExtensionPoint::Transform => {
-            let rows = numbers(args.rows, args.columns)?;
-            let (transform, item, _) = components.transform(&reference, args.item.as_deref()).map_err(failed)?;
+            let rows = rows(args, &components)?;
+            let (transform, item, _) = told(components.transform(&reference, args.item.as_deref()))?;
             let own = transform_figures(&*transform, &item, &args.options, &rows)?;
-            let native = native_rows_per_second(&rows)?;
-            let built_in = built_in(&components, "tabular", "standard-scale", &rows)?;
-            ratio(&mut ratios, "rows per second, of native code's", &own, native);
-            ratio(&mut ratios, "rows per second, of the built-in's (tabular standard-scale)", &own, built_in);
+            memory(&mut figures);
+            // Of given rows nobody knows whether all of them are numbers without gaps.
+            if args.input.is_none() {
+                let native = native_rows_per_second(&rows)?;
+                let built_in = built_in(&components, "tabular", "standard-scale", &rows)?;
+                ratio(&mut ratios, "rows per second, of native code's", &own, native);
+                ratio(&mut ratios, "rows per second, of the built-in's (tabular standard-scale)", &own, built_in);
+            }
             figures.extend(own);
         }
         ExtensionPoint::DriftTest => {
-            let tests = components.drift_tests(&reference).map_err(failed)?;
+            let tests = told(components.drift_tests(&reference))?;
             let item = pick(&found.name, tests.items().iter().map(|test| &test.item), args.item.as_deref())
                 .map_err(|error| Failure::of(&error))?;
             let own = drift_figures(&*tests, &item, &args.options)?;
-            let built_in = components.drift_tests(&PluginRef::named("drift-tests")).map_err(failed)?;
+            memory(&mut figures);
+            let built_in = told(components.drift_tests(&PluginRef::named("drift-tests")))?;
             let built_in = drift_figures(&*built_in, "psi", "{}")?["rows-per-second"].as_f64().unwrap_or_default();
             ratio(&mut ratios, "rows per second, of the built-in's (drift-tests psi)", &own, built_in);
             figures.extend(own);
         }
-        other => {
-            let message = format!("a {} is measured by its size, its load and its instances only", other.name());
-            output.say(message);
+        ExtensionPoint::Predict => {
+            let rows = rows(args, &components)?;
+            let (models, item, _) = told(components.models(&reference, args.item.as_deref()))?;
+            figures.extend(model_figures(&*models, &item, args, &rows)?);
+            memory(&mut figures);
+        }
+        ExtensionPoint::Loader => {
+            let input = args.input.as_deref().ok_or_else(|| {
+                Failure::new(codes::USAGE, "a loader is measured with what it reads").hint("add --input FILE")
+            })?;
+            let source = input.canonicalize().map_err(|error| read_failure(input, &error))?;
+            let (loader, item) = told(components.loader(&reference, args.item.as_deref(), &source))?;
+            let source = source.display().to_string();
+            let own = loader_figures(&*loader, &item, &source, &args.options)?;
+            memory(&mut figures);
+            let built_in = built_in_loader(&*loader, &item, &source, &args.options, &components)?;
+            ratio(&mut ratios, "rows per second, of the built-in's (load-csv) with the same rows", &own, built_in);
+            figures.extend(own);
+        }
+        ExtensionPoint::Gate => {
+            let (gate, item) = told(components.gate(&reference, args.item.as_deref()))?;
+            let asked = match &args.input {
+                Some(input) => evidence(input, &components)?,
+                None => (made_up_evidence(), Arc::new(NoTables) as Arc<dyn Tables>),
+            };
+            let own = evaluation(&*gate, &item, &args.options, &asked)?;
+            figures.insert("evaluation-us".to_owned(), json!(own * 1e6));
+            memory(&mut figures);
+            // Rows have no metrics that the built-in could judge by.
+            if asked.1.names().is_empty() {
+                let (gate, item) = told(components.gate(&PluginRef::named("quality-gate"), Some("metrics")))?;
+                let built_in = evaluation(&*gate, &item, BUILT_IN_THRESHOLDS, &asked)?;
+                ratios
+                    .insert("evaluations, of the built-in's (quality-gate metrics)".to_owned(), json!(built_in / own));
+            }
         }
     }
     let told = json!({"plugin": plugin.name(), "figures": figures, "ratios": ratios});
@@ -184,6 +331,14 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
     Ok(ExitCode::SUCCESS)
 }
 
+/// The rows that are given, else some that are made up.
+fn rows(args: &PluginBenchArgs, components: &Components) -> Result<Batch, Failure> {
+    match &args.input {
+        Some(input) => read_all(components, input, "{}"),
+        None => numbers(args.rows, args.columns),
+    }
+}
+
 fn ratio(ratios: &mut Figures, name: &str, own: &Figures, peer: f64) {
     let own = own.get("rows-per-second").and_then(Value::as_f64).unwrap_or_default();
     ratios.insert(name.to_owned(), json!(own / peer));
@@ -191,8 +346,7 @@ fn ratio(ratios: &mut Figures, name: &str, own: &Figures, peer: f64) {
 
 /// The built-in of the same kind on the same rows.
 fn built_in(components: &Components, plugin: &str, item: &str, rows: &Batch) -> Result<f64, Failure> {
-    let (transform, item, _) =
-        components.transform(&PluginRef::named(plugin), Some(item)).map_err(|failure| Failure::of(&*failure.error))?;
+    let (transform, item, _) = told(components.transform(&PluginRef::named(plugin), Some(item)))?;
     let names: Vec<&str> = rows.schema().fields().iter().map(|field| field.name.as_str()).collect();
     let figures = transform_figures(&*transform, &item, &json!({"columns": names}).to_string(), rows)?;
     figures["rows-per-second"].as_f64().ok_or_else(|| Failure::new(codes::INTERNAL, "the built-in was not measured"))

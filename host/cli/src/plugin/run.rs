@@ -62,7 +62,7 @@ pub(super) fn run(args: &PluginRunArgs, components: &Components, output: Output)
     }
 }
 
-fn told<T>(result: Result<T, plinth_pipeline::StageFailure>) -> Result<T, Failure> {
+pub(super) fn told<T>(result: Result<T, plinth_pipeline::StageFailure>) -> Result<T, Failure> {
     result.map_err(|failure| Failure::of(&*failure.error))
 }
 
@@ -303,7 +303,20 @@ impl Tables for Data {
     }
 }
 
-/// The input is the evidence as JSON, or rows that the gate looks at as `data`.
+/// What a gate is asked about: the evidence as JSON, or rows that it looks at as `data`.
+pub(super) fn evidence(input: &Path, components: &Components) -> Result<(Evidence, Arc<dyn Tables>), Failure> {
+    if input.extension().is_none_or(|end| end != "json") {
+        return Ok((Evidence::default(), Arc::new(Data(read_all(components, input, "{}")?))));
+    }
+    let text = std::fs::read(input).map_err(|error| read_failure(input, &error))?;
+    let evidence = serde_json::from_slice(&text).map_err(|error| {
+        Failure::new(codes::BAD_OPTIONS, format!("`{}` is no evidence: {error}", input.display())).hint(
+            r#"write {"candidate": {"reference": "mine", "metrics": [{"name": "f1", "value": 0.9}]}, "baseline": null}"#,
+        )
+    })?;
+    Ok((evidence, Arc::new(plinth_ext::NoTables)))
+}
+
 fn judge(
     gate: &dyn Gate,
     item: &str,
@@ -312,18 +325,7 @@ fn judge(
     components: &Components,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let json = args.input.extension().is_some_and(|end| end == "json");
-    let (evidence, tables): (Evidence, Arc<dyn Tables>) = if json {
-        let text = std::fs::read(&args.input).map_err(|error| read_failure(&args.input, &error))?;
-        let evidence = serde_json::from_slice(&text).map_err(|error| {
-            Failure::new(codes::BAD_OPTIONS, format!("`{}` is no evidence: {error}", args.input.display())).hint(
-                r#"write {"candidate": {"reference": "mine", "metrics": [{"name": "f1", "value": 0.9}]}, "baseline": null}"#,
-            )
-        })?;
-        (evidence, Arc::new(plinth_ext::NoTables))
-    } else {
-        (Evidence::default(), Arc::new(Data(read_all(components, &args.input, "{}")?)))
-    };
+    let (evidence, tables) = evidence(&args.input, components)?;
     let checks: Vec<Check> = gate.evaluate(item, &evidence, options, tables)?;
     let failed = checks.iter().any(|check| check.outcome == CheckOutcome::Fail);
     output

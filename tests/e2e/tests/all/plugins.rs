@@ -262,11 +262,24 @@ fn a_case_that_is_none_says_what_is_wrong() {
 fn a_plugin_is_measured_beside_the_built_in() {
     let project = Project::empty();
     let told = project.json(&["plugin", "bench", "standard-scale-rust", "--rows", "500", "--columns", "3"]);
-    for figure in ["bytes", "load-from-cache-ms", "instance-us", "one-row-us", "rows-per-second"] {
-        assert!(told["figures"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {told}");
-    }
-    assert_eq!(told["ratios"].as_object().expect("ratios").len(), 2, "{told}");
-    let told = project.json(&["plugin", "bench", "psi-rust"]);
-    assert!(told["ratios"].as_object().expect("ratios").values().all(|ratio| ratio.as_f64() > Some(0.0)), "{told}");
+    let has = |told: &Value, figures: &[&str], ratios: usize| {
+        for figure in ["bytes", "load-from-cache-ms", "instance-us", "memory-bytes"].iter().chain(figures) {
+            assert!(told["figures"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {told}");
+        }
+        let found = told["ratios"].as_object().expect("ratios");
+        assert!(found.len() == ratios && found.values().all(|ratio| ratio.as_f64() > Some(0.0)), "{told}");
+    };
+    has(&told, &["load-us", "one-row-us", "rows-per-second"], 2);
+    has(&project.json(&["plugin", "bench", "psi-rust"]), &["test-of-100-us", "rows-per-second"], 1);
+    project.write("model.json", r#"{"intercept": 1, "coefficients": [{"column": "x1", "value": 2}]}"#);
+    let made_up = ["--artifact", "model.json", "--rows", "500", "--columns", "3"];
+    let told = project.json(&[&["plugin", "bench", "linear-model-rust"], &made_up[..]].concat());
+    has(&told, &["load-us", "one-row-us", "rows-per-second"], 0);
+    has(&project.json(&["plugin", "bench", "threshold-gate-rust"]), &["evaluation-us"], 1);
+    project.write("rows.txt", "  1\n 22\n333\n");
+    let layout = r#"{"columns": [{"name": "n", "width": 3, "kind": "int64"}]}"#;
+    let loader = ["plugin", "bench", "fixed-width-rust", "--options", layout];
+    has(&project.json(&[&loader, &["--input", "rows.txt"][..]].concat()), &["plan-us", "rows-per-second"], 1);
+    project.run(&loader).fails(2, "usage", &["a loader is measured with what it reads", "--input"]);
     project.run(&["plugin", "bench", "tabular", "--item", "nothing"]).fails(6, "plugin-item-not-found", &["nothing"]);
 }
