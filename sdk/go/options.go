@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // NoOptions is the type of the options of an item that takes none.
@@ -138,6 +139,9 @@ type option struct {
 }
 
 func optionsOf(of reflect.Type) []option {
+	if known, ok := optionsKnown.Load(of); ok {
+		return known.([]option)
+	}
 	var options []option
 	for _, field := range reflect.VisibleFields(of) {
 		name, rest, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -152,5 +156,9 @@ func optionsOf(of reflect.Type) []option {
 			strings.Contains(","+rest+",", ",omitzero,")
 		options = append(options, option{name, !optional, field})
 	}
+	optionsKnown.Store(of, options)
 	return options
 }
+
+// optionsKnown has what was found of a type: a list of a hundred thousand has the same for each.
+var optionsKnown sync.Map

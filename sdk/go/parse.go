@@ -32,6 +32,9 @@ func ParseJSON[T any](text []byte) (T, error) {
 	if !utf8.Valid(text) {
 		return value, wrong("", "it is not UTF-8")
 	}
+	if depth, _ := shape(text); depth > nestedMax {
+		return value, wrong("", fmt.Sprintf("it is nested more than %d deep", nestedMax))
+	}
 	return value, read("", text, reflect.ValueOf(&value).Elem())
 }
 
@@ -87,7 +90,8 @@ func readObject(path string, text []byte, into reflect.Value) error {
 	if given == nil {
 		return wrong(path, "it is null, and an object is wanted")
 	}
-	if name := twice(text); name != "" {
+	if _, names := shape(text); names > len(given) {
+		name := twice(text)
 		return wrong(strings.TrimPrefix(path+"."+name, "."), "it is given twice")
 	}
 	var names []string
@@ -121,7 +125,32 @@ func readObject(path string, text []byte, into reflect.Value) error {
 	return nil
 }
 
-// twice is a name that a JSON object has more than once, or nothing. Package json would take the last.
+// nestedMax is how deep JSON may be nested: package json goes down by calling itself, and a component's stack is small.
+const nestedMax = 128
+
+// shape is how deep a JSON text is nested, and how many names its outermost object has.
+func shape(text []byte) (depth, names int) {
+	open, quoted := 0, false
+	for at := 0; at < len(text); at++ {
+		switch character := text[at]; {
+		case quoted && character == '\\':
+			at++
+		case character == '"':
+			quoted = !quoted
+		case quoted:
+		case character == '{' || character == '[':
+			open++
+			depth = max(depth, open)
+		case character == '}' || character == ']':
+			open--
+		case character == ':' && open == 1:
+			names++
+		}
+	}
+	return depth, names
+}
+
+// twice is a name that a JSON object has more than once. Package json would take the last.
 func twice(object []byte) string {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	seen := map[json.Token]bool{}

@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     match dispatch(&cli, output) {
         Ok(code) => code,
         // Whoever read the rows has seen enough.
-        Err(_) if output::reader_left() => ExitCode::SUCCESS,
+        Err(failure) if output::reader_left(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
             output.error(&failure);
             ExitCode::from(failure.code.class().exit_code())

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::OnceLock,
 };
 
 use comfy_table::{Cell, ContentArrangement, Table, TableComponent, presets};
@@ -80,33 +80,54 @@ pub(crate) fn write_out(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Rows on their way to stdout. A reader that goes away has seen enough, which is no error of the command: what writes
-/// here may end with an error, and [`reader_left`] says why.
-pub(crate) struct Stdout;
+/// Rows on their way to stdout, some thousand bytes at once. A reader that goes away has seen enough, which is no error of
+/// the command: what writes here ends with an error, and [`reader_left`] says why.
+#[derive(Default)]
+pub(crate) struct Stdout(Vec<u8>);
 
-static READER_LEFT: AtomicBool = AtomicBool::new(false);
+/// Bytes that wait to be written together.
+const TOGETHER: usize = 16 << 10;
 
-/// Whether who read [`Stdout`] went away (`plinth explain … | head -1`).
-pub(crate) fn reader_left() -> bool {
-    READER_LEFT.load(Relaxed)
+/// What the system said when who read [`Stdout`] had gone away.
+static READER_LEFT: OnceLock<String> = OnceLock::new();
+
+/// Whether a command failed because who read its [`Stdout`] went away (`plinth explain … | head -1`). One that failed
+/// before may hear of it too, while what it holds is put down.
+pub(crate) fn reader_left(failure: &Failure) -> bool {
+    READER_LEFT.get().is_some_and(|said| failure.message.contains(said))
 }
 
 impl Stdout {
-    fn told<T>(outcome: io::Result<T>) -> io::Result<T> {
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            READER_LEFT.store(true, Relaxed);
-        }
+    fn hand_over(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let outcome = stdout.write_all(&self.0).and_then(|()| stdout.flush());
+        self.0.clear();
         outcome
     }
 }
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::told(io::stdout().write(bytes))
+        self.0.extend_from_slice(bytes);
+        if self.0.len() >= TOGETHER {
+            self.flush()?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Self::told(io::stdout().flush())
+        self.hand_over().inspect_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                READER_LEFT.get_or_init(|| error.to_string());
+            }
+        })
+    }
+}
+
+impl Drop for Stdout {
+    /// What is left where something else failed: that is what is told, whoever reads.
+    fn drop(&mut self) {
+        let _ = self.hand_over();
     }
 }
 

@@ -63,8 +63,8 @@ impl Sink {
     /// A file, or CSV to stdout.
     pub(crate) fn open(path: Option<&Path>, schema: &Schema, json: bool) -> Result<Self, Failure> {
         let (format, to): (Format, Box<dyn Write + Send>) = match path {
-            None if json => (Format::JsonLines, Box::new(BufWriter::new(Stdout))),
-            None => (Format::Csv, Box::new(BufWriter::new(Stdout))),
+            None if json => (Format::JsonLines, Box::new(Stdout::default())),
+            None => (Format::Csv, Box::new(Stdout::default())),
             Some(path) => {
                 let format = Format::of(path)?;
                 let file = File::create(path).map_err(|error| io_failure(&path.display().to_string(), &error))?;

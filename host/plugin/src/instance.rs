@@ -154,14 +154,13 @@ impl Prepared {
         self.clock.start_call();
         let began = Instant::now();
         let made = self.pre.instantiate(&mut store);
-        let took = began.elapsed();
         self.clock.end_call();
         match made {
             Ok(instance) => {
-                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, took, _seat: seat })
+                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, began, _seat: seat })
             }
             Err(error) => {
-                self.breaker.fault(took);
+                self.breaker.fault(began.elapsed());
                 Err(classify(call, &error, store.data(), deadline))
             }
         }
@@ -198,8 +197,8 @@ pub(crate) struct Instance {
     pub(crate) prepared: Arc<Prepared>,
     deadline: Deadline,
     broken: bool,
-    /// How long its last call took.
-    took: Duration,
+    /// When its last call began: only a fault makes anybody ask how long that took.
+    began: Instant,
     // After the store, so that the place is free only when the memory is.
     _seat: Seat,
 }
@@ -270,9 +269,8 @@ impl Instance {
         state.begin(self.deadline.ms);
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
-        let began = Instant::now();
+        self.began = Instant::now();
         let result = body(&mut self.store);
-        self.took = began.elapsed();
         self.prepared.clock.end_call();
         let state = self.store.data_mut();
         state.log.end();
@@ -283,7 +281,7 @@ impl Instance {
             }
             Err(error) => {
                 self.broken = true;
-                self.prepared.breaker.fault(self.took);
+                self.prepared.breaker.fault(self.began.elapsed());
                 if let Some((_, captured)) = &state.wasi {
                     let printed = captured.take();
                     if !printed.is_empty() {
@@ -319,7 +317,7 @@ impl Instance {
     /// Something that it returned broke the contract: it is not used again.
     pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
         self.broken = true;
-        self.prepared.breaker.fault(self.took);
+        self.prepared.breaker.fault(self.began.elapsed());
         call.output_fault(text)
     }
 }

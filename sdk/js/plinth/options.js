@@ -80,7 +80,25 @@ class Misread extends Error {
   }
 }
 
+/** How deep JSON may be nested: what reads it goes down by calling itself, and a component's stack is small. */
+const NESTED_MAX = 128;
+
+/** How deep a JSON text is nested. */
+function depthOf(text) {
+  let [open, deepest, quoted] = [0, 0, false];
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (quoted && character === "\\") at++;
+    else if (character === '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (character === "{" || character === "[") deepest = Math.max(deepest, ++open);
+    else if (character === "}" || character === "]") open--;
+  }
+  return deepest;
+}
+
 function parsed(text) {
+  if (depthOf(text) > NESTED_MAX) throw new Misread("", `it is nested more than ${NESTED_MAX} deep`);
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
+import re
 import types
 import typing
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -115,11 +117,27 @@ def hints_of(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+NESTED_MAX = 128
+"""How deep JSON may be nested: its reader goes down by calling itself, and a component's stack is small."""
+
+
 def _loaded(text: str, **more: Any) -> Any:
+    if _depth(text) > NESTED_MAX:
+        raise Misread("", f"it is nested more than {NESTED_MAX} deep")
     try:
         return json.loads(text, parse_constant=_no_constant, parse_int=_integer, **more)
     except (ValueError, RecursionError) as error:
         raise Misread("", str(error)) from None
+
+
+def _depth(text: str) -> int:
+    """How deep a JSON text is nested; a bound of it where it is short."""
+    most = text.count("[") + text.count("{")
+    if most <= NESTED_MAX:
+        return most
+    brackets = re.findall(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', text)
+    steps = (1 if found in "[{" else -1 for found in brackets if found in "[]{}")
+    return max(itertools.accumulate(steps))
 
 
 def _no_constant(name: str) -> Any:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+LONGEST = 200
+"""Characters of a name that is compared with others: that takes as long as both multiplied."""
+
+
 class Problem(Exception):
     """Raise it to end a call with a reason that its caller reads: `raise Problem("bad-value", "`x` is no int", row=7)`.
 
@@ -29,6 +33,8 @@ class Problem(Exception):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """ ", did you mean `X`?" for the nearest of some names, or nothing where none is near."""
+    if len(name) > LONGEST:
+        return ""
     found = min(names, key=lambda each: _distance(name, each), default=None)
     return f", did you mean `{found}`?" if found and _distance(name, found) <= max(len(name), 3) // 3 else ""
 

@@ -137,7 +137,14 @@ fn deploy(host: &Host, spec: &mut EndpointSpec, args: &DeployArgs, output: Outpu
         if let Some(gate) = rollout.guards.gate.as_ref().filter(|_| !args.what.force) {
             // A server would find out when the first step ends.
             host.components.gate(&PluginRef::named(&gate.plugin), gate.item.as_deref()).map_err(|failure| {
-                Failure::of(&*failure.error).hint("add --force if the machine that serves has the gate")
+                let failure = Failure::of(&*failure.error);
+                let others = failure.hint.as_ref().map(|hint| format!("{hint}; or ")).unwrap_or_default();
+                match failure.code {
+                    codes::PLUGIN_NOT_FOUND => {
+                        failure.hint(format!("{others}add --force if the machine that serves has the gate"))
+                    }
+                    _ => failure,
+                }
             })?;
         }
         spec.begin_rollout(rollout, host.tracking().now())?;

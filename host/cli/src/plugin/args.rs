@@ -372,9 +372,9 @@ pub(crate) struct PluginBenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) artifact: Option<PathBuf>,
     /// Rows that are made up, of numbers named x0, x1 and so on
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub(crate) rows: usize,
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rows: u32,
     /// Columns of these rows
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) columns: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) columns: u32,
 }

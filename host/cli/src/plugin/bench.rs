@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     args::PluginBenchArgs,
-    component_of,
+    component_of, noun,
     run::{evidence, told},
 };
 use crate::{
@@ -39,6 +39,8 @@ const CALLS_AT_ONCE: u32 = 500;
 const SAMPLE: usize = 10_000;
 /// Rows asked of a reader at once.
 const ROWS_AT_ONCE: u32 = 8_192;
+/// Numbers that are made up at most: 2 GiB.
+const MADE_UP_MAX: u64 = 1 << 28;
 /// What the built-in gate judges by, beside another one.
 const BUILT_IN_THRESHOLDS: &str = r#"{"thresholds": [{"metric": "f1", "min": 0.8}]}"#;
 
@@ -157,6 +159,9 @@ fn loader_figures(loader: &dyn Loader, item: &str, source: &str, options: &str) 
             Ok(())
         })
     })?;
+    if rows == 0 {
+        return Err(Failure::new(codes::EMPTY_INPUT, format!("{source} holds no rows")).hint("measure with some"));
+    }
     Ok(Map::from_iter([
         ("plan-us".to_owned(), json!(plan * 1e6)),
         ("rows-per-second".to_owned(), json!(rows as f64 / whole)),
@@ -177,8 +182,10 @@ fn built_in_loader(
     let mut sink = Sink::open(Some(&csv), &schema, false)?;
     load(loader, item, source, options, |rows| sink.write(&rows))?;
     sink.finish()?;
+    let types = schema.fields().iter().map(|field| (field.name.clone(), json!(field.kind.to_string())));
+    let types = json!({"types": types.collect::<Figures>()}).to_string();
     let (loader, item) = told(components.loader(&PluginRef::named("load-csv"), None, &csv))?;
-    let figures = loader_figures(&*loader, &item, &csv.display().to_string(), "{}")?;
+    let figures = loader_figures(&*loader, &item, &csv.display().to_string(), &types)?;
     Ok(figures["rows-per-second"].as_f64().unwrap_or_default())
 }
 
@@ -252,11 +259,23 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
         ("load-from-cache-ms".to_owned(), json!(load * 1e3)),
         ("instance-us".to_owned(), json!(instance * 1e6)),
     ]);
+    // Whatever reads the input has memory of its own, which is not what is measured.
+    let readers = Components::new(settings);
     let memory = |figures: &mut Figures| figures.insert("memory-bytes".to_owned(), json!(components.largest_bytes()));
     let mut ratios = Figures::new();
-    match components.point(&reference, args.item.as_deref())? {
+    let point = components.point(&reference, args.item.as_deref())?;
+    let of_no_use = |flag: &str, hint: &str| {
+        Failure::new(codes::USAGE, format!("{flag} is of no use with a {}", noun(point.name()))).hint(hint)
+    };
+    if args.artifact.is_some() && !matches!(point, ExtensionPoint::Predict) {
+        return Err(of_no_use("--artifact", "models have one"));
+    }
+    if args.input.is_some() && matches!(point, ExtensionPoint::DriftTest) {
+        return Err(of_no_use("--input", "drift tests compare numbers that are made up"));
+    }
+    match point {
         ExtensionPoint::Transform => {
-            let rows = rows(args, &components)?;
+            let rows = rows(args, &readers)?;
             let (transform, item, _) = told(components.transform(&reference, args.item.as_deref()))?;
             let own = transform_figures(&*transform, &item, &args.options, &rows)?;
             memory(&mut figures);
@@ -281,7 +300,7 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
             figures.extend(own);
         }
         ExtensionPoint::Predict => {
-            let rows = rows(args, &components)?;
+            let rows = rows(args, &readers)?;
             let (models, item, _) = told(components.models(&reference, args.item.as_deref()))?;
             figures.extend(model_figures(&*models, &item, args, &rows)?);
             memory(&mut figures);
@@ -295,14 +314,18 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
             let source = source.display().to_string();
             let own = loader_figures(&*loader, &item, &source, &args.options)?;
             memory(&mut figures);
-            let built_in = built_in_loader(&*loader, &item, &source, &args.options, &components)?;
-            ratio(&mut ratios, "rows per second, of the built-in's (load-csv) with the same rows", &own, built_in);
+            let schema = loader.plan(&item, &source, &args.options)?.schema;
+            // CSV has no bytes.
+            if schema.fields().iter().all(|field| field.kind != Kind::Binary) {
+                let built_in = built_in_loader(&*loader, &item, &source, &args.options, &components)?;
+                ratio(&mut ratios, "rows per second, of the built-in's (load-csv) with the same rows", &own, built_in);
+            }
             figures.extend(own);
         }
         ExtensionPoint::Gate => {
             let (gate, item) = told(components.gate(&reference, args.item.as_deref()))?;
             let asked = match &args.input {
-                Some(input) => evidence(input, &components)?,
+                Some(input) => evidence(input, &readers)?,
                 None => (made_up_evidence(), Arc::new(NoTables) as Arc<dyn Tables>),
             };
             let own = evaluation(&*gate, &item, &args.options, &asked)?;
@@ -335,7 +358,11 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
 fn rows(args: &PluginBenchArgs, components: &Components) -> Result<Batch, Failure> {
     match &args.input {
         Some(input) => read_all(components, input, "{}"),
-        None => numbers(args.rows, args.columns),
+        None if u64::from(args.rows) * u64::from(args.columns) > MADE_UP_MAX => {
+            let message = format!("{} rows of {} columns are more than are made up", args.rows, args.columns);
+            Err(Failure::new(codes::USAGE, message).hint(format!("ask for at most {MADE_UP_MAX} numbers in all")))
+        }
+        None => numbers(args.rows as usize, args.columns as usize),
     }
 }
 

@@ -90,6 +90,15 @@ fn or_nothing(list: &[String]) -> String {
     if list.is_empty() { "nothing".into() } else { list.join(", ") }
 }
 
+/// What a plugin of a kind is called.
+fn noun(kind: &str) -> &str {
+    match kind {
+        "predict" => "model",
+        "drift" => "drift test",
+        other => other,
+    }
+}
+
 /// What was named, or the component of the project whose folder was named.
 fn component_of(named: &str) -> Result<String, Failure> {
     let folder = std::path::Path::new(named);

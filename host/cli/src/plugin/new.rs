@@ -6,7 +6,7 @@ use plinth_author::project;
 use plinth_core::codes;
 use serde_json::json;
 
-use super::{args::PluginNewArgs, check::kebab};
+use super::{args::PluginNewArgs, check::kebab, noun};
 use crate::output::{Failure, Output, io_failure};
 
 /// `plinth plugin new`
@@ -36,12 +36,9 @@ pub(super) fn new(args: &PluginNewArgs, output: Output) -> Result<ExitCode, Fail
     let told = json!({"name": args.name, "folder": folder, "kind": args.kind.name(), "language": language.name()});
     output
         .data(&told, || {
-            let folder = folder.display();
-            format!(
-                "{folder}: a {} in {}\n  cd {folder}\n  plinth plugin build\n  plinth plugin test\n",
-                args.kind.name(),
-                language.name()
-            )
+            let (folder, language) = (folder.display(), language.name());
+            let kind = noun(args.kind.name());
+            format!("{folder}: a {kind} in {language}\n  cd {folder}\n  plinth plugin build\n  plinth plugin test\n")
         })
         .map_err(|error| io_failure("stdout", &error))?;
     Ok(ExitCode::SUCCESS)

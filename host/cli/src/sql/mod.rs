@@ -187,7 +187,7 @@ impl Sink {
                     std::fs::File::create(path).map_err(|error| io_failure(&path.display().to_string(), &error))?;
                 Box::new(BufWriter::new(file))
             }
-            None => Box::new(BufWriter::new(Stdout)),
+            None => Box::new(Stdout::default()),
         };
         let format = match self.format {
             RowFormat::Table => return self.show(rows, to).await,

@@ -275,7 +275,12 @@ fn a_plugin_is_measured_beside_the_built_in() {
     let made_up = ["--artifact", "model.json", "--rows", "500", "--columns", "3"];
     let told = project.json(&[&["plugin", "bench", "linear-model-rust"], &made_up[..]].concat());
     has(&told, &["load-us", "one-row-us", "rows-per-second"], 0);
-    has(&project.json(&["plugin", "bench", "threshold-gate-rust"]), &["evaluation-us"], 1);
+    let thresholds = r#"{"thresholds": [{"metric": "f1", "min": 0.8}]}"#;
+    let gate = ["plugin", "bench", "threshold-gate-rust", "--options", thresholds];
+    has(&project.json(&gate), &["evaluation-us"], 1);
+    let use_of = |more: &[&str]| project.run(&[&gate, more].concat());
+    use_of(&["--artifact", "model.json"]).fails(2, "usage", &["--artifact is of no use with a gate"]);
+    use_of(&["--rows", "0"]).fails(2, "usage", &["--rows"]);
     project.write("rows.txt", "  1\n 22\n333\n");
     let layout = r#"{"columns": [{"name": "n", "width": 3, "kind": "int64"}]}"#;
     let loader = ["plugin", "bench", "fixed-width-rust", "--options", layout];
