@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bad_input;
+mod browser;
 mod capacity;
 mod captures;
 mod cli_tracking;
@@ -23,5 +24,4 @@ mod spans;
 mod sql;
 mod top;
 mod tracking;
-mod ui;
 mod webhooks;

@@ -1,5 +1,5 @@
 //! MLflow's web interface on top of the server, in a browser: every page shows what was logged, and nothing it asks for
-//! is refused.
+//! is refused. It takes longest, and tests begin in the order of their names: as one of the first it has others beside it.
 
 use std::path::PathBuf;
 
