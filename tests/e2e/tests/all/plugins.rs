@@ -288,3 +288,22 @@ fn a_plugin_is_measured_beside_the_built_in() {
     project.run(&loader).fails(2, "usage", &["a loader is measured with what it reads", "--input"]);
     project.run(&["plugin", "bench", "tabular", "--item", "nothing"]).fails(6, "plugin-item-not-found", &["nothing"]);
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_hides_none() {
+    let project = Project::empty();
+    project.write("long.csv", format!("x\n{}", "1\n".repeat(200_000)));
+    let (plinth, plugins) = (plinth_e2e::binary().display().to_string(), plugins().display().to_string());
+    let piped = |command: &str| -> Done {
+        let line = format!("{plinth} plugin run {plugins}/{command}");
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-o", "pipefail", "-c", &line]).current_dir(project.path(".")).output().expect("bash").into()
+    };
+    let all = "load-csv.wasm long.csv --rows 200000";
+    for (flags, first) in [("", "x\n"), ("--json", "{\"x\":1}\n")] {
+        let done = piped(&format!("{all} {flags} | head -1"));
+        assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(0), first, ""), "{flags}");
+    }
+    let done = piped("load-csv.wasm none.csv | head -1");
+    assert!(done.code == Some(6) && done.stderr.contains("none.csv"), "{}", done.stderr);
+}
