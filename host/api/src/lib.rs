@@ -191,6 +191,15 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
     let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone(), serving.spans.clone()));
     let access = control::Access::new(&serving).map(Arc::new);
     let control = control::Control::new(&serving);
+    let app = App(Arc::new(Parts {
+        hide_schema: server.hides_schema(),
+        server,
+        metrics,
+        control,
+        settings: oip::Settings::new(log, serving.spans.as_ref().map(|spans| spans.sampling())),
+        spans: serving.spans.clone(),
+        loader: oip::Loader::default(),
+    }));
     let routes = Router::new()
         .route("/invocations", post(scoring::invocations))
         .route("/endpoints/{endpoint}/invocations", post(scoring::endpoint_invocations))
@@ -204,22 +213,15 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
         .merge(control::routes(access.is_none()))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .with_state(App(Arc::new(Parts {
-            hide_schema: server.hides_schema(),
-            server,
-            metrics,
-            control,
-            settings: oip::Settings::new(log, serving.spans.as_ref().map(|spans| spans.sampling())),
-            spans: serving.spans.clone(),
-            loader: oip::Loader::default(),
-        })));
+        .with_state(app.clone());
+    let grpc = oip::grpc_routes().method_not_allowed_fallback(error::method_not_allowed).with_state(app);
     // Where everyone may do everything, scoring pays nothing for it.
-    let routes = match access {
-        Some(access) => routes.layer(middleware::from_fn_with_state(access, control::guard)),
+    let guarded = |routes: Router| match &access {
+        Some(access) => routes.layer(middleware::from_fn_with_state(Arc::clone(access), control::guard)),
         None => routes,
     };
     // What a browser asks before it asks carries no token.
-    let routes = routes.layer(cors);
+    let routes = guarded(routes).layer(cors).merge(guarded(grpc));
     match serving.access_log {
         Some(log) => routes.layer(middleware::from_fn_with_state(log, access_log::tell)),
         None => routes,

@@ -28,7 +28,7 @@ use crate::{
 };
 
 thread_local! {
-    static LANDING: RefCell<Option<Landing>> = const { RefCell::new(None) };
+    static LANDING: RefCell<Option<Box<Landing>>> = const { RefCell::new(None) };
 }
 
 /// Where the blocks of one batch land.
@@ -99,8 +99,8 @@ impl<T> RawList<T> {
 
 impl Landing {
     /// One block of at most `rows_max` rows, or exactly `expected`.
-    pub(crate) fn one(layout: Arc<Layout>, expected: Option<usize>, rows_max: usize) -> Self {
-        Self {
+    pub(crate) fn one(layout: Arc<Layout>, expected: Option<usize>, rows_max: usize) -> Box<Self> {
+        Box::new(Self {
             layout,
             expected,
             rows_max,
@@ -113,12 +113,12 @@ impl Landing {
             bits: Vec::new(),
             texts: Vec::new(),
             validity: None,
-        }
+        })
     }
 
     /// Several blocks that together have `total` rows and at most `bytes_max` bytes; each but the last has a multiple of
     /// 8 rows.
-    pub(crate) fn several(layout: Arc<Layout>, total: usize, bytes_max: u64) -> Self {
+    pub(crate) fn several(layout: Arc<Layout>, total: usize, bytes_max: u64) -> Box<Self> {
         fn room<T>(columns: &[usize], len: usize) -> Vec<Vec<T>> {
             columns.iter().map(|_| Vec::with_capacity(len)).collect()
         }
@@ -127,7 +127,7 @@ impl Landing {
             offsets.push(0);
             Text { offsets, bytes: Vec::new() }
         });
-        Self {
+        Box::new(Self {
             several: true,
             f64s: room(&layout.f64s, total),
             f32s: room(&layout.f32s, total),
@@ -135,8 +135,8 @@ impl Landing {
             bits: room(&layout.bits, total.div_ceil(8)),
             texts: texts.collect(),
             bytes_left: bytes_max,
-            ..Self::one(layout, None, total)
-        }
+            ..*Self::one(layout, None, total)
+        })
     }
 
     /// How many rows the next block must bring.
@@ -145,9 +145,9 @@ impl Landing {
     }
 
     /// Makes this the landing of the thread while `call` runs; gives it back with what the call gave.
-    pub(crate) fn during<R>(self, call: impl FnOnce() -> R) -> (Self, R) {
+    pub(crate) fn during<R>(self: Box<Self>, call: impl FnOnce() -> R) -> (Box<Self>, R) {
         /// Puts back what was there before, also when the call panics.
-        struct Before(Option<Landing>);
+        struct Before(Option<Box<Landing>>);
         impl Drop for Before {
             fn drop(&mut self) {
                 let before = self.0.take();
@@ -165,9 +165,10 @@ impl Landing {
     ///
     /// # Errors
     /// What is wrong with them, for a message.
-    pub(crate) fn finish(self) -> std::result::Result<Batch, String> {
+    #[expect(clippy::boxed_local, reason = "out of its box it would be copied on the way here")]
+    pub(crate) fn finish(self: Box<Self>) -> std::result::Result<Batch, String> {
         let (schema, rows) = (self.layout.schema.clone(), self.rows);
-        let columns = Finish::new(self).columns()?;
+        let columns = Finish::new(*self).columns()?;
         // SAFETY: one column for each field, of its kind and with as many rows as all blocks together, and with nulls only
         // where its field allows them: `columns` makes them so, whatever the guest returned.
         #[expect(unsafe_code, reason = "to look at every column again costs a tenth of scoring one row")]

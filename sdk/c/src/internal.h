@@ -30,6 +30,8 @@ typedef struct plinth_bound_t {
     struct plinth_place_t {
         uint32_t before, nullable_before;
     } *places;
+    /* For plinth_last. */
+    uint32_t *f64s;
     struct plinth_bound_t *next;
 } plinth_bound_t;
 /* Takes the schema over. What is bound must stay where it is until it is unbound, which frees the schema. */

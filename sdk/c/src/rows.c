@@ -21,14 +21,16 @@ static unsigned place(plinth_kind_t kind) {
 
 /* The last bound first. */
 static plinth_bound_t *all_bound;
+struct plinth_last_t plinth_last;
 
 void plinth_bind(plinth_bound_t *bound, const plinth_schema_t *schema) {
     size_t len = schema->fields.len;
-    *bound = (plinth_bound_t){*schema, plinth_alloc(len, sizeof *bound->places), all_bound};
+    *bound = (plinth_bound_t){*schema, plinth_alloc(len, sizeof *bound->places), plinth_alloc(len, 4), all_bound};
     uint32_t counts[7] = {0}, nullable = 0;
     for (size_t i = 0; i < len; i++) {
         const plinth_field_t *field = &schema->fields.ptr[i];
         uint32_t *count = &counts[__builtin_ctz(place(field->kind))];
+        bound->f64s[i] = field->kind == PLINTH_KIND_FLOAT64 ? *count : UINT32_MAX;
         bound->places[i] = (struct plinth_place_t){(*count)++, nullable};
         nullable += field->nullable;
     }
@@ -39,14 +41,18 @@ void plinth_unbind(plinth_bound_t *bound) {
     plinth_bound_t **at = &all_bound;
     while (*at != bound) at = &(*at)->next;
     *at = bound->next;
+    if (plinth_last.schema == &bound->schema) plinth_last = (struct plinth_last_t){0};
     free(bound->places);
+    free(bound->f64s);
     plinth_schema_free(&bound->schema);
 }
 
 /* Where a column lies. */
 static struct plinth_place_t place_of(const plinth_schema_t *schema, size_t column) {
     for (const plinth_bound_t *bound = all_bound; bound; bound = bound->next) {
-        if (&bound->schema == schema) return bound->places[column];
+        if (&bound->schema != schema) continue;
+        plinth_last = (struct plinth_last_t){schema, bound->f64s};
+        return bound->places[column];
     }
     struct plinth_place_t found = {0, 0};
     unsigned kinds = place(schema->fields.ptr[column].kind);
@@ -93,8 +99,8 @@ static void *slots(const plinth_schema_t *schema, size_t column, plinth_kind_t k
     return (char *)(uintptr_t)list + before * width * size;
 }
 
-double *plinth_f64s(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
-                    plinth_problem_t *problem) {
+double *plinth_find_f64s(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
+                         plinth_problem_t *problem) {
     return slots(schema, column, PLINTH_KIND_FLOAT64, block->f64s.ptr, block->f64s.len, block->rows, 8, problem);
 }
 
@@ -139,7 +145,7 @@ bool plinth_valid(const plinth_schema_t *schema, const plinth_block_t *block, si
     return true;
 }
 
-bool plinth_zero_nulls(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
+bool plinth_find_nulls(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
                        plinth_problem_t *problem) {
     const plinth_field_t *field = field_of(schema, column, problem);
     if (field && field->kind == PLINTH_KIND_FLOAT64 && block->validity.len == 0) return true;

@@ -69,6 +69,15 @@ impl Figures {
         table
     }
 
+    /// Those that are shown for the record.
+    pub(crate) fn record(&self) -> String {
+        let mut table = String::from("| | measured |\n|---|---|\n");
+        for f in self.0.iter().filter(|f| matches!(f.target, Target::None)) {
+            table.push_str(&format!("| {} | {} {} |\n", f.what, round(f.value), f.unit));
+        }
+        table
+    }
+
     pub(crate) fn print(&self, json: bool) -> Result<()> {
         if json {
             let list: Vec<_> = self

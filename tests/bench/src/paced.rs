@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
     rc::Rc,
@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(35);
 pub(crate) struct Outcome {
     /// How long each answer 200 took, the shortest first.
     pub(crate) answered: Vec<Duration>,
+    /// When each of them was due, from the start, and how long it took.
+    moments: Vec<(Duration, Duration)>,
     /// How long each answer 503 took.
     pub(crate) refused: Vec<Duration>,
     /// From the first request to the end of the pace.
@@ -53,9 +55,23 @@ impl Outcome {
 
     /// The time within which a share of the answers came, in milliseconds.
     pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
-        let at = (self.answered.len() as f64 * share) as usize;
-        let time = self.answered.get(at.min(self.answered.len().saturating_sub(1)));
-        time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        quantile(&self.answered, share).as_secs_f64() * 1e3
+    }
+
+    /// p99 / p50 of the requests that were due in the same window of time, in the median of all windows: what it is
+    /// while nothing takes the processors away from the server.
+    pub(crate) fn tail_in_windows(&self, window: Duration) -> f64 {
+        let mut windows: BTreeMap<u128, Vec<Duration>> = BTreeMap::new();
+        for (due, took) in &self.moments {
+            windows.entry(due.as_nanos() / window.as_nanos().max(1)).or_default().push(*took);
+        }
+        let tail = |mut times: Vec<Duration>| {
+            times.sort_unstable();
+            quantile(&times, 0.99).as_secs_f64() / quantile(&times, 0.5).as_secs_f64()
+        };
+        let mut tails: Vec<f64> = windows.into_values().map(tail).collect();
+        tails.sort_by(f64::total_cmp);
+        tails.get(tails.len() / 2).copied().unwrap_or_default()
     }
 
     /// The longest that anybody waited for any answer, in milliseconds, from when the request was sent: where the load
@@ -63,6 +79,12 @@ impl Outcome {
     pub(crate) fn longest_ms(&self) -> f64 {
         self.longest.as_secs_f64() * 1e3
     }
+}
+
+/// The time within which a share of sorted times lies.
+fn quantile(times: &[Duration], share: f64) -> Duration {
+    let at = (times.len() as f64 * share) as usize;
+    times.get(at.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 /// Sends `request` `rate` times a second in the mean, at random moments, over the connections that are free.
@@ -81,7 +103,7 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
         let open = (0..connections).map(|_| Connection::open(port));
         let open = join_all(open).await.into_iter().collect::<Result<Vec<_>>>()?;
         let start = Instant::now();
-        let line = Rc::new(RefCell::new(Line::until(start + lasting)));
+        let line = Rc::new(RefCell::new(Line::new(start, lasting)));
         let mut wakers = Vec::new();
         let served = open.into_iter().enumerate().map(|(index, mut connection)| {
             let (wake, mut woken) = mpsc::unbounded_channel::<Instant>();
@@ -184,13 +206,15 @@ struct Line {
     waiting: VecDeque<Instant>,
     /// Connections that have no request.
     idle: Vec<usize>,
+    start: Instant,
     until: Instant,
     outcome: Outcome,
 }
 
 impl Line {
-    fn until(until: Instant) -> Self {
-        Self { waiting: VecDeque::new(), idle: Vec::new(), until, outcome: Outcome::default() }
+    fn new(start: Instant, lasting: Duration) -> Self {
+        let until = start + lasting;
+        Self { waiting: VecDeque::new(), idle: Vec::new(), start, until, outcome: Outcome::default() }
     }
 
     fn sending(&mut self, at: Instant) {
@@ -203,6 +227,7 @@ impl Line {
         match status {
             200 => {
                 self.outcome.answered.push(now - due);
+                self.outcome.moments.push((due.saturating_duration_since(self.start), now - due));
                 self.outcome.in_time += usize::from(now <= self.until);
             }
             503 => self.outcome.refused.push(now - due),

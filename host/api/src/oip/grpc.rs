@@ -5,7 +5,7 @@
 use std::{
     future::{Ready, ready},
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -125,14 +125,26 @@ pub(crate) async fn health(State(app): State<App>, Path(method): Path<String>, r
     }
 }
 
-/// `inference.GRPCInferenceService`
+/// `inference.GRPCInferenceService/ModelInfer`, which has a route of its own: all that scores comes here.
+pub(crate) async fn model_infer(State(app): State<App>, request: Request) -> Response {
+    if !is_grpc(request.headers()) {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    // What scores ends in time by itself.
+    encoded(app, request, None, |app, headers, asked| async move {
+        let told = one(&app, headers, asked, false).await;
+        (told.who(), told.outcome.map(|written| written.body))
+    })
+    .await
+}
+
+/// The other methods of `inference.GRPCInferenceService`
 pub(crate) async fn call(State(app): State<App>, Path(method): Path<String>, request: Request) -> Response {
     if !is_grpc(request.headers()) {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
     let path = request.uri().path().to_owned();
     match method.as_str() {
-        "ModelInfer" => infer(app, request).await,
         "ModelStreamInfer" => stream(app, request).await,
         "ServerLive" => unary(app, request, |_, _: Empty| async { Ok(Yes { yes: true }) }).await,
         "ServerReady" => {
@@ -226,14 +238,6 @@ fn trace(app: &App, asked: TraceSettings) -> Result<TraceSettings, ApiError> {
     Ok(TraceSettings { settings: app.settings.trace(model.as_deref()), model_name: String::new() })
 }
 
-async fn infer(app: App, request: Request) -> Response {
-    let work = |app: App, headers, asked| async move {
-        let told = one(&app, headers, asked, false).await;
-        (told.who(), told.outcome.map(|written| written.body))
-    };
-    encoded(app, request, work).await
-}
-
 /// One request for inference.
 async fn one(app: &App, headers: HeaderMap, asked: InferRequest, streamed: bool) -> Told {
     let whom = Asked::of(asked.model_name.clone(), Some(asked.model_version.clone()));
@@ -302,40 +306,43 @@ where
         let answer = work(app, asked);
         async move { (Who::default(), answer.await.map(|answer| answer.encode_to_vec())) }
     };
-    encoded(app, request, encoding).await
+    let longest = Duration::from_millis(app.server.limits().request_ms_max);
+    encoded(app, request, Some(longest), encoding).await
 }
 
-/// The same with an answer that is encoded already, in the time that the caller and the limits give.
-async fn encoded<I, F, Fut>(app: App, request: Request, work: F) -> Response
+/// The same with an answer that is encoded already, in the time that the caller gives and that it may take at all.
+async fn encoded<I, F, Fut>(app: App, request: Request, longest: Option<Duration>, work: F) -> Response
 where
     I: Message + Default + 'static,
     F: FnOnce(App, HeaderMap, I) -> Fut + Send + 'static,
     Fut: Future<Output = (Who, Result<Vec<u8>, ApiError>)> + Send + 'static,
 {
     let limits = app.server.limits();
-    let longest = Duration::from_millis(limits.request_ms_max);
-    let (bytes_max, parts_max) = (limits.body_bytes_max, limits.message_parts_max);
+    let (bytes_max, parts_max, body_ms_max) = (limits.body_bytes_max, limits.message_parts_max, limits.request_ms_max);
     let (Parts { headers, .. }, body) = request.into_parts();
     if let Some(status) = unary::unknown_encoding(&headers) {
         return status_response(&status);
     }
-    let within = timeout(&headers).map_or(longest, |given| given.min(longest));
-    let answer = async {
-        match unary::message(&headers, body, bytes_max, parts_max).await {
-            Ok(asked) => work(app, headers, asked).await,
-            Err(error) => (Who::default(), Err(error)),
-        }
+    let late = |within: Duration| {
+        status_response(&Status::deadline_exceeded(format!("the answer was not ready within {} ms", within.as_millis())))
     };
-    match tokio::time::timeout(within, answer).await {
-        Ok((who, outcome)) => {
-            let mut response = outcome.map_or_else(|error| refusal(&error), |message| unary::answer(&message));
-            response.extensions_mut().insert(who);
-            response
-        }
-        Err(_) => {
-            let message = format!("the answer was not ready within {} ms", within.as_millis());
-            status_response(&Status::deadline_exceeded(message))
-        }
+    let given = timeout(&headers);
+    let answer = pin!(async {
+        let body_max = Duration::from_millis(body_ms_max);
+        let message = unary::message(&headers, body, bytes_max, parts_max);
+        let (who, outcome) = match tokio::time::timeout(body_max, message).await {
+            Ok(Ok(asked)) => work(app, headers, asked).await,
+            Ok(Err(error)) => (Who::default(), Err(error)),
+            Err(_) => return late(body_max),
+        };
+        let mut response = outcome.map_or_else(|error| refusal(&error), |message| unary::answer(&message));
+        response.extensions_mut().insert(who);
+        response
+    });
+    // A timer costs a small request something, and most callers give no time.
+    match [given, longest].into_iter().flatten().min() {
+        Some(within) => tokio::time::timeout(within, answer).await.unwrap_or_else(|_| late(within)),
+        None => answer.await,
     }
 }
 

@@ -66,6 +66,12 @@ pub(crate) fn routes() -> Router<App> {
         .route("/v2/logging", get(logging).post(logging))
         .route("/v2/systemsharedmemory/{*rest}", any(shared_memory))
         .route("/v2/cudasharedmemory/{*rest}", any(shared_memory))
+}
+
+/// The routes of the same over gRPC, which browsers do not speak.
+pub(crate) fn grpc_routes() -> Router<App> {
+    Router::new()
+        .route("/inference.GRPCInferenceService/ModelInfer", post(grpc::model_infer))
         .route("/inference.GRPCInferenceService/{method}", post(grpc::call))
         .route("/grpc.health.v1.Health/{method}", post(grpc::health))
 }

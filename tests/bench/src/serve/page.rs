@@ -52,7 +52,9 @@ pub(super) fn write(place: &Place, figures: &Figures, all: &[Served]) -> Result<
          The trained forest is the one of `examples/churn` with `trainer=random-forest`: its transform imputes, \
          encodes and scales a row of 18 raw columns, and the bare server beside it gets the transformed row.\n\n",
     );
+    page.push_str("## Near saturation and beyond it\n\n");
     page.push_str(strain::HOW);
+    page.push_str(&format!("\n{}", figures.record()));
     let path = place.root.join(PAGE);
     std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("wrote {PAGE}");
