@@ -338,6 +338,10 @@ impl Shared {
                 self.wake.notify_one();
             }
         }
+        if queue.jobs.is_empty() {
+            // Or who came too late would keep everybody out, and nobody would come who says otherwise.
+            self.waited_ms.store(0, Relaxed);
+        }
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         taken
     }

@@ -116,7 +116,8 @@ fn bench(names: &[&str], capacity: Capacity, limits: ServeLimits) -> Bench {
     let shelf =
         Arc::new(Shelf { plans, bytes: 100, turnstile: Arc::clone(&turnstile), tell, loaded: Mutex::default() });
     // Tests say when to look.
-    let limits = ServeLimits { source_poll_ms: 3_600_000, scoring_threads: 2, ..limits };
+    let scoring_threads = if limits.scoring_threads == 0 { 2 } else { limits.scoring_threads };
+    let limits = ServeLimits { source_poll_ms: 3_600_000, scoring_threads, ..limits };
     let server = Server::start(Arc::clone(&shelf) as _, Options { limits, ..Options::default() }).unwrap();
     Bench { server, shelf, turnstile, ran }
 }
@@ -225,6 +226,25 @@ fn where_as_many_wait_as_may_the_next_is_refused() {
         assert_eq!(told.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
     }
     assert_eq!(bench.ask("slow").unwrap().recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+}
+
+#[test]
+fn who_came_too_late_keeps_nobody_out_once_the_queue_is_empty() {
+    let limits = ServeLimits { scoring_threads: 1, queue_ms_max: 5, ..ServeLimits::default() };
+    let bench = bench(&["slow"], Capacity::default(), limits);
+    let first = bench.ask("slow").unwrap();
+    assert_eq!(bench.runs(), ("slow", 1));
+    let others: Vec<_> = (0..3).map(|_| bench.ask("slow").unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    bench.turnstile.admit(1);
+    assert_eq!(first.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+    // All of them are taken at once, later than they may wait.
+    assert_eq!(bench.runs(), ("slow", 3));
+    bench.turnstile.admit(1);
+    for told in others {
+        assert_eq!(told.recv_timeout(TEN_SECONDS).unwrap(), Ok(3));
+    }
+    assert!(bench.server.admit().is_ok(), "nobody waits");
 }
 
 #[test]
