@@ -324,7 +324,10 @@ where
         return status_response(&status);
     }
     let late = |within: Duration| {
-        status_response(&Status::deadline_exceeded(format!("the answer was not ready within {} ms", within.as_millis())))
+        status_response(&Status::deadline_exceeded(format!(
+            "the answer was not ready within {} ms",
+            within.as_millis()
+        )))
     };
     let given = timeout(&headers);
     let answer = pin!(async {

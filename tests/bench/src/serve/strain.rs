@@ -25,6 +25,8 @@ const CONNECTIONS: usize = 64;
 const CROWD: usize = 1_500;
 /// Rows of requests that take much longer to answer than to refuse.
 const HEAVY: usize = 256;
+/// How often overload is measured.
+const ROUNDS: usize = 5;
 /// A window in which the machine more often than not takes no processor away; some hundred requests are due in it.
 const WINDOW: Duration = Duration::from_millis(200);
 /// A gap between two looks at the clock that a loop does not make by itself.
@@ -38,7 +40,8 @@ For saturation and overload the server has half of the processors and the load t
 moments, whether or not answers do, and a wait counts from the moment a request was due. Saturation is what 64 \
 connections get answered that ask again at once; overload comes over 1,500 connections, more than the server takes \
 requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half of a machine cannot send three times as \
-many requests of one row as the other half answers. Who is refused gets 503 at once.
+many requests of one row as the other half answers. Who is refused gets 503 at once. What is answered is told of the mean \
+of what saturation is before and after, in the median of five rounds.
 
 How far p99 lies from p50 is as much the machine's doing as the server's: when a processor is taken away from a server \
 that is busy for 70 % of the time, those wait that come meanwhile, and those that come while it catches up, two or three \
@@ -78,8 +81,7 @@ fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figure
     figures.add_expected("at 70 % of saturation, p99 / p50", ours, "x", Target::AtMost(4.0), 3.5);
     figures.add("at 70 % of saturation, p99 / p50, of the bare server's", ours / least, "x", Target::None);
     let what = format!("{HEAVY} rows");
-    let most = saturation(place, server.port, &request(HEAVY), &what, figures)?;
-    overload(place, server.port, &request(HEAVY), &what, most, figures)
+    overload(place, server.port, &request(HEAVY), &what, figures)
 }
 
 /// p99 / p50 at 70 % of what the server can do.
@@ -91,7 +93,12 @@ fn near_saturation(place: &Place, port: u16, request: &[u8], who: &str, figures:
     figures.add(format!("at 70 % of saturation, p50, {who}"), busy.quantile_ms(0.5), "ms", Target::None);
     figures.add(format!("at 70 % of saturation, p99, {who}"), busy.quantile_ms(0.99), "ms", Target::None);
     let tail = busy.tail_in_windows(WINDOW);
-    figures.add(format!("at 70 % of saturation, p99 / p50, median of windows of 0.2 s, {who}"), tail, "x", Target::None);
+    figures.add(
+        format!("at 70 % of saturation, p99 / p50, median of windows of 0.2 s, {who}"),
+        tail,
+        "x",
+        Target::None,
+    );
     Ok(busy.quantile_ms(0.99) / busy.quantile_ms(0.5))
 }
 
@@ -119,13 +126,37 @@ fn saturation(place: &Place, port: u16, request: &[u8], what: &str, figures: &mu
     Ok(most)
 }
 
-fn overload(place: &Place, port: u16, request: &[u8], what: &str, most: f64, figures: &mut Figures) -> Result<()> {
-    let beyond = paced::run(port, request, CROWD, most * 3.0, place.lasting(8.0))?;
+/// What is still answered beyond saturation. Several times, each time between two looks at what saturation is: it changes
+/// with the machine from one second to the next, by more than what is asked about.
+fn overload(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut Figures) -> Result<()> {
+    let most = || Ok::<_, anyhow::Error>(paced::saturate(port, request, CONNECTIONS, place.lasting(2.0))?.goodput());
+    paced::saturate(port, request, CONNECTIONS, place.lasting(1.0))?;
+    let (mut asked, mut kept, mut longest) = (Vec::new(), Vec::new(), 0.0_f64);
+    let mut before = most()?;
+    for _ in 0..ROUNDS {
+        ensure!(before > 0.0, "nothing was answered at saturation with {what}");
+        let beyond = paced::run(port, request, CROWD, before * 3.0, place.lasting(5.0))?;
+        let after = most()?;
+        let between = f64::midpoint(before, after);
+        asked.push(beyond.asked() / between);
+        kept.push(beyond.goodput() / between * 100.0);
+        longest = longest.max(beyond.longest_ms());
+        before = after;
+    }
+    let median = |list: &mut [f64]| {
+        list.sort_by(f64::total_cmp);
+        list[list.len() / 2]
+    };
     let what = format!("under 3x overload, {what}");
-    figures.add(format!("{what}, asked of saturation"), beyond.asked() / most, "x", Target::None);
-    let kept = beyond.goodput() / most * 100.0;
-    figures.add_expected(format!("{what}, goodput of its maximum"), kept, "%", Target::AtLeast(90.0), 93.0);
-    let longest = beyond.longest_ms();
+    figures.add(format!("{what}, asked of saturation"), median(&mut asked), "x", Target::None);
+    figures.add_expected(
+        format!("{what}, goodput of its maximum"),
+        median(&mut kept),
+        "%",
+        Target::AtLeast(90.0),
+        93.0,
+    );
+    figures.add(format!("{what}, goodput in the worst of {ROUNDS} rounds"), kept[0], "%", Target::None);
     figures.add_expected(format!("{what}, longest wait"), longest, "ms", Target::AtMost(DEADLINE_MS), 1_800.0);
     Ok(())
 }
