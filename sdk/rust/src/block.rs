@@ -133,6 +133,9 @@ impl Block {
     /// # Errors
     /// As [`Block::f64s`].
     pub fn zero_null_f64s(&mut self, schema: &Schema, column: usize) -> Result<(), Problem> {
+        if self.validity.is_empty() && schema.fields[column].kind == Kind::Float64 {
+            return Ok(());
+        }
         let span = self.span(schema, column, Kind::Float64)?;
         let Some(bits) = validity(&self.validity, self.rows as usize, schema, column)?.bits else { return Ok(()) };
         let values = self.f64s.get_mut(span).ok_or_else(|| short(schema, column))?;
@@ -146,11 +149,12 @@ impl Block {
 
     /// Where a column lies in the list of its physical type.
     fn span(&self, schema: &Schema, column: usize, kind: Kind) -> Result<Range<usize>, Problem> {
-        let place = place(kind);
-        if !place(schema.fields[column].kind) {
+        let sharing = sharing(kind);
+        let shares = |kind: Kind| sharing >> kind as u32 & 1;
+        if shares(schema.fields[column].kind) == 0 {
             return Err(wrong(schema, column, kind.name()));
         }
-        let before = schema.fields[..column].iter().filter(|field| place(field.kind)).count();
+        let before = schema.fields[..column].iter().map(|field| shares(field.kind)).sum::<u32>() as usize;
         let rows = self.rows as usize;
         let width = match kind {
             Kind::Boolean => rows.div_ceil(8),
@@ -277,14 +281,12 @@ fn validity<'a>(all: &'a [u8], rows: usize, schema: &Schema, column: usize) -> R
     Ok(Validity { bits: Some(bits), rows })
 }
 
-/// Tells the kinds that share a physical list with `kind`.
-fn place(kind: Kind) -> fn(Kind) -> bool {
+/// The kinds that share a physical list with `kind`, a bit for each.
+const fn sharing(kind: Kind) -> u32 {
     match kind {
-        Kind::Boolean => |kind| kind == Kind::Boolean,
-        Kind::Int64 | Kind::TimestampUs => |kind| matches!(kind, Kind::Int64 | Kind::TimestampUs),
-        Kind::Float32 => |kind| kind == Kind::Float32,
-        Kind::Float64 => |kind| kind == Kind::Float64,
-        Kind::Utf8 | Kind::Binary => |kind| matches!(kind, Kind::Utf8 | Kind::Binary),
+        Kind::Int64 | Kind::TimestampUs => 1 << Kind::Int64 as u32 | 1 << Kind::TimestampUs as u32,
+        Kind::Utf8 | Kind::Binary => 1 << Kind::Utf8 as u32 | 1 << Kind::Binary as u32,
+        Kind::Boolean | Kind::Float32 | Kind::Float64 => 1 << kind as u32,
     }
 }
 
