@@ -285,7 +285,8 @@ pub struct ServeLimits {
     pub explain_rows_max: u32,
     /// Requests in flight; the next is answered 503 with Retry-After.
     pub requests_in_flight_max: u32,
-    /// Time that requests may wait for a thread; while they wait longer, the next is answered 503 with Retry-After.
+    /// Time that a request may wait for a thread; one that would wait longer, as fast as requests are answered at the
+    /// moment, is answered 503 with Retry-After.
     pub queue_ms_max: u64,
     /// Time from the last header byte to the answer.
     pub request_ms_max: u64,
@@ -329,7 +330,7 @@ impl Default for ServeLimits {
             message_parts_max: 1 << 20,
             explain_rows_max: 32,
             requests_in_flight_max: 1_024,
-            queue_ms_max: 2_000,
+            queue_ms_max: 1_000,
             request_ms_max: 30_000,
             capture_queue_rows_max: 131_072,
             capture_queue_bytes_max: 256 << 20,

@@ -14,11 +14,11 @@ pub enum ServeError {
         /// The limit.
         in_flight_max: u32,
     },
-    /// Requests wait longer for a thread than they should.
-    #[error("requests wait {waited_ms} ms to be scored, more than {max} ms")]
+    /// A request would wait longer for a thread than it should.
+    #[error("the request would wait {wait_ms} ms to be scored, more than {max} ms")]
     Slow {
-        /// How long the last one waited.
-        waited_ms: u64,
+        /// How long it would wait.
+        wait_ms: u64,
         /// The limit.
         max: u64,
     },

@@ -33,7 +33,9 @@ mod shadow;
 mod stats;
 mod steward;
 mod tensors;
+mod together;
 mod traffic;
+mod turn;
 
 pub use answers::Answerer;
 pub use bandit::thompson;

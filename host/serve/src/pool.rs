@@ -5,12 +5,12 @@
 //! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking.
 //!
 //! A thread that becomes free takes its part of what waits for the same deployment and runs transforms and model once
-//! for all of it. Nobody waits for company unless the deployment says so: a lone request is scored at once, and batches
-//! grow by themselves as soon as requests come faster than they are answered.
+//! for all of it; all of what waits, where that is done sooner than another thread would wake. Nobody waits for company
+//! unless the deployment says so: a lone request is scored at once, and batches grow by themselves as soon as requests
+//! come faster than they are answered.
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -19,14 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow_array::Array;
-use arrow_select::concat::concat;
-use plinth_core::codes;
-use plinth_ext::{Batch, ExtError, Tensor};
-use plinth_score::{ScoreError, Scored, Scorer};
+use plinth_ext::{Batch, Tensor};
+use plinth_score::{ScoreError, Scored};
 use tokio::sync::oneshot;
 
-use crate::{Batching, Deployment, ServeError, Served, TensorModel};
+use crate::{
+    Batching, Deployment, ServeError,
+    together::{Done, Taken, guarded, score},
+    turn::give_way,
+};
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
 pub trait Work: Send + 'static {
@@ -73,7 +74,17 @@ enum Job {
     /// The next of those that wait until their deployment may score one more batch.
     Held(Arc<Deployment>),
     /// Anything else.
-    Other(Box<dyn FnOnce() + Send>),
+    Other(Box<dyn FnOnce() + Send>, Instant),
+}
+
+impl Job {
+    /// When it came.
+    const fn came(&self) -> Option<Instant> {
+        match self {
+            Self::Score { at, .. } | Self::Other(_, at) => Some(*at),
+            Self::Held(_) => None,
+        }
+    }
 }
 
 /// Threads that wait for work. The queue is bounded by whoever admits requests.
@@ -85,15 +96,21 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     threads: usize,
-    /// How long the request waited that was begun last, in milliseconds; 0 once nobody waits.
-    waited_ms: AtomicU64,
+    /// How long what is in the queue takes all threads at the pace of late, in microseconds.
+    queued_us: AtomicU64,
+    /// When the first in the queue came, in microseconds from the start of the pool; 0 if nobody waits.
+    first_us: AtomicU64,
+    began: Instant,
     /// Threads that wait for work.
     idle: AtomicUsize,
+    /// Those, and the ones that wait for more of what they have.
+    waiting: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    pace: Pace,
     /// Deployments that may not score on all threads at once, while they have something to do.
     limited: Vec<Limited>,
     closed: bool,
@@ -141,10 +158,43 @@ impl Queue {
     }
 }
 
+/// How long one job takes a thread, on the average of late; nothing is known at first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace(Option<Duration>);
+
+impl Pace {
+    /// A job among thousands may take a thousand times as long, an explanation for instance; that says little of those
+    /// that wait. If all jobs have become so slow, the average is there after some twenty of them.
+    const OUTLIER: u32 = 8;
+    /// So many jobs are forgotten by half.
+    const MEMORY: u32 = 16;
+
+    /// So many jobs took one thread so long.
+    fn took(&mut self, time: Duration, jobs: usize) {
+        let jobs = (jobs as u32).max(1);
+        let each = time / jobs;
+        self.0 = Some(self.0.map_or(each, |before| {
+            let weight = jobs.min(Self::MEMORY / 2);
+            (before * (Self::MEMORY - weight) + each.min(before * Self::OUTLIER) * weight) / Self::MEMORY
+        }));
+    }
+
+    /// How long so many jobs take so many threads, as far as is known.
+    fn of(self, jobs: usize, threads: usize) -> Duration {
+        self.0.unwrap_or_default() * jobs as u32 / (threads as u32).max(1)
+    }
+
+    /// How many jobs are done in that time.
+    fn jobs_in(self, time: Duration) -> usize {
+        self.0.map_or(0, |each| (time.as_nanos() / each.as_nanos().max(1)) as usize)
+    }
+}
+
+/// About what it takes until another thread has been woken and has taken its part: what is done by then is not parted.
+const WAKING: Duration = Duration::from_micros(100);
+
 /// How far a thread looks into the queue for requests to the same deployment.
 const LOOK: usize = 512;
-
-type Taken = Vec<(Box<dyn Work>, Instant)>;
 
 impl Pool {
     /// `threads` threads, or one for each core if that is 0.
@@ -154,12 +204,18 @@ impl Pool {
             queue: Mutex::default(),
             wake: Condvar::new(),
             threads,
-            waited_ms: AtomicU64::new(0),
+            queued_us: AtomicU64::new(0),
+            first_us: AtomicU64::new(0),
+            began: Instant::now(),
             idle: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
         });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || shared.work())?;
+            thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || {
+                give_way();
+                shared.work();
+            })?;
         }
         Ok(Self { shared })
     }
@@ -181,18 +237,30 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ServeError> {
         let (answer, wait) = oneshot::channel();
-        self.shared.push(Job::Other(Box::new(move || {
+        let work = move || {
             if !answer.is_closed() {
                 // A caller who left meanwhile does not want the answer.
                 let _ = answer.send(work());
             }
-        })))?;
+        };
+        self.shared.push(Job::Other(Box::new(work), Instant::now()))?;
         wait.await.map_err(|_| ServeError::GivenUp { reason: "its work panicked; the log says where" })
     }
 
-    /// How long requests wait for a thread at this time.
-    pub(crate) fn waited_ms(&self) -> u64 {
-        self.shared.waited_ms.load(Relaxed)
+    /// How long a request will wait for a thread that comes now, in milliseconds, as the pace of late tells; four times
+    /// what the first in the queue has waited so far if that is less: many that come at once are answered faster than
+    /// one by one.
+    pub(crate) fn wait_ms(&self) -> u64 {
+        let queued = self.shared.queued_us.load(Relaxed) / 1_000;
+        if queued == 0 {
+            return 0;
+        }
+        let first = match self.shared.first_us.load(Relaxed) {
+            0 => return 0,
+            came => Duration::from_micros(came),
+        };
+        let waited = self.shared.began.elapsed().saturating_sub(first);
+        queued.min(waited.as_millis() as u64 * 4)
     }
 
     /// Requests that wait for a thread.
@@ -243,14 +311,32 @@ impl Shared {
             return Err(ServeError::GivenUp { reason: "the server has stopped" });
         }
         queue.jobs.push_back(job);
+        self.changed(&queue);
+        // They are counted before they let go of the queue; a call to the kernel for nobody costs as much as for one.
+        let wake = self.waiting.load(Relaxed) > 0;
         drop(queue);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
+    /// Keeps what [`Pool::wait_ms`] is told from, after the queue has changed.
+    fn changed(&self, queue: &Queue) {
+        let came = queue.jobs.front().and_then(Job::came);
+        let first = came.map_or(0, |came| came.saturating_duration_since(self.began).as_micros().max(1) as u64);
+        let queued = queue.pace.of(queue.jobs.len(), self.threads);
+        self.first_us.store(first, Relaxed);
+        self.queued_us.store(queued.as_micros() as u64, Relaxed);
+    }
+
     fn work(&self) {
+        let mut done: Option<Done> = None;
         loop {
             let mut queue = self.lock();
+            if let Some(Done { jobs, time }) = done.take() {
+                queue.pace.took(time, jobs);
+            }
             let job = loop {
                 if let Some(job) = queue.jobs.pop_front() {
                     break job;
@@ -259,40 +345,40 @@ impl Shared {
                     return;
                 }
                 self.idle.fetch_add(1, Relaxed);
+                self.waiting.fetch_add(1, Relaxed);
                 queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.waiting.fetch_sub(1, Relaxed);
                 self.idle.fetch_sub(1, Relaxed);
             };
-            if queue.jobs.is_empty() {
-                self.waited_ms.store(0, Relaxed);
-            }
-            match job {
-                Job::Other(work) => {
+            self.changed(&queue);
+            done = match job {
+                Job::Other(work, _) => {
                     drop(queue);
+                    let began = Instant::now();
                     guarded(work);
+                    Some(Done { jobs: 1, time: began.elapsed() })
                 }
                 Job::Score { deployment, work, at } if deployment.capacity().concurrency_max.is_some() => {
                     queue.limited(&deployment).held.push_back((work, at));
-                    self.held(queue, &deployment);
+                    self.held(queue, &deployment)
                 }
                 Job::Held(deployment) => self.held(queue, &deployment),
                 Job::Score { deployment, work, at } => {
-                    if !queue.jobs.is_empty() {
-                        self.waited_ms.store(at.elapsed().as_millis() as u64, Relaxed);
-                    }
                     let taken = self.company(queue, &deployment, (work, at));
-                    score(&deployment, taken);
+                    Some(score(&deployment, taken))
                 }
-            }
+            };
         }
     }
 
     /// Scores the next requests of a limited deployment, if it may score one more batch; else the thread that is done
     /// with one of its batches sees to them.
-    fn held(&self, mut queue: MutexGuard<'_, Queue>, deployment: &Arc<Deployment>) {
-        let Some(first) = queue.next_of(deployment) else { return };
+    fn held(&self, mut queue: MutexGuard<'_, Queue>, deployment: &Arc<Deployment>) -> Option<Done> {
+        let first = queue.next_of(deployment)?;
         let taken = self.company(queue, deployment, first);
-        score(deployment, taken);
+        let done = score(deployment, taken);
         self.lock().scored(deployment);
+        Some(done)
     }
 
     /// The request, with this thread's part of those that wait for the same deployment.
@@ -307,6 +393,7 @@ impl Shared {
         let mut taken = vec![first];
         let limit = deployment.capacity().concurrency_max.map(|most| most.get() as usize);
         let threads = limit.map_or(self.threads, |most| most.min(self.threads));
+        let quick = queue.pace.jobs_in(WAKING);
         let same = |job: &Job| matches!(job, Job::Score { deployment: other, .. } if Arc::ptr_eq(other, deployment));
         loop {
             if rows_max <= 1 {
@@ -315,7 +402,7 @@ impl Shared {
             let held = if limit.is_some() { queue.limited(deployment).held.len() } else { 0 };
             let waiting = held + queue.jobs.iter().take(LOOK).filter(|job| same(job)).count();
             // The other threads get theirs.
-            let part = (waiting + 1).div_ceil(threads).min(rows_max as usize);
+            let part = (waiting + 1).div_ceil(threads).max(quick).min(rows_max as usize);
             if held > 0 {
                 let here = held.min(part.saturating_sub(taken.len()));
                 taken.extend(queue.limited(deployment).held.drain(..here));
@@ -332,189 +419,17 @@ impl Shared {
             if now >= until || taken.len() >= rows_max as usize || queue.closed {
                 break;
             }
+            self.waiting.fetch_add(1, Relaxed);
             queue = self.wake.wait_timeout(queue, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            self.waiting.fetch_sub(1, Relaxed);
             // The call may have been meant for a thread that has nothing to do.
             if queue.jobs.iter().take(LOOK).any(|job| !same(job)) {
                 self.wake.notify_one();
             }
         }
-        if queue.jobs.is_empty() {
-            // Or who came too late would keep everybody out, and nobody would come who says otherwise.
-            self.waited_ms.store(0, Relaxed);
-        }
+        self.changed(&queue);
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         taken
-    }
-}
-
-/// What `work` gives, or nothing if it panicked: a panic takes its own request with it, never the thread, and never
-/// those that are scored beside it.
-fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    let done = catch_unwind(AssertUnwindSafe(work));
-    if done.is_err() {
-        tracing::error!("the work of a request panicked");
-    }
-    done.ok()
-}
-
-/// Scores requests together where they fit, and answers each.
-pub(crate) fn score(deployment: &Deployment, taken: Taken) {
-    match deployment.served() {
-        Served::Rows(scorer) => score_rows(deployment, scorer, taken),
-        Served::Tensors(model) => score_tensors(deployment, model, taken),
-    }
-}
-
-/// What no caller can bring about: a reader that does not read what its deployment takes.
-fn unfit(work: Box<dyn Work>) {
-    let error = ExtError::fault("the request", codes::INTERNAL, "was read as what the model does not take");
-    work.answer(Err(error.into()), Duration::ZERO, 0);
-}
-
-fn score_rows(deployment: &Deployment, scorer: &Scorer, taken: Taken) {
-    let rows_max = deployment.batching().rows_max as usize;
-    let began = Instant::now();
-    let mut group: Vec<(Box<dyn Work>, Batch, Instant)> = Vec::with_capacity(taken.len());
-    let mut total = 0;
-    for (mut work, at) in taken {
-        if work.abandoned() {
-            continue;
-        }
-        let rows = match guarded(|| work.input()).flatten() {
-            Some(Input::Rows(rows)) => rows,
-            Some(Input::Tensors(_)) => {
-                unfit(work);
-                continue;
-            }
-            None => continue,
-        };
-        if total > 0 && total + rows.num_rows() > rows_max {
-            together(deployment, scorer, std::mem::take(&mut group), began);
-            total = 0;
-        }
-        total += rows.num_rows();
-        group.push((work, rows, at));
-    }
-    if !group.is_empty() {
-        together(deployment, scorer, group, began);
-    }
-}
-
-/// The rows of all of them, one after the other.
-fn join(group: &[(Box<dyn Work>, Batch, Instant)]) -> Option<Batch> {
-    let first = &group[0].1;
-    let columns = (0..first.num_columns()).map(|index| {
-        let parts: Vec<&dyn Array> = group.iter().map(|(_, rows, _)| &**rows.column(index)).collect();
-        concat(&parts)
-    });
-    let rows = group.iter().map(|(_, rows, _)| rows.num_rows()).sum();
-    Batch::new(first.schema().clone(), columns.collect::<Result<_, _>>().ok()?, rows).ok()
-}
-
-fn together(deployment: &Deployment, scorer: &Scorer, group: Vec<(Box<dyn Work>, Batch, Instant)>, began: Instant) {
-    let alone = |(work, rows, at): (Box<dyn Work>, Batch, Instant)| {
-        guarded(|| {
-            deployment.stats().ran(rows.num_rows());
-            let scored = scorer.score_timed(&rows).map(Output::Rows);
-            work.answer(scored, began.saturating_duration_since(at), rows.num_rows());
-        });
-    };
-    if group.len() == 1 {
-        return group.into_iter().for_each(alone);
-    }
-    let scored = join(&group).and_then(|rows| {
-        deployment.stats().ran(rows.num_rows());
-        guarded(|| scorer.score_timed(&rows).ok()).flatten()
-    });
-    // What one of them is to blame for is not the others' fault: each gets its own answer, or its own error.
-    let Some(scored) = scored else { return group.into_iter().for_each(alone) };
-    let together = scored.predictions.num_rows();
-    let mut from = 0;
-    for (work, rows, at) in group {
-        let of = |whole: &Batch| whole.slice(from, rows.num_rows());
-        let (predictions, joined) = (of(&scored.predictions), scored.joined.as_ref().map(of));
-        let part = Scored { predictions, joined, ..scored };
-        from += rows.num_rows();
-        guarded(|| work.answer(Ok(Output::Rows(part)), began.saturating_duration_since(at), together));
-    }
-}
-
-/// The same for a model of tensors: what fits has the same sizes but for the number of rows.
-fn score_tensors(deployment: &Deployment, model: &TensorModel, taken: Taken) {
-    let rows_max = deployment.batching().rows_max as usize;
-    let began = Instant::now();
-    let mut group: Vec<Sent> = Vec::with_capacity(taken.len());
-    for (mut work, at) in taken {
-        if work.abandoned() {
-            continue;
-        }
-        let tensors = match guarded(|| work.input()).flatten() {
-            Some(Input::Tensors(tensors)) => tensors,
-            Some(Input::Rows(_)) => {
-                unfit(work);
-                continue;
-            }
-            None => continue,
-        };
-        let rows = tensors.first().and_then(Tensor::rows).filter(|_| model.is_rowwise());
-        let even = rows.is_some() && tensors.iter().all(|tensor| tensor.rows() == rows);
-        let sent = Sent { rows: rows.filter(|_| even).unwrap_or(1), even, work, tensors, at };
-        let fits = |first: &Sent| {
-            let mut pairs = first.tensors.iter().zip(&sent.tensors);
-            first.even && sent.even && pairs.all(|(a, b)| a.shape().get(1..) == b.shape().get(1..))
-        };
-        let total: usize = group.iter().map(|sent| sent.rows).sum();
-        if group.first().is_some_and(|first| !fits(first)) || (total > 0 && total + sent.rows > rows_max) {
-            run_together(deployment, model, std::mem::take(&mut group), began);
-        }
-        group.push(sent);
-    }
-    run_together(deployment, model, group, began);
-}
-
-/// A request for a model of tensors.
-struct Sent {
-    work: Box<dyn Work>,
-    tensors: Vec<Tensor>,
-    /// Everything counts as one where there are no rows.
-    rows: usize,
-    /// Whether all of its tensors have that many.
-    even: bool,
-    at: Instant,
-}
-
-fn run_together(deployment: &Deployment, model: &TensorModel, group: Vec<Sent>, began: Instant) {
-    let run = |tensors: &[Tensor], rows: usize| {
-        deployment.stats().ran(rows);
-        let start = Instant::now();
-        let tensors = model.run(tensors)?;
-        Ok::<_, ExtError>((tensors, start, start.elapsed()))
-    };
-    let alone = |sent: Sent| {
-        guarded(|| {
-            let output = run(&sent.tensors, sent.rows);
-            let output = output.map(|(tensors, began, model)| Output::Tensors { tensors, began, model });
-            sent.work.answer(output.map_err(ScoreError::from), began.saturating_duration_since(sent.at), sent.rows);
-        });
-    };
-    let together: usize = group.iter().map(|sent| sent.rows).sum();
-    let joined = (group.len() > 1).then(|| {
-        let column = |index: usize| Tensor::join(&group.iter().map(|sent| &sent.tensors[index]).collect::<Vec<_>>());
-        (0..model.inputs().len()).map(column).collect::<Option<Vec<_>>>()
-    });
-    let output = joined.flatten().and_then(|joined| guarded(|| run(&joined, together).ok()).flatten());
-    // What it was found to be when it was loaded holds for what it returned, or it is run again for each.
-    let output = output.filter(|(tensors, ..)| tensors.iter().all(|tensor| tensor.rows() == Some(together)));
-    let Some((whole, start, model)) = output else { return group.into_iter().for_each(alone) };
-    let mut from = 0;
-    for sent in group {
-        let rows = from..from + sent.rows;
-        from = rows.end;
-        let waited = began.saturating_duration_since(sent.at);
-        guarded(|| {
-            let tensors = whole.iter().map(|tensor| tensor.slice(rows.clone())).collect();
-            sent.work.answer(Ok(Output::Tensors { tensors, began: start, model }), waited, together);
-        });
     }
 }
 
@@ -523,6 +438,26 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn the_pace_is_an_average_that_one_outlier_does_not_spoil() {
+        let ms = Duration::from_millis;
+        let mut pace = Pace::default();
+        assert_eq!((pace.of(1_000, 1), pace.jobs_in(ms(1))), (Duration::ZERO, 0));
+        pace.took(ms(40), 20);
+        assert_eq!((pace.of(100, 1), pace.of(100, 4), pace.jobs_in(ms(7))), (ms(200), ms(50), 3));
+        // A hundred times as long, and is taken for eight times.
+        pace.took(ms(200), 1);
+        assert_eq!(pace.of(16, 1), ms(2 * 15 + 16));
+        for _ in 0..20 {
+            pace.took(ms(200), 1);
+        }
+        assert!(pace.of(1, 1) > ms(100), "{pace:?}");
+        for _ in 0..20 {
+            pace.took(ms(20), 20);
+        }
+        assert!(pace.of(1, 1) < ms(2), "{pace:?}");
+    }
 
     #[tokio::test]
     async fn work_is_done_off_the_caller_and_a_panic_ends_only_its_own_request() {

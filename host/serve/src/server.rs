@@ -265,7 +265,8 @@ impl Server {
     /// Lets a request in.
     ///
     /// # Errors
-    /// [`ServeError::Overloaded`] if as many as may be are in flight; [`ServeError::Slow`] if those wait too long.
+    /// [`ServeError::Overloaded`] if as many as may be are in flight; [`ServeError::Slow`] if it would wait too
+    /// long for a thread.
     pub fn admit(self: &Arc<Self>) -> Result<Admission, ServeError> {
         let in_flight_max = self.limits.requests_in_flight_max;
         let admission = Admission { server: Arc::clone(self) };
@@ -273,11 +274,11 @@ impl Server {
             self.shed.fetch_add(1, Relaxed);
             return Err(ServeError::Overloaded { in_flight_max });
         }
-        // To let more in when those in the queue wait too long already would only make everybody late.
-        let (waited_ms, max) = (self.pool.waited_ms(), self.limits.queue_ms_max);
-        if waited_ms > max {
+        // Better told now than let in and answered too late.
+        let (wait_ms, max) = (self.pool.wait_ms(), self.limits.queue_ms_max);
+        if wait_ms > max {
             self.shed.fetch_add(1, Relaxed);
-            return Err(ServeError::Slow { waited_ms, max });
+            return Err(ServeError::Slow { wait_ms, max });
         }
         Ok(admission)
     }

@@ -19,7 +19,9 @@ use std::{
 use plinth_ext::Batch;
 use plinth_score::ScoreError;
 
-use crate::{Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, pool};
+use crate::{
+    Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, together::score, turn::give_way,
+};
 
 /// Between two looks whether a scoring thread is free.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -91,7 +93,10 @@ impl Lane {
             outputs: Mutex::default(),
         });
         let worker = Arc::clone(&shared);
-        thread::Builder::new().name("plinth-shadow".into()).spawn(move || worker.work(&deployment, &server))?;
+        thread::Builder::new().name("plinth-shadow".into()).spawn(move || {
+            give_way();
+            worker.work(&deployment, &server);
+        })?;
         Ok(Self { shared })
     }
 
@@ -174,7 +179,7 @@ impl Shared {
                 taken.push((Box::new(Task { lane, deployment, server, copied, done: false }), at));
             }
             drop(queue);
-            if catch_unwind(AssertUnwindSafe(|| pool::score(deployment, taken))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| score(deployment, taken))).is_err() {
                 tracing::warn!(model.name = %deployment.model(), model.version = %deployment.version(), "a shadow panicked");
             }
         }

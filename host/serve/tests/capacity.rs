@@ -248,6 +248,49 @@ fn who_came_too_late_keeps_nobody_out_once_the_queue_is_empty() {
 }
 
 #[test]
+fn who_would_wait_too_long_is_told_at_once() {
+    let alone = Batching { rows_max: 1, wait_us: 0 };
+    let limits = ServeLimits { scoring_threads: 1, queue_ms_max: 100, ..ServeLimits::default() };
+    let capacity = Capacity { batching: alone, ..Capacity::default() };
+    let bench = bench(&["slow"], capacity, limits);
+    // One takes at least 60 ms.
+    let first = bench.ask("slow").unwrap();
+    assert_eq!(bench.runs(), ("slow", 1));
+    std::thread::sleep(Duration::from_millis(60));
+    bench.turnstile.admit(1);
+    assert_eq!(first.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+    let others: Vec<_> = (0..11).map(|_| bench.ask("slow").unwrap()).collect();
+    assert_eq!(bench.runs(), ("slow", 1));
+    std::thread::sleep(Duration::from_millis(60));
+    let error = bench.server.admit().unwrap_err();
+    assert_eq!((error.code(), bench.server.shed()), (codes::OVERLOADED, 1));
+    assert!(matches!(error, ServeError::Slow { wait_ms: 101.., max: 100 }), "{error}");
+    bench.turnstile.admit(11);
+    for told in others {
+        assert_eq!(told.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+    }
+    assert!(bench.server.admit().is_ok(), "nobody waits");
+}
+
+#[test]
+fn who_comes_behind_a_quick_batch_that_turns_out_slow_gets_another_thread() {
+    let bench = bench(&["slow", "quick"], Capacity::default(), ServeLimits::default());
+    for _ in 0..10 {
+        // Nothing takes long, as far as the server can know.
+        for _ in 0..50 {
+            assert_eq!(bench.ask("quick").unwrap().recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+        }
+        let slow = bench.ask("slow").unwrap();
+        let behind: Vec<_> = (0..3).map(|_| bench.ask("quick").unwrap()).collect();
+        for told in behind {
+            assert!(told.recv_timeout(TEN_SECONDS).unwrap().is_ok(), "the other thread has nothing to do");
+        }
+        bench.turnstile.admit(1);
+        assert_eq!(slow.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
+    }
+}
+
+#[test]
 fn more_models_than_memory_is_there_for_sleep_until_they_are_asked() {
     let limits = ServeLimits { models_bytes_max: 250, ..ServeLimits::default() };
     let bench = bench(&["a", "b", "c", "d"], Capacity::default(), limits);

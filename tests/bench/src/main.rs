@@ -68,8 +68,8 @@ const PARTS: &[(&str, Measure)] = &[
     ("tracking", tracking::measure),
 ];
 
-/// Parts that take minutes and gigabytes: only for who asks for them by name.
-const LONG: &[(&str, Measure)] = &[("search-million", search::measure_million)];
+/// Parts only for who asks for them by name: what takes minutes and gigabytes, and what is in another part already.
+const LONG: &[(&str, Measure)] = &[("search-million", search::measure_million), ("strain", serve::measure_strain)];
 
 /// Parts that other products are measured in as well, in the same run.
 const WITH_PEERS: &[(&str, Measure)] = &[("serve", serve::measure_peers), ("tracking", tracking::measure_peers)];

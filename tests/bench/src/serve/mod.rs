@@ -81,6 +81,12 @@ pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> 
     Ok(())
 }
 
+/// Only what happens near saturation and beyond it.
+pub(crate) fn measure_strain(place: &Place, figures: &mut Figures) -> Result<()> {
+    let runtime = Runtime::start(&RuntimeConfig::default())?;
+    strain::measure(place, &Folder::with_forest(place)?, runtime.library(), figures)
+}
+
 /// What the bare server and Plinth cost in each way, in this order; and the right answer.
 fn alone(place: &Place, figures: &mut Figures) -> Result<(Vec<Served>, f64)> {
     let runtime = Runtime::start(&RuntimeConfig::default())?;

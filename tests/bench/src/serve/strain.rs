@@ -31,7 +31,7 @@ const ROUNDS: usize = 5;
 const WINDOW: Duration = Duration::from_millis(200);
 /// A gap between two looks at the clock that a loop does not make by itself.
 const GAP: Duration = Duration::from_micros(200);
-/// `limits.serve.queue-ms-max`, as it comes.
+/// How long a caller is thought to wait: twice what `limits.serve.queue-ms-max` is as it comes.
 const DEADLINE_MS: f64 = 2_000.0;
 
 /// What the page says of it.
