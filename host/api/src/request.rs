@@ -311,11 +311,17 @@ impl Asked {
                 endpoint.targets().iter().map(|target| &**target.deployment().version()).collect();
             served.sort_unstable_by_key(|version| (version.len(), *version));
             served.dedup();
-            let (name, served) = (endpoint.name(), served.join(", "));
-            return Err(ApiError::not_found(format!("version {version} of `{name}` is not served; served: {served}")));
+            return Err(not_served(endpoint.name(), version, &served));
         };
         Ok((endpoint, Some(target)))
     }
+}
+
+/// What is told whoever asks for a version that an endpoint does not answer with.
+pub(crate) fn not_served(endpoint: &str, version: &str, served: &[impl AsRef<str>]) -> ApiError {
+    let served: Vec<&str> = served.iter().map(AsRef::as_ref).collect();
+    let served = served.join(", ");
+    ApiError::not_found(format!("version {version} of `{endpoint}` is not served; served: {served}"))
 }
 
 /// What a caller sent, as far as it is there already.

@@ -235,6 +235,7 @@ codes! {
     SERVER_UNREACHABLE "server-unreachable" Unavailable "The server that was asked does not answer, or not as one of Plinth.";
     ANSWERS_DIFFER "answers-differ" Drift "A version answers more of what was captured otherwise than is allowed.";
     PATH_NOT_FOUND "path-not-found" NotFound "The server has nothing at the path that was asked.";
+    DEVICE_FULL "device-full" Unavailable "The device has no memory left for the model, or for what it is asked.";
 }
 
 #[cfg(test)]

@@ -44,6 +44,14 @@ pub enum TensorError {
         /// What the library said.
         reason: String,
     },
+    /// The device has no memory left.
+    #[error("there is no memory left on the device for the model to be {doing}{}", more(*wanted))]
+    DeviceFull {
+        /// `loaded` or `run`.
+        doing: &'static str,
+        /// How many bytes more were wanted, if the library said.
+        wanted: Option<u64>,
+    },
     /// The model is sound, but does not take and return columns of a table.
     #[error("the model is not one over the columns of a table: {0}")]
     NotTabular(String),
@@ -105,11 +113,26 @@ pub enum TensorError {
 
 impl TensorError {
     pub(crate) fn load(reason: impl std::fmt::Display) -> Self {
-        Self::BadModel { doing: "loaded", reason: first_line(&reason.to_string()) }
+        Self::failed("loaded", &reason.to_string())
     }
 
     pub(crate) fn run(reason: impl std::fmt::Display) -> Self {
-        Self::BadModel { doing: "run", reason: first_line(&reason.to_string()) }
+        Self::failed("run", &reason.to_string())
+    }
+
+    /// The library has one kind of error for a model that is wrong and for a device that is full; only its words differ:
+    /// those of its arena, of CUDA itself, and of cuBLAS and cuDNN.
+    fn failed(doing: &'static str, said: &str) -> Self {
+        const ARENA: &str = "Failed to allocate memory for requested buffer of size ";
+        if let Some((_, size)) = said.split_once(ARENA) {
+            let digits = size.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            return Self::DeviceFull { doing, wanted: digits.parse().ok() };
+        }
+        let full = ["out of memory", "STATUS_ALLOC_FAILED", "std::bad_alloc"];
+        if full.iter().any(|words| said.contains(words)) {
+            return Self::DeviceFull { doing, wanted: None };
+        }
+        Self::BadModel { doing, reason: first_line(said) }
     }
 }
 
@@ -120,6 +143,7 @@ impl Coded for TensorError {
             Self::BadDevice(_) => codes::BAD_CONFIG,
             Self::DeviceNotFound { .. } => codes::DEVICE_NOT_FOUND,
             Self::BadModel { .. } | Self::NotTabular(_) => codes::BAD_MODEL,
+            Self::DeviceFull { .. } => codes::DEVICE_FULL,
             Self::InputCount { .. }
             | Self::InputType { .. }
             | Self::InputShape { .. }
@@ -142,6 +166,9 @@ impl Coded for TensorError {
             Self::DeviceNotFound { .. } => {
                 "use --device cpu or auto; for CUDA install a driver and the library of the wheel `onnxruntime-gpu`"
                     .into()
+            }
+            Self::DeviceFull { .. } => {
+                "unload a model, send fewer rows at once, or run it elsewhere: --device cpu or another cuda:N".into()
             }
             Self::NotTabular(_) => {
                 "a model needs one float input of the shape [rows, features] and tensor outputs; export from \
@@ -176,4 +203,29 @@ fn first_line(text: &str) -> String {
 
 fn list(looked: &[String]) -> String {
     if looked.is_empty() { "no place".into() } else { looked.join(", ") }
+}
+
+fn more(wanted: Option<u64>) -> String {
+    wanted.map(|bytes| format!(": {bytes} bytes more were wanted")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_full_is_told_from_a_model_that_is_wrong() {
+        let arena = "Exception during initialization: /src/core/framework/bfc_arena.cc:360 void* \
+                     onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate \
+                     memory for requested buffer of size 67108864\n";
+        let error = TensorError::load(arena);
+        assert_eq!(error.code(), codes::DEVICE_FULL);
+        let said = "there is no memory left on the device for the model to be loaded: 67108864 bytes more were wanted";
+        assert_eq!(error.to_string(), said);
+        for said in ["CUDA failure 2: out of memory ; GPU=0", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0"] {
+            assert!(matches!(TensorError::run(said), TensorError::DeviceFull { doing: "run", wanted: None }), "{said}");
+        }
+        let wrong = TensorError::run("Got invalid dimensions for input: x");
+        assert_eq!(wrong.to_string(), "the model cannot be run: Got invalid dimensions for input: x");
+    }
 }

@@ -7,13 +7,14 @@
 //! [`OnnxModel::load`] (a model over the columns of a table: a [`plinth_ext::Model`]).
 //!
 //! Invariants: the library is loaded once in a process and never unloaded; nothing is searched for or loaded before
-//! [`Runtime::start`]; a tensor's values are exactly as many as its shape says; one session is used by one thread at
-//! a time.
+//! [`Runtime::start`]; a tensor's values are exactly as many as its shape says; a model's weights are in memory once on
+//! the CPU, however many threads run it.
 #![warn(missing_docs)]
 
 mod device;
 mod error;
 mod find;
+mod run;
 mod runtime;
 mod session;
 mod table;

@@ -1,4 +1,5 @@
-//! A loaded model: a small pool of the library's sessions over the same weights.
+//! A loaded model: one of the library's sessions, which any number of threads run at once; on a CUDA device a few that
+//! are run in turns.
 
 use std::{
     collections::BTreeMap,
@@ -9,21 +10,26 @@ use std::{
 use ort::{
     ep::{ArenaExtendStrategy, CUDA, ExecutionProvider, cuda::ConvAlgorithmSearch},
     session::{
-        Session as OrtSession, SessionInputValue, SessionOutputs,
-        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+        Session as OrtSession, SessionInputValue,
+        builder::{GraphOptimizationLevel, SessionBuilder},
     },
-    value::TensorRef,
+    value::{DynValue, TensorRef},
 };
 use plinth_ext::{ExtError, Graph, Slot, Tensor};
 
-use crate::{Device, Runtime, TensorError, tensor};
+use crate::{
+    Device, Runtime, TensorError,
+    run::{Names, run},
+    tensor,
+};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Where it runs.
     pub device: Device,
-    /// How many calls may run at once; further ones wait. At least 1; on a CUDA device at most 2 count.
+    /// How many calls may run at once on a CUDA device, where each takes the weights once more; further ones wait. At
+    /// least 1, at most 2 count. On the CPU any number of calls share the weights.
     pub sessions: usize,
     /// Threads that one call may use. More than 1 pays only for large models on idle cores.
     pub threads_per_call: usize,
@@ -49,8 +55,18 @@ pub struct Session {
     outputs: Vec<Slot>,
     metadata: BTreeMap<String, String>,
     device: Device,
-    idle: Mutex<Vec<OrtSession>>,
-    returned: Condvar,
+    /// Of inputs and of outputs.
+    names: [Names; 2],
+    runs: Runs,
+}
+
+/// Who runs the library's sessions when.
+#[derive(Debug)]
+enum Runs {
+    /// On the CPU: every thread at any time.
+    Together(OrtSession),
+    /// On a CUDA device: one thread at a time.
+    InTurns { idle: Mutex<Vec<OrtSession>>, returned: Condvar },
 }
 
 impl Session {
@@ -73,19 +89,22 @@ impl Session {
     }
 
     fn of(runtime: &Runtime, model: Origin<'_>, options: &SessionOptions) -> Result<Self, TensorError> {
-        let weights = PrepackedWeights::new();
-        let (first, device) = open_on_device(runtime, model, options, &weights)?;
+        let (first, device) = open_on_device(runtime, model, options)?;
         let inputs = first.inputs().iter().map(tensor::slot).collect();
         let outputs = first.outputs().iter().map(tensor::slot).collect();
+        let names = [Names::of(first.inputs())?, Names::of(first.outputs())?];
         let metadata = read_metadata(&first);
-        let mut idle = vec![first];
-        // Each session on a CUDA device has weights of its own there, and calls share the device anyway: two are enough
-        // for one to copy while the other computes.
-        let most = if matches!(device, Device::Cuda(_)) { 2 } else { usize::MAX };
-        while idle.len() < options.sessions.min(most) {
-            idle.push(open(runtime, model, device, options, &weights)?);
-        }
-        Ok(Self { inputs, outputs, metadata, device, idle: Mutex::new(idle), returned: Condvar::new() })
+        let runs = if matches!(device, Device::Cuda(_)) {
+            let mut idle = vec![first];
+            // Calls share the device anyway: two sessions are enough for one to copy while the other computes.
+            while idle.len() < options.sessions.min(2) {
+                idle.push(open(runtime, model, device, options)?);
+            }
+            Runs::InTurns { idle: Mutex::new(idle), returned: Condvar::new() }
+        } else {
+            Runs::Together(first)
+        };
+        Ok(Self { inputs, outputs, metadata, device, names, runs })
     }
 
     /// What it takes, in order.
@@ -117,7 +136,7 @@ impl Session {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, TensorError> {
         self.check(inputs)?;
         let values = inputs.iter().map(tensor::lend).collect::<Result<Vec<_>, _>>()?;
-        self.with_outputs(&values, |outputs| outputs.values().map(|value| tensor::copy(&value)).collect())
+        self.with_outputs(&values, |outputs| outputs.iter().map(tensor::copy).collect())
     }
 
     /// Runs a model of one float matrix input on `rows` rows, and hands the outputs over before they are freed.
@@ -126,7 +145,7 @@ impl Session {
         rows: usize,
         columns: usize,
         values: &[f32],
-        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, TensorError>,
+        read: impl FnOnce(&[DynValue]) -> Result<T, TensorError>,
     ) -> Result<T, TensorError> {
         let matrix = TensorRef::from_array_view(([rows, columns], values)).map_err(TensorError::run)?;
         self.with_outputs(&[matrix.into()], read)
@@ -151,20 +170,13 @@ impl Session {
     fn with_outputs<T>(
         &self,
         values: &[SessionInputValue<'_>],
-        read: impl FnOnce(&SessionOutputs<'_>) -> Result<T, TensorError>,
+        read: impl FnOnce(&[DynValue]) -> Result<T, TensorError>,
     ) -> Result<T, TensorError> {
-        let mut lent = self.borrow_session();
-        let session = lent.session.as_mut().expect("it is taken only on drop");
-        let outputs = session.run::<0>(values).map_err(TensorError::run)?;
-        read(&outputs)
-    }
-
-    fn borrow_session(&self) -> Lent<'_> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match idle.pop() {
-                Some(session) => return Lent { pool: self, session: Some(session) },
-                None => idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+        match &self.runs {
+            Runs::Together(session) => read(&run(session, &self.names, values)?),
+            Runs::InTurns { idle, returned } => {
+                let lent = Lent::take(idle, returned);
+                read(&run(lent.session.as_ref().expect("it is taken only on drop"), &self.names, values)?)
             }
         }
     }
@@ -188,17 +200,30 @@ impl Graph for Session {
     }
 }
 
-/// A session taken from the pool; goes back when dropped, also when the caller panics.
+/// A session whose turn it is; goes back when dropped, also when the caller panics.
 struct Lent<'a> {
-    pool: &'a Session,
+    idle: &'a Mutex<Vec<OrtSession>>,
+    returned: &'a Condvar,
     session: Option<OrtSession>,
+}
+
+impl<'a> Lent<'a> {
+    fn take(idle: &'a Mutex<Vec<OrtSession>>, returned: &'a Condvar) -> Self {
+        let mut all = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match all.pop() {
+                Some(session) => return Self { idle, returned, session: Some(session) },
+                None => all = returned.wait(all).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-            self.pool.returned.notify_one();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            self.returned.notify_one();
         }
     }
 }
@@ -208,7 +233,6 @@ fn open_on_device(
     runtime: &Runtime,
     model: Origin<'_>,
     options: &SessionOptions,
-    weights: &PrepackedWeights,
 ) -> Result<(OrtSession, Device), TensorError> {
     let cuda = options.device != Device::Cpu && CUDA::is_available().map_err(TensorError::load)?;
     match options.device {
@@ -216,16 +240,16 @@ fn open_on_device(
             device: options.device,
             reason: format!("{} was built without CUDA", runtime.library().display()),
         }),
-        Device::Auto if cuda => match open(runtime, model, Device::Cuda(0), options, weights) {
+        Device::Auto if cuda => match open(runtime, model, Device::Cuda(0), options) {
             Ok(session) => Ok((session, Device::Cuda(0))),
             Err(error @ TensorError::DeviceNotFound { .. }) => {
                 tracing::warn!(%error, "running on the CPU instead");
-                Ok((open(runtime, model, Device::Cpu, options, weights)?, Device::Cpu))
+                Ok((open(runtime, model, Device::Cpu, options)?, Device::Cpu))
             }
             Err(error) => Err(error),
         },
-        Device::Auto | Device::Cpu => Ok((open(runtime, model, Device::Cpu, options, weights)?, Device::Cpu)),
-        device @ Device::Cuda(_) => Ok((open(runtime, model, device, options, weights)?, device)),
+        Device::Auto | Device::Cpu => Ok((open(runtime, model, Device::Cpu, options)?, Device::Cpu)),
+        device @ Device::Cuda(_) => Ok((open(runtime, model, device, options)?, device)),
     }
 }
 
@@ -234,9 +258,8 @@ fn open(
     model: Origin<'_>,
     device: Device,
     options: &SessionOptions,
-    weights: &PrepackedWeights,
 ) -> Result<OrtSession, TensorError> {
-    let mut builder = configure(runtime, options, weights).map_err(TensorError::load)?;
+    let mut builder = configure(runtime, options).map_err(TensorError::load)?;
     if let Device::Cuda(number) = device {
         // Registering is where a missing driver, a missing CUDA library or a wrong number shows.
         let provider = CUDA::default()
@@ -263,13 +286,12 @@ fn innermost(said: &str) -> String {
     last.rsplit("operator() ").next().unwrap_or(last).trim().to_owned()
 }
 
-fn configure(runtime: &Runtime, options: &SessionOptions, weights: &PrepackedWeights) -> ort::Result<SessionBuilder> {
+fn configure(runtime: &Runtime, options: &SessionOptions) -> ort::Result<SessionBuilder> {
     let builder = OrtSession::builder(runtime.environment())?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads_per_call.max(1))?
         // Spinning threads take the cores that other requests need.
-        .with_intra_op_spinning(false)?
-        .with_prepacked_weights(weights)?;
+        .with_intra_op_spinning(false)?;
     Ok(builder)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
-use ort::session::SessionOutputs;
+use ort::value::DynValue;
 use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Schema, Tensor, metadata};
 
 use crate::{Device, Runtime, Session, SessionOptions, TensorError, tensor};
@@ -192,7 +192,7 @@ impl Model for OnnxModel {
 
 impl OutputColumns {
     /// Splits the output into columns.
-    fn read(&self, outputs: &SessionOutputs<'_>, rows: usize, into: &mut Vec<ArrayRef>) -> Result<(), TensorError> {
+    fn read(&self, outputs: &[DynValue], rows: usize, into: &mut Vec<ArrayRef>) -> Result<(), TensorError> {
         let tensor: Tensor = tensor::copy(&outputs[self.index])?;
         if tensor.data().len() != rows * self.width {
             return Err(TensorError::run(format!("{rows} rows went in and {:?} came out", tensor.shape())));
@@ -256,7 +256,7 @@ fn feature_names(session: &Session, given: Option<&[String]>) -> Result<Vec<Stri
 /// Decides which columns the outputs become, from what they were for one row.
 fn plan(
     session: &Session,
-    outputs: &SessionOutputs<'_>,
+    outputs: &[DynValue],
     task: Option<&str>,
     classes: &[String],
 ) -> Result<Vec<OutputColumns>, TensorError> {

@@ -186,20 +186,34 @@ fn a_model_that_returns_maps_is_refused_with_the_fix() {
 }
 
 #[test]
-fn many_threads_share_a_few_sessions_and_all_get_their_own_answers() {
-    let model = OnnxModel::load(&runtime(), LINEAR, &SessionOptions { sessions: 2, ..cpu() }).unwrap();
+fn many_threads_run_one_session_at_once_and_each_gets_what_one_alone_gets() {
+    let forest = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bench/peers/rf.onnx")).unwrap();
+    let models = [session(&forest), session(LINEAR), session(CLASSES)];
+    let widths: Vec<usize> = models.iter().map(|model| model.inputs()[0].shape[1].unwrap()).collect();
+    let input = |width: usize, rows: usize, seed: usize| {
+        let values = (0..rows * width).map(|i| ((i * 7919 + seed * 104_729) % 1_000) as f32 / 10.0 - 50.0).collect();
+        vec![Tensor::new(vec![rows, width], Data::F32(values)).unwrap()]
+    };
+    // Of each model's answers to requests of many sizes, so that what threads share has to change all the time.
+    let sizes = [1, 2, 3, 7, 32, 100, 257];
+    let asked: Vec<Vec<Vec<Tensor>>> = widths
+        .iter()
+        .map(|width| sizes.iter().enumerate().map(|(seed, rows)| input(*width, *rows, seed)).collect())
+        .collect();
+    let alone = |model: &Session, asked: &[Vec<Tensor>]| -> Vec<Vec<Tensor>> {
+        asked.iter().map(|inputs| model.run(inputs).unwrap()).collect()
+    };
+    let right: Vec<_> = models.iter().zip(&asked).map(|(model, asked)| alone(model, asked)).collect();
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            let model = &model;
+            let (models, asked, right) = (&models, &asked, &right);
             scope.spawn(move || {
-                for step in 0..200 {
-                    let a = f64::from(thread * 1000 + step);
-                    let batch = rows(vec![
-                        ("a", Arc::new(Float64Array::from(vec![a]))),
-                        ("b", Arc::new(Float64Array::from(vec![1.0]))),
-                    ]);
-                    let out = model.score(&batch).unwrap();
-                    assert_eq!(f64::from(out.column(0).as_primitive::<Float32Type>().value(0)), 2.0 * a - 0.5);
+                for step in 0..400 {
+                    let (model, size) = ((step + thread) % models.len(), (step * 5 + thread) % sizes.len());
+                    assert_eq!(models[model].run(&asked[model][size]).unwrap(), right[model][size], "{model}, {size}");
+                    // One that is refused takes nothing from the others.
+                    let wrong = [Tensor::new(vec![1, 99], Data::F32(vec![0.0; 99])).unwrap()];
+                    assert!(models[model].run(&wrong).is_err());
                 }
             });
         }

@@ -15,7 +15,7 @@ use super::{
     },
     wire,
 };
-use crate::{App, error::ApiError, request::Asked};
+use crate::{App, error::ApiError, request::{Asked, not_served}};
 
 /// What this server speaks beyond the protocol's core, by the names that Triton gave them.
 const EXTENSIONS: [&str; 9] = [
@@ -206,10 +206,12 @@ fn model_statistics(name: &str, version: &str, did: &Snapshot) -> ModelStatistic
 
 /// Whether a model is there to answer.
 pub(crate) fn is_ready(app: &App, asked: &Asked) -> Result<(), ApiError> {
-    match &asked.endpoint {
-        Some(name) if app.server.sleeps(name) => Ok(()),
-        _ => found(app, asked).map(drop),
-    }
+    let Some(name) = asked.endpoint.as_ref().filter(|name| app.server.sleeps(name)) else {
+        return found(app, asked).map(drop);
+    };
+    let Some(version) = &asked.version else { return Ok(()) };
+    let wanted: Vec<String> = app.server.versions(name).iter().map(u64::to_string).collect();
+    if wanted.contains(version) { Ok(()) } else { Err(not_served(name, version, &wanted)) }
 }
 
 /// Everything that is served or might be.

@@ -39,8 +39,8 @@ struct State {
     sizes: HashMap<(Arc<str>, u64, Option<String>), u64>,
     /// Endpoints that are loaded once somebody asks them.
     asleep: BTreeSet<Arc<str>>,
-    /// What every endpoint that is wanted asks of models.
-    models: HashMap<Arc<str>, Vec<Arc<str>>>,
+    /// What every endpoint that is wanted asks of models, with their versions.
+    models: HashMap<Arc<str>, Vec<(Arc<str>, u64)>>,
     /// Endpoints that somebody waits for.
     asked: BTreeSet<Arc<str>>,
     /// How many requests an endpoint had, and when that was another number.
@@ -116,7 +116,7 @@ impl Memory {
         let known = |name: &Arc<str>| wanted.iter().any(|plan| plan.name == *name);
         state.asleep.retain(known);
         state.used.retain(|name, _| known(name));
-        let models = |plan: &EndpointPlan| plan.deployments.iter().map(|d| Arc::clone(&d.model)).collect();
+        let models = |plan: &EndpointPlan| plan.deployments.iter().map(|d| (Arc::clone(&d.model), d.version)).collect();
         state.models = wanted.iter().map(|plan| (Arc::clone(&plan.name), models(plan))).collect();
         self.count(&state);
     }
@@ -214,7 +214,17 @@ impl Server {
             endpoint.targets().iter().map(|target| Arc::clone(target.deployment().model())).collect()
         };
         let awake = self.endpoint(name).ok().map(of);
-        awake.or_else(|| self.memory.lock().models.get(name?).cloned())
+        let names = |wanted: &Vec<(Arc<str>, u64)>| wanted.iter().map(|(model, _)| Arc::clone(model)).collect();
+        awake.or_else(|| self.memory.lock().models.get(name?).map(names))
+    }
+
+    /// The versions of models that an endpoint is meant to answer with, also of one that sleeps, in order.
+    pub fn versions(&self, name: &str) -> Vec<u64> {
+        let state = self.memory.lock();
+        let mut versions: Vec<u64> = state.models.get(name).into_iter().flatten().map(|(_, version)| *version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
     }
 
     /// Whether an endpoint is loaded once somebody asks it.

@@ -84,6 +84,10 @@ fn a_sleeping_endpoint_is_described_and_counted_and_needs_no_waking_to_be_ready(
     assert!(!sleeping.is_empty(), "{:?}", index(&server));
     let first = &sleeping[0];
     assert_eq!(server.get(&format!("/v2/models/{first}/ready")).0, 200);
+    assert_eq!(server.get(&format!("/v2/models/{first}/versions/1/ready")).0, 200);
+    let (status, said) = server.get(&format!("/v2/models/{first}/versions/9/ready"));
+    assert_eq!(status, 404, "{said}");
+    assert!(said.contains(&format!("version 9 of `{first}` is not served; served: 1")), "{said}");
     let told: Value = serde_json::from_str(&server.get(&format!("/endpoints/{first}")).1).expect("JSON");
     assert_eq!((&told["asleep"], &told["serving"]), (&json!(true), &Value::Null));
     let metrics = server.get("/metrics").1;
