@@ -146,6 +146,7 @@ pub(crate) fn serve(
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(listen::threads())
+        .on_thread_park(plinth_serve::before_waiting)
         .enable_all()
         .build()
         .map_err(|error| io_failure("the server's threads", &error))?;

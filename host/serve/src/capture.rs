@@ -27,7 +27,6 @@ use crate::{
     Deployment, ServeError,
     pool::Idleness,
     sampled::{Attributions, ExplainedStats, Sampled},
-    turn::give_way,
 };
 
 /// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values, and
@@ -285,10 +284,7 @@ impl Capture {
             failed: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("plinth-capture".into()).spawn(move || {
-            give_way();
-            worker.work();
-        })?;
+        let thread = thread::Builder::new().name("plinth-capture".into()).spawn(move || worker.work())?;
         Ok(Self { shared, sampled, thread: Mutex::new(Some(thread)) })
     }
 

@@ -58,3 +58,4 @@ pub use stats::{Snapshot, Stages, Stats};
 pub use steward::{RolloutStanding, Steward, Transition};
 pub use tensors::TensorModel;
 pub use traffic::{Outcome, Seen, Traffic};
+pub use turn::before_waiting;

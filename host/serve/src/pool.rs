@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::{
     Batching, Deployment, ServeError,
     together::{Done, Taken, guarded, score},
-    turn::give_way,
+    turn::{self, Sleepers},
 };
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
@@ -212,10 +212,7 @@ impl Pool {
         });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || {
-                give_way();
-                shared.work();
-            })?;
+            thread::Builder::new().name(format!("plinth-score-{index}")).spawn(move || shared.work())?;
         }
         Ok(Self { shared })
     }
@@ -300,12 +297,18 @@ impl Drop for Pool {
     }
 }
 
+impl Sleepers for Shared {
+    fn wake_one(&self) {
+        self.wake.notify_one();
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Job) -> Result<(), ServeError> {
+    fn push(self: &Arc<Self>, job: Job) -> Result<(), ServeError> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(ServeError::GivenUp { reason: "the server has stopped" });
@@ -316,7 +319,7 @@ impl Shared {
         let wake = self.waiting.load(Relaxed) > 0;
         drop(queue);
         if wake {
-            self.wake.notify_one();
+            turn::wake(self);
         }
         Ok(())
     }
@@ -428,6 +431,10 @@ impl Shared {
             }
         }
         self.changed(&queue);
+        // Who put it there may have called only once for all of it.
+        if !queue.jobs.is_empty() && self.waiting.load(Relaxed) > 0 {
+            self.wake.notify_one();
+        }
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         taken
     }

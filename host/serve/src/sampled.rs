@@ -20,7 +20,7 @@ use plinth_core::{Micros, ServeLimits};
 use plinth_ext::{Batch, Field, Kind, Schema};
 use plinth_score::{attribution_schema, attribution_table};
 
-use crate::{CaptureSink, Deployment, Keep, ServeError, capture::concat, pool::Idleness, turn::give_way};
+use crate::{CaptureSink, Deployment, Keep, ServeError, capture::concat, pool::Idleness};
 
 /// Rows that are explained between two looks whether somebody waits for a thread.
 const ROWS_AT_ONCE: usize = 4;
@@ -134,10 +134,7 @@ impl Sampled {
             failed: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        thread::Builder::new().name("plinth-explain".into()).spawn(move || {
-            give_way();
-            worker.work();
-        })?;
+        thread::Builder::new().name("plinth-explain".into()).spawn(move || worker.work())?;
         Ok(Self { shared })
     }
 

@@ -19,9 +19,7 @@ use std::{
 use plinth_ext::Batch;
 use plinth_score::ScoreError;
 
-use crate::{
-    Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, together::score, turn::give_way,
-};
+use crate::{Deployment, Input, Output, OutputDifference, Server, Work, difference::compare, together::score};
 
 /// Between two looks whether a scoring thread is free.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -93,10 +91,7 @@ impl Lane {
             outputs: Mutex::default(),
         });
         let worker = Arc::clone(&shared);
-        thread::Builder::new().name("plinth-shadow".into()).spawn(move || {
-            give_way();
-            worker.work(&deployment, &server);
-        })?;
+        thread::Builder::new().name("plinth-shadow".into()).spawn(move || worker.work(&deployment, &server))?;
         Ok(Self { shared })
     }
 

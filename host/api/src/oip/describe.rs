@@ -15,7 +15,11 @@ use super::{
     },
     wire,
 };
-use crate::{App, error::ApiError, request::{Asked, not_served}};
+use crate::{
+    App,
+    error::ApiError,
+    request::{Asked, not_served},
+};
 
 /// What this server speaks beyond the protocol's core, by the names that Triton gave them.
 const EXTENSIONS: [&str; 9] = [

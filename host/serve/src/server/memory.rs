@@ -221,7 +221,8 @@ impl Server {
     /// The versions of models that an endpoint is meant to answer with, also of one that sleeps, in order.
     pub fn versions(&self, name: &str) -> Vec<u64> {
         let state = self.memory.lock();
-        let mut versions: Vec<u64> = state.models.get(name).into_iter().flatten().map(|(_, version)| *version).collect();
+        let mut versions: Vec<u64> =
+            state.models.get(name).into_iter().flatten().map(|(_, version)| *version).collect();
         versions.sort_unstable();
         versions.dedup();
         versions
