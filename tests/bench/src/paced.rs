@@ -1,7 +1,8 @@
 //! Requests that come at a pace of their own, whether or not the server keeps up, and what becomes of each.
 //!
-//! One thread drives all connections, so that a core is enough for a pace that another core cannot serve. How long an
-//! answer took counts from when the request was due: what had to wait for a connection has waited as well.
+//! One thread drives all connections and keeps the pace, without ever sleeping, so that a core is enough for a pace that
+//! another core cannot serve, and a request leaves when it is due. How long an answer took counts from then: what had to
+//! wait for a connection has waited as well.
 
 use std::{
     cell::RefCell,
@@ -87,9 +88,24 @@ fn quantile(times: &[Duration], share: f64) -> Duration {
     times.get(at.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-/// Sends `request` `rate` times a second in the mean, at random moments, over the connections that are free.
-pub(crate) fn run(port: u16, request: &[u8], connections: usize, rate: f64, lasting: Duration) -> Result<Outcome> {
-    drive(port, request, connections, lasting, Some(rate))
+/// How far apart requests are due.
+#[derive(Clone, Copy)]
+pub(crate) enum Gaps {
+    /// Always as far.
+    Even,
+    /// At random: a Poisson process, the same in every run.
+    Random,
+}
+
+/// Sends `request` `rate` times a second in the mean over the connections that are free.
+pub(crate) fn run(
+    port: u16,
+    request: &[u8],
+    connections: usize,
+    (rate, gaps): (f64, Gaps),
+    lasting: Duration,
+) -> Result<Outcome> {
+    drive(port, request, connections, lasting, Some((rate, gaps)))
 }
 
 /// Sends it again as soon as it was answered, over each connection.
@@ -97,7 +113,13 @@ pub(crate) fn saturate(port: u16, request: &[u8], connections: usize, lasting: D
     drive(port, request, connections, lasting, None)
 }
 
-fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate: Option<f64>) -> Result<Outcome> {
+fn drive(
+    port: u16,
+    request: &[u8],
+    connections: usize,
+    lasting: Duration,
+    pace: Option<(f64, Gaps)>,
+) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let open = (0..connections).map(|_| Connection::open(port));
@@ -110,7 +132,7 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
             wakers.push(wake);
             let (line, request) = (Rc::clone(&line), request.to_vec());
             tokio::task::spawn_local(async move {
-                let closed = rate.is_none();
+                let closed = pace.is_none();
                 let mut next = closed.then(Instant::now);
                 loop {
                     let waiting = line.borrow_mut().waiting.pop_front();
@@ -138,13 +160,15 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
             })
         });
         let served: Vec<_> = served.collect();
-        let pace = {
+        let kept = {
             let line = Rc::clone(&line);
             async move {
-                let Some(rate) = rate else { return };
-                let (send, mut come) = mpsc::unbounded_channel();
-                let pacer = std::thread::spawn(move || keep_pace(start, rate, lasting, &send));
-                while let Some(due) = come.recv().await {
+                let Some((rate, gaps)) = pace else { return };
+                for due in moments(start, rate, gaps, lasting) {
+                    while Instant::now() < due {
+                        // Answers are read meanwhile.
+                        yield_now().await;
+                    }
                     let mut line = line.borrow_mut();
                     match line.idle.pop() {
                         // A connection's task ends only after its waker.
@@ -152,10 +176,9 @@ fn drive(port: u16, request: &[u8], connections: usize, lasting: Duration, rate:
                         None => line.waiting.push_back(due),
                     }
                 }
-                let _ = pacer.join();
             }
         };
-        pace.await;
+        kept.await;
         let all = Box::pin(async {
             for one in served {
                 one.await.context("a connection of the load")??;
@@ -177,27 +200,23 @@ async fn within(limit: Duration, work: Pin<Box<impl Future<Output = Result<()>>>
     }
 }
 
-/// Tells when requests are due: a Poisson process, the same in every run.
-fn keep_pace(start: Instant, rate: f64, lasting: Duration, send: &mpsc::UnboundedSender<Instant>) {
+/// When requests are due.
+fn moments(start: Instant, rate: f64, gaps: Gaps, lasting: Duration) -> impl Iterator<Item = Instant> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut due = 0.0;
-    loop {
+    let apart = std::iter::repeat_with(move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // From 0, exclusive, to 1.
         let uniform = ((state >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        due -= uniform.ln() / rate;
-        if due > lasting.as_secs_f64() {
-            return;
+        match gaps {
+            Gaps::Even => 1.0 / rate,
+            Gaps::Random => -uniform.ln() / rate,
         }
-        let due = start + Duration::from_secs_f64(due);
-        let now = Instant::now();
-        if due > now {
-            std::thread::sleep(due - now);
-        }
-        if send.send(due).is_err() {
-            return;
-        }
-    }
+    });
+    let sums = apart.scan(0.0, |due, gap| {
+        *due += gap;
+        Some(*due)
+    });
+    sums.take_while(move |due| *due <= lasting.as_secs_f64()).map(move |due| start + Duration::from_secs_f64(due))
 }
 
 /// What the connections share.

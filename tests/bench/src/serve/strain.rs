@@ -16,7 +16,8 @@ use super::models::{Folder, INFER, PREDICT, bare_on, forest_file, infer_body, pl
 use crate::{
     Place,
     figures::{Figures, Target},
-    load, paced,
+    load,
+    paced::{self, Gaps},
 };
 
 /// Connections of the load that the server keeps up with.
@@ -84,22 +85,23 @@ fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figure
     overload(place, server.port, &request(HEAVY), &what, figures)
 }
 
-/// p99 / p50 at 70 % of what the server can do.
+/// p99 / p50 at 70 % of what the server can do, with requests at even distances.
 fn near_saturation(place: &Place, port: u16, request: &[u8], who: &str, figures: &mut Figures) -> Result<f64> {
     let most = saturation(place, port, request, &format!("1 row, {who}"), figures)?;
-    let busy = paced::run(port, request, CONNECTIONS, most * 0.7, place.lasting(8.0))?;
-    ensure!(!busy.answered.is_empty(), "nothing was answered at 70 % of saturation");
-    ensure!(busy.refused.is_empty(), "{} requests were refused at 70 % of saturation", busy.refused.len());
-    figures.add(format!("at 70 % of saturation, p50, {who}"), busy.quantile_ms(0.5), "ms", Target::None);
-    figures.add(format!("at 70 % of saturation, p99, {who}"), busy.quantile_ms(0.99), "ms", Target::None);
-    let tail = busy.tail_in_windows(WINDOW);
-    figures.add(
-        format!("at 70 % of saturation, p99 / p50, median of windows of 0.2 s, {who}"),
-        tail,
-        "x",
-        Target::None,
-    );
-    Ok(busy.quantile_ms(0.99) / busy.quantile_ms(0.5))
+    let mut ratios = Vec::new();
+    for (gaps, how) in [(Gaps::Even, "at even distances"), (Gaps::Random, "at random")] {
+        let busy = paced::run(port, request, CONNECTIONS, (most * 0.7, gaps), place.lasting(8.0))?;
+        ensure!(!busy.answered.is_empty(), "nothing was answered at 70 % of saturation");
+        ensure!(busy.refused.is_empty(), "{} requests were refused at 70 % of saturation", busy.refused.len());
+        let mut add = |what: &str, value: f64, unit| {
+            figures.add(format!("at 70 % of saturation, {how}, {what}, {who}"), value, unit, Target::None);
+        };
+        add("p50", busy.quantile_ms(0.5), "ms");
+        add("p99", busy.quantile_ms(0.99), "ms");
+        add("p99 / p50 in the median of windows of 0.2 s", busy.tail_in_windows(WINDOW), "x");
+        ratios.push(busy.quantile_ms(0.99) / busy.quantile_ms(0.5));
+    }
+    Ok(ratios[0])
 }
 
 /// The share of the time that a loop on one processor does not run, and the longest time.
@@ -135,7 +137,7 @@ fn overload(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut 
     let mut before = most()?;
     for _ in 0..ROUNDS {
         ensure!(before > 0.0, "nothing was answered at saturation with {what}");
-        let beyond = paced::run(port, request, CROWD, before * 3.0, place.lasting(5.0))?;
+        let beyond = paced::run(port, request, CROWD, (before * 3.0, Gaps::Random), place.lasting(5.0))?;
         let after = most()?;
         let between = f64::midpoint(before, after);
         asked.push(beyond.asked() / between);
