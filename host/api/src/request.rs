@@ -576,7 +576,7 @@ async fn try_answer<P: Protocol>(
         answer: Some(answer),
         aside,
     };
-    app.server.score(Arc::clone(target.deployment()), Box::new(job))?;
+    app.server.score(Arc::clone(target.deployment()), Box::new(job))?.told().await;
     match tokio::time::timeout_at(deadline, wait).await {
         Ok(Ok(told)) => told,
         Ok(Err(_)) => Err(ServeError::GivenUp { reason: "its work panicked; the log says where" }.into()),

@@ -146,7 +146,6 @@ pub(crate) fn serve(
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(listen::threads())
-        .on_thread_park(plinth_serve::before_waiting)
         .enable_all()
         .build()
         .map_err(|error| io_failure("the server's threads", &error))?;
@@ -474,7 +473,7 @@ impl Source for Registry {
     fn load(&self, what: &DeploymentPlan) -> Result<Deployment, ServeError> {
         let reference = ModelRef::Version { name: what.model.to_string(), version: what.version };
         let version = self.host.tracking().resolve(&reference).map_err(|error| ServeError::outside(&error))?;
-        // A session for each thread that scores, or one long request would hold up all others.
+        // On a CUDA device threads that score take turns; on the CPU they share.
         let threads = match self.host.limits().serve.scoring_threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads as usize,

@@ -1,8 +1,11 @@
 //! One model version, ready to answer, and where it comes from.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use arrow_array::UInt32Array;
@@ -11,7 +14,7 @@ use plinth_core::{Code, Coded, ContentHash, codes};
 use plinth_ext::Batch;
 use plinth_score::{Explainer, Scorer};
 
-use crate::{Batching, Capacity, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining};
+use crate::{Batching, Capacity, MakeExplainer, ServeError, Stats, TensorModel, explaining::Explaining, pace::Pace};
 
 /// What answers: something over the columns of a table, or over tensors as they are.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct Deployment {
     capacity: Capacity,
     /// Requests that wait to be scored.
     pub(crate) waiting: AtomicU32,
+    pace: Mutex<Pace>,
     memory_bytes: AtomicU64,
     stats: Stats,
     explaining: Option<Explaining>,
@@ -61,6 +65,7 @@ impl Deployment {
             hashes,
             capacity: Capacity::default(),
             waiting: AtomicU32::new(0),
+            pace: Mutex::default(),
             memory_bytes: AtomicU64::new(0),
             stats: Stats::default(),
             explaining: None,
@@ -89,6 +94,16 @@ impl Deployment {
     /// of its files.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Relaxed)
+    }
+
+    /// How fast its requests are scored.
+    pub(crate) fn pace(&self) -> Pace {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many of its requests were scored in that time.
+    pub(crate) fn took(&self, time: Duration, requests: usize) {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).took(time, requests);
     }
 
     /// Requests that wait to be scored by it.

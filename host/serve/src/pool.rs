@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     Batching, Deployment, ServeError,
+    pace::Pace,
     together::{Done, Taken, guarded, score},
-    turn::{self, Sleepers},
+    turn::{Queued, Sleepers},
 };
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
@@ -105,6 +106,8 @@ struct Shared {
     idle: AtomicUsize,
     /// Those, and the ones that wait for more of what they have.
     waiting: AtomicUsize,
+    /// Jobs that nobody was woken for yet.
+    untold: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -158,40 +161,11 @@ impl Queue {
     }
 }
 
-/// How long one job takes a thread, on the average of late; nothing is known at first.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pace(Option<Duration>);
-
-impl Pace {
-    /// A job among thousands may take a thousand times as long, an explanation for instance; that says little of those
-    /// that wait. If all jobs have become so slow, the average is there after some twenty of them.
-    const OUTLIER: u32 = 8;
-    /// So many jobs are forgotten by half.
-    const MEMORY: u32 = 16;
-
-    /// So many jobs took one thread so long.
-    fn took(&mut self, time: Duration, jobs: usize) {
-        let jobs = (jobs as u32).max(1);
-        let each = time / jobs;
-        self.0 = Some(self.0.map_or(each, |before| {
-            let weight = jobs.min(Self::MEMORY / 2);
-            (before * (Self::MEMORY - weight) + each.min(before * Self::OUTLIER) * weight) / Self::MEMORY
-        }));
-    }
-
-    /// How long so many jobs take so many threads, as far as is known.
-    fn of(self, jobs: usize, threads: usize) -> Duration {
-        self.0.unwrap_or_default() * jobs as u32 / (threads as u32).max(1)
-    }
-
-    /// How many jobs are done in that time.
-    fn jobs_in(self, time: Duration) -> usize {
-        self.0.map_or(0, |each| (time.as_nanos() / each.as_nanos().max(1)) as usize)
-    }
-}
-
 /// About what it takes until another thread has been woken and has taken its part: what is done by then is not parted.
 const WAKING: Duration = Duration::from_micros(100);
+
+/// No more than so many are taken for quick: one of them may be larger than those that the pace is known from.
+const QUICK: usize = 16;
 
 /// How far a thread looks into the queue for requests to the same deployment.
 const LOOK: usize = 512;
@@ -209,6 +183,7 @@ impl Pool {
             began: Instant::now(),
             idle: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            untold: AtomicUsize::new(0),
         });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
@@ -218,7 +193,7 @@ impl Pool {
     }
 
     /// Puts a request into the queue of those to be scored by `deployment`, unless as many wait there as may.
-    pub(crate) fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<(), ServeError> {
+    pub(crate) fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<Queued, ServeError> {
         let most = deployment.capacity().waiting_max.map_or(u32::MAX, Into::into);
         if deployment.waiting.fetch_add(1, Relaxed) >= most {
             deployment.waiting.fetch_sub(1, Relaxed);
@@ -240,24 +215,21 @@ impl Pool {
                 let _ = answer.send(work());
             }
         };
-        self.shared.push(Job::Other(Box::new(work), Instant::now()))?;
+        self.shared.push(Job::Other(Box::new(work), Instant::now()))?.told().await;
         wait.await.map_err(|_| ServeError::GivenUp { reason: "its work panicked; the log says where" })
     }
 
-    /// How long a request will wait for a thread that comes now, in milliseconds, as the pace of late tells; four times
-    /// what the first in the queue has waited so far if that is less: many that come at once are answered faster than
-    /// one by one.
+    /// How long a request will wait for a thread that comes now, in milliseconds, as the pace of late tells; but no less
+    /// than the first in the queue has waited, and no more than four times that: many that come at once are answered
+    /// faster than one by one.
     pub(crate) fn wait_ms(&self) -> u64 {
-        let queued = self.shared.queued_us.load(Relaxed) / 1_000;
-        if queued == 0 {
-            return 0;
-        }
         let first = match self.shared.first_us.load(Relaxed) {
             0 => return 0,
             came => Duration::from_micros(came),
         };
-        let waited = self.shared.began.elapsed().saturating_sub(first);
-        queued.min(waited.as_millis() as u64 * 4)
+        let waited = self.shared.began.elapsed().saturating_sub(first).as_millis() as u64;
+        let queued = self.shared.queued_us.load(Relaxed) / 1_000;
+        queued.clamp(waited, waited * 4)
     }
 
     /// Requests that wait for a thread.
@@ -270,7 +242,7 @@ impl Pool {
 impl Pool {
     /// Threads that have nothing to do.
     pub(crate) fn idle(&self) -> usize {
-        self.shared.idle.load(Relaxed)
+        if self.shared.untold.load(Relaxed) > 0 { 0 } else { self.shared.idle.load(Relaxed) }
     }
 
     /// The same to be asked elsewhere.
@@ -285,7 +257,7 @@ pub(crate) struct Idleness(Arc<Shared>);
 
 impl Idleness {
     pub(crate) fn is_some(&self) -> bool {
-        self.0.idle.load(Relaxed) > 0
+        self.0.untold.load(Relaxed) == 0 && self.0.idle.load(Relaxed) > 0
     }
 }
 
@@ -298,6 +270,10 @@ impl Drop for Pool {
 }
 
 impl Sleepers for Shared {
+    fn untold(&self) -> &AtomicUsize {
+        &self.untold
+    }
+
     fn wake_one(&self) {
         self.wake.notify_one();
     }
@@ -308,7 +284,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(self: &Arc<Self>, job: Job) -> Result<(), ServeError> {
+    fn push(self: &Arc<Self>, job: Job) -> Result<Queued, ServeError> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(ServeError::GivenUp { reason: "the server has stopped" });
@@ -318,15 +294,19 @@ impl Shared {
         // They are counted before they let go of the queue; a call to the kernel for nobody costs as much as for one.
         let wake = self.waiting.load(Relaxed) > 0;
         drop(queue);
-        if wake {
-            turn::wake(self);
+        Ok(if wake { Queued::one_more(self) } else { Queued::seen() })
+    }
+
+    /// Has another thread look at what is left: there was one call for all that came together.
+    fn call_others(&self, queue: &Queue) {
+        if !queue.jobs.is_empty() && self.waiting.load(Relaxed) > 0 {
+            self.wake.notify_one();
         }
-        Ok(())
     }
 
     /// Keeps what [`Pool::wait_ms`] is told from, after the queue has changed.
     fn changed(&self, queue: &Queue) {
-        let came = queue.jobs.front().and_then(Job::came);
+        let came = queue.jobs.iter().find_map(Job::came);
         let first = came.map_or(0, |came| came.saturating_duration_since(self.began).as_micros().max(1) as u64);
         let queued = queue.pace.of(queue.jobs.len(), self.threads);
         self.first_us.store(first, Relaxed);
@@ -356,6 +336,7 @@ impl Shared {
             self.changed(&queue);
             done = match job {
                 Job::Other(work, _) => {
+                    self.call_others(&queue);
                     drop(queue);
                     let began = Instant::now();
                     guarded(work);
@@ -396,7 +377,7 @@ impl Shared {
         let mut taken = vec![first];
         let limit = deployment.capacity().concurrency_max.map(|most| most.get() as usize);
         let threads = limit.map_or(self.threads, |most| most.min(self.threads));
-        let quick = queue.pace.jobs_in(WAKING);
+        let quick = deployment.pace().jobs_in(WAKING).min(QUICK);
         let same = |job: &Job| matches!(job, Job::Score { deployment: other, .. } if Arc::ptr_eq(other, deployment));
         loop {
             if rows_max <= 1 {
@@ -422,6 +403,7 @@ impl Shared {
             if now >= until || taken.len() >= rows_max as usize || queue.closed {
                 break;
             }
+            self.call_others(&queue);
             self.waiting.fetch_add(1, Relaxed);
             queue = self.wake.wait_timeout(queue, until - now).unwrap_or_else(PoisonError::into_inner).0;
             self.waiting.fetch_sub(1, Relaxed);
@@ -431,10 +413,7 @@ impl Shared {
             }
         }
         self.changed(&queue);
-        // Who put it there may have called only once for all of it.
-        if !queue.jobs.is_empty() && self.waiting.load(Relaxed) > 0 {
-            self.wake.notify_one();
-        }
+        self.call_others(&queue);
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         taken
     }
@@ -446,26 +425,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_pace_is_an_average_that_one_outlier_does_not_spoil() {
-        let ms = Duration::from_millis;
-        let mut pace = Pace::default();
-        assert_eq!((pace.of(1_000, 1), pace.jobs_in(ms(1))), (Duration::ZERO, 0));
-        pace.took(ms(40), 20);
-        assert_eq!((pace.of(100, 1), pace.of(100, 4), pace.jobs_in(ms(7))), (ms(200), ms(50), 3));
-        // A hundred times as long, and is taken for eight times.
-        pace.took(ms(200), 1);
-        assert_eq!(pace.of(16, 1), ms(2 * 15 + 16));
-        for _ in 0..20 {
-            pace.took(ms(200), 1);
-        }
-        assert!(pace.of(1, 1) > ms(100), "{pace:?}");
-        for _ in 0..20 {
-            pace.took(ms(20), 20);
-        }
-        assert!(pace.of(1, 1) < ms(2), "{pace:?}");
-    }
-
     #[tokio::test]
     async fn work_is_done_off_the_caller_and_a_panic_ends_only_its_own_request() {
         let pool = Pool::new(1).unwrap();
@@ -474,6 +433,23 @@ mod tests {
         let error = pool.run(|| -> () { panic!("on purpose") }).await.unwrap_err();
         assert!(matches!(error, ServeError::GivenUp { .. }));
         assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn one_call_is_enough_for_two_that_came_together() {
+        let pool = Pool::new(2).unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let jobs: [Box<dyn FnOnce() + Send>; 2] =
+            [Box::new(move || held.recv().unwrap()), Box::new(move || tell.send(()).unwrap())];
+        // Both threads sleep by now, and would take what they find.
+        while pool.idle() < 2 {
+            thread::yield_now();
+        }
+        let queued = jobs.map(|job| pool.shared.push(Job::Other(job, Instant::now())).unwrap());
+        drop(queued);
+        told.recv_timeout(Duration::from_secs(10)).expect("the second thread does it while the first is held up");
+        release.send(()).unwrap();
     }
 
     #[tokio::test]

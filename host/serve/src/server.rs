@@ -31,6 +31,7 @@ use crate::{
     pool::Pool,
     shadow::Copied,
     steward::{self, Watches},
+    turn::Queued,
 };
 
 /// Longest pause between two tries to load an endpoint that failed.
@@ -283,11 +284,12 @@ impl Server {
         Ok(admission)
     }
 
-    /// Puts an admitted request into the queue of those that `deployment` scores.
+    /// Puts an admitted request into the queue of those that `deployment` scores. What comes back says when somebody is
+    /// woken for it.
     ///
     /// # Errors
     /// [`ServeError::GivenUp`] if the server has stopped. Work that panics is dropped without an answer.
-    pub fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<(), ServeError> {
+    pub fn score(&self, deployment: Arc<Deployment>, work: Box<dyn Work>) -> Result<Queued, ServeError> {
         let queued = self.pool.score(deployment, work);
         if let Err(ServeError::Full { .. }) = &queued {
             self.shed.fetch_add(1, Relaxed);

@@ -40,7 +40,9 @@ pub(crate) fn score(deployment: &Deployment, taken: Taken) -> Done {
         Served::Rows(scorer) => score_rows(deployment, scorer, taken, began),
         Served::Tensors(model) => score_tensors(deployment, model, taken, began),
     }
-    Done { jobs, time: began.elapsed() }
+    let time = began.elapsed();
+    deployment.took(time, jobs);
+    Done { jobs, time }
 }
 
 /// What no caller can bring about: a reader that does not read what its deployment takes.

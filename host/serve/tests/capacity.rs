@@ -12,7 +12,7 @@ use plinth_core::{Coded, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Kind, Model, Schema};
 use plinth_score::{ScoreError, Scorer, Signature};
 use plinth_serve::{
-    Batching, Capacity, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Options, Outcome, Output,
+    Batching, Capacity, Deployment, DeploymentPlan, EndpointPlan, Generation, Input, Options, Outcome, Output, Queued,
     ServeError, Server, Source, Work,
 };
 
@@ -139,10 +139,14 @@ impl Work for Asked {
 
 impl Bench {
     fn ask(&self, name: &str) -> Result<mpsc::Receiver<Result<usize, &'static str>>, ServeError> {
+        Ok(self.queue(name)?.1)
+    }
+
+    /// The same, of which nobody is told yet unless those before it were.
+    fn queue(&self, name: &str) -> Result<(Queued, mpsc::Receiver<Result<usize, &'static str>>), ServeError> {
         let (tell, told) = mpsc::channel();
         let deployment = Arc::clone(self.server.endpoint(Some(name))?.main().deployment());
-        self.server.score(deployment, Box::new(Asked(tell)))?;
-        Ok(told)
+        Ok((self.server.score(deployment, Box::new(Asked(tell)))?, told))
     }
 
     /// The next model that runs.
@@ -273,19 +277,25 @@ fn who_would_wait_too_long_is_told_at_once() {
 }
 
 #[test]
-fn who_comes_behind_a_quick_batch_that_turns_out_slow_gets_another_thread() {
-    let bench = bench(&["slow", "quick"], Capacity::default(), ServeLimits::default());
-    for _ in 0..10 {
-        // Nothing takes long, as far as the server can know.
-        for _ in 0..50 {
+fn one_call_for_all_that_came_together_reaches_as_many_threads_as_there_is_work_for() {
+    let waits = Capacity { batching: Batching { rows_max: 64, wait_us: 30_000_000 }, ..Capacity::default() };
+    // Behind one that hangs, and behind one that waits for company.
+    for capacity in [Capacity::default(), waits] {
+        let bench = bench(&["slow", "quick"], capacity, ServeLimits::default());
+        for _ in 0..20 {
             assert_eq!(bench.ask("quick").unwrap().recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
         }
-        let slow = bench.ask("slow").unwrap();
-        let behind: Vec<_> = (0..3).map(|_| bench.ask("quick").unwrap()).collect();
+        let (queued, slow) = bench.queue("slow").unwrap();
+        let (seen, behind): (Vec<_>, Vec<_>) = (0..3).map(|_| bench.queue("quick").unwrap()).unzip();
+        drop((queued, seen));
         for told in behind {
             assert!(told.recv_timeout(TEN_SECONDS).unwrap().is_ok(), "the other thread has nothing to do");
         }
         bench.turnstile.admit(1);
+        if capacity == waits {
+            // Nobody waits for the rest of half a minute.
+            continue;
+        }
         assert_eq!(slow.recv_timeout(TEN_SECONDS).unwrap(), Ok(1));
     }
 }

@@ -474,7 +474,7 @@ fn at_once(xs: &[f64], batching: Batching) -> (Vec<(f64, Option<f64>, usize)>, u
     });
     begun.recv().unwrap();
     for &x in xs {
-        server.score(Arc::clone(&deployment), Box::new(Ask { x, tell: tell.clone() })).unwrap();
+        drop(server.score(Arc::clone(&deployment), Box::new(Ask { x, tell: tell.clone() })).unwrap());
     }
     drop(tell);
     release.send(()).unwrap();

@@ -45,8 +45,10 @@ pub enum TensorError {
         reason: String,
     },
     /// The device has no memory left.
-    #[error("there is no memory left on the device for the model to be {doing}{}", more(*wanted))]
+    #[error("there is no memory left on {device} for the model to be {doing}{}", more(*wanted))]
     DeviceFull {
+        /// The device.
+        device: Device,
         /// `loaded` or `run`.
         doing: &'static str,
         /// How many bytes more were wanted, if the library said.
@@ -113,26 +115,31 @@ pub enum TensorError {
 
 impl TensorError {
     pub(crate) fn load(reason: impl std::fmt::Display) -> Self {
-        Self::failed("loaded", &reason.to_string())
+        Self::BadModel { doing: "loaded", reason: first_line(&reason.to_string()) }
     }
 
     pub(crate) fn run(reason: impl std::fmt::Display) -> Self {
-        Self::failed("run", &reason.to_string())
+        Self::BadModel { doing: "run", reason: first_line(&reason.to_string()) }
     }
 
-    /// The library has one kind of error for a model that is wrong and for a device that is full; only its words differ:
-    /// those of its arena, of CUDA itself, and of cuBLAS and cuDNN.
-    fn failed(doing: &'static str, said: &str) -> Self {
+    /// The same, told of a model on a device. The library has one kind of error for a model that is wrong and for a card
+    /// that is full; only its words differ: those of its arena, of CUDA itself, of cuBLAS and cuDNN. On the CPU the same
+    /// words mean that the model was asked for more than there is.
+    pub(crate) fn on(self, device: Device) -> Self {
         const ARENA: &str = "Failed to allocate memory for requested buffer of size ";
+        let (doing, said) = match &self {
+            Self::BadModel { doing, reason } if matches!(device, Device::Cuda(_)) => (*doing, reason),
+            _ => return self,
+        };
         if let Some((_, size)) = said.split_once(ARENA) {
             let digits = size.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-            return Self::DeviceFull { doing, wanted: digits.parse().ok() };
+            return Self::DeviceFull { device, doing, wanted: digits.parse().ok() };
         }
-        let full = ["out of memory", "STATUS_ALLOC_FAILED", "std::bad_alloc"];
+        let full = ["out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED"];
         if full.iter().any(|words| said.contains(words)) {
-            return Self::DeviceFull { doing, wanted: None };
+            return Self::DeviceFull { device, doing, wanted: None };
         }
-        Self::BadModel { doing, reason: first_line(said) }
+        self
     }
 }
 
@@ -214,18 +221,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_full_is_told_from_a_model_that_is_wrong() {
+    fn a_card_that_is_full_is_told_from_a_model_that_is_wrong() {
         let arena = "Exception during initialization: /src/core/framework/bfc_arena.cc:360 void* \
                      onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate \
                      memory for requested buffer of size 67108864\n";
-        let error = TensorError::load(arena);
+        let card = Device::Cuda(0);
+        let error = TensorError::load(arena).on(card);
         assert_eq!(error.code(), codes::DEVICE_FULL);
-        let said = "there is no memory left on the device for the model to be loaded: 67108864 bytes more were wanted";
+        let said = "there is no memory left on cuda:0 for the model to be loaded: 67108864 bytes more were wanted";
         assert_eq!(error.to_string(), said);
         for said in ["CUDA failure 2: out of memory ; GPU=0", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0"] {
-            assert!(matches!(TensorError::run(said), TensorError::DeviceFull { doing: "run", wanted: None }), "{said}");
+            let error = TensorError::run(said).on(card);
+            assert!(matches!(error, TensorError::DeviceFull { doing: "run", wanted: None, .. }), "{said}");
         }
-        let wrong = TensorError::run("Got invalid dimensions for input: x");
+        let wrong = TensorError::run("Got invalid dimensions for input: x").on(card);
         assert_eq!(wrong.to_string(), "the model cannot be run: Got invalid dimensions for input: x");
+        // A request for more than the machine has is not the machine's fault.
+        assert_eq!(TensorError::run(arena).on(Device::Cpu).code(), codes::BAD_MODEL);
     }
 }

@@ -1,9 +1,9 @@
 //! Running a session that other threads may be running at the same time.
 //!
 //! The library says that any number of threads may call `Run` on one session ("Multiple threads are allowed to run this
-//! function; hence its thread-safe", inference_session.h), and servers in other languages do so. `ort` takes a session for
-//! one call at a time, because providers for other devices than the CPU have broken that promise: the same call is made
-//! here, without that bound, and [`crate::Session`] makes it from many threads for the CPU's provider only. The other way,
+//! function; hence its thread-safe", inference_session.h). `ort` takes a session for one call at a time, because allocators of
+//! providers for other devices have broken that promise: the same call is made here, without that bound, and
+//! [`crate::Session`] makes it from many threads for the CPU's provider only (why: ADR 9). The other way,
 //! a session for each thread, has the weights in memory as often as there are threads: what the library can share between
 //! sessions is packed copies of matrices that the caller provides, and nothing of a forest.
 

@@ -31,7 +31,7 @@ pub struct SessionOptions {
     /// How many calls may run at once on a CUDA device, where each takes the weights once more; further ones wait. At
     /// least 1, at most 2 count. On the CPU any number of calls share the weights.
     pub sessions: usize,
-    /// Threads that one call may use. More than 1 pays only for large models on idle cores.
+    /// Threads that one call may use; calls at the same time share them. More than 1 pays only for large models on idle cores.
     pub threads_per_call: usize,
 }
 
@@ -172,11 +172,12 @@ impl Session {
         values: &[SessionInputValue<'_>],
         read: impl FnOnce(&[DynValue]) -> Result<T, TensorError>,
     ) -> Result<T, TensorError> {
+        let run = |session| run(session, &self.names, values).map_err(|error| error.on(self.device));
         match &self.runs {
-            Runs::Together(session) => read(&run(session, &self.names, values)?),
+            Runs::Together(session) => read(&run(session)?),
             Runs::InTurns { idle, returned } => {
                 let lent = Lent::take(idle, returned);
-                read(&run(lent.session.as_ref().expect("it is taken only on drop"), &self.names, values)?)
+                read(&run(lent.session.as_ref().expect("it is taken only on drop"))?)
             }
         }
     }
@@ -277,7 +278,7 @@ fn open(
         Origin::Bytes(bytes) => builder.commit_from_memory(bytes),
         Origin::File(path) => builder.commit_from_file(path),
     };
-    session.map_err(TensorError::load)
+    session.map_err(|error| TensorError::load(error).on(device))
 }
 
 /// The library puts each layer's file and line before what the layer below said.
@@ -303,7 +304,38 @@ fn read_metadata(session: &OrtSession) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::innermost;
+    use plinth_ext::Data;
+
+    use super::*;
+    use crate::RuntimeConfig;
+
+    #[test]
+    fn sessions_in_turns_answer_more_threads_than_there_are_sessions() {
+        let runtime = Runtime::start(&RuntimeConfig::default()).unwrap();
+        let options = SessionOptions { device: Device::Cpu, ..SessionOptions::default() };
+        let load = || Session::load(&runtime, include_bytes!("../tests/data/linear.onnx"), &options).unwrap();
+        let own = |session: Session| match session.runs {
+            Runs::Together(session) => session,
+            Runs::InTurns { .. } => panic!("that is for a CUDA device"),
+        };
+        let idle = Mutex::new(vec![own(load()), own(load())]);
+        let session = Session { runs: Runs::InTurns { idle, returned: Condvar::new() }, ..load() };
+        std::thread::scope(|scope| {
+            for thread in 0..8_u8 {
+                let session = &session;
+                scope.spawn(move || {
+                    for step in 0..100_u8 {
+                        let a = f32::from(thread) * 1_000.0 + f32::from(step);
+                        let asked = Tensor::new(vec![1, 2], Data::F32(vec![a, 1.0])).unwrap();
+                        let told = session.run(&[asked]).unwrap();
+                        assert_eq!(*told[0].data(), Data::F32(vec![2.0 * a - 0.5]));
+                    }
+                });
+            }
+        });
+        let Runs::InTurns { idle, .. } = &session.runs else { panic!("it is in turns") };
+        assert_eq!(idle.lock().unwrap().len(), 2, "both came back");
+    }
 
     #[test]
     fn what_the_library_says_is_told_without_its_files() {

@@ -211,9 +211,6 @@ fn many_threads_run_one_session_at_once_and_each_gets_what_one_alone_gets() {
                 for step in 0..400 {
                     let (model, size) = ((step + thread) % models.len(), (step * 5 + thread) % sizes.len());
                     assert_eq!(models[model].run(&asked[model][size]).unwrap(), right[model][size], "{model}, {size}");
-                    // One that is refused takes nothing from the others.
-                    let wrong = [Tensor::new(vec![1, 99], Data::F32(vec![0.0; 99])).unwrap()];
-                    assert!(models[model].run(&wrong).is_err());
                 }
             });
         }
