@@ -122,6 +122,9 @@ fn bench(names: &[&str], capacity: Capacity, limits: ServeLimits) -> Bench {
     Bench { server, shelf, turnstile, ran }
 }
 
+/// With how many rows a request was scored, or why it was not.
+type Answer = mpsc::Receiver<Result<usize, &'static str>>;
+
 /// A request that says over a channel how it was answered.
 struct Asked(mpsc::Sender<Result<usize, &'static str>>);
 
@@ -138,12 +141,12 @@ impl Work for Asked {
 }
 
 impl Bench {
-    fn ask(&self, name: &str) -> Result<mpsc::Receiver<Result<usize, &'static str>>, ServeError> {
+    fn ask(&self, name: &str) -> Result<Answer, ServeError> {
         Ok(self.queue(name)?.1)
     }
 
     /// The same, of which nobody is told yet unless those before it were.
-    fn queue(&self, name: &str) -> Result<(Queued, mpsc::Receiver<Result<usize, &'static str>>), ServeError> {
+    fn queue(&self, name: &str) -> Result<(Queued, Answer), ServeError> {
         let (tell, told) = mpsc::channel();
         let deployment = Arc::clone(self.server.endpoint(Some(name))?.main().deployment());
         Ok((self.server.score(deployment, Box::new(Asked(tell)))?, told))
