@@ -161,7 +161,8 @@ impl Queue {
     }
 }
 
-/// About what it takes until another thread has been woken and has taken its part: what is done by then is not parted.
+/// What is done in so little time is not parted between threads: most of it would go by until another has been woken, and
+/// both would have less to score together.
 const WAKING: Duration = Duration::from_micros(100);
 
 /// No more than so many are taken for quick: one of them may be larger than those that the pace is known from.

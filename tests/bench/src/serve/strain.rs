@@ -38,8 +38,8 @@ const DEADLINE_MS: f64 = 2_000.0;
 /// What the page says of it.
 pub(super) const HOW: &str = "\
 For saturation and overload the server has half of the processors and the load the other half. Requests come when they are \
-due, whether or not answers do, and a wait counts from that moment. They come at even distances, as the load of most tools, \
-where p99 has a bar, and once more at random: of those that come at random to a server that takes the same time for each and is busy \
+due, whether or not answers do, and a wait counts from that moment. They come at even distances, \
+where p99 has its bar, and once more at random: of those that come at random to a server that takes the same time for each and is busy \
 for 70 % of the time, 1 of 100 waits 4.3 times as long as the median (M/D/1). Saturation is what 64 \
 connections get answered that ask again at once; overload comes over 1,500 connections, more than the server takes \
 requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half of a machine cannot send three times as \
