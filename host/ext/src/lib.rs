@@ -7,7 +7,7 @@
 //! [`DriftTest`], [`Model`].
 //!
 //! Invariants: a [`Batch`] always obeys its [`Schema`] (names unique, only our seven types, no null in a column
-//! that is not nullable), because [`Batch::new`] is the only way to make one; options are JSON objects as text;
+//! that is not nullable), because whatever makes one checks it; options are JSON objects as text;
 //! every trait object may be shared between threads except one that is in the middle of something ([`Reader`],
 //! [`Fitting`]).
 #![warn(missing_docs)]
@@ -22,7 +22,7 @@ mod schema;
 mod tensor;
 mod transform;
 
-pub use batch::Batch;
+pub use batch::{Batch, Numbers};
 pub use drift::{DriftOutcome, DriftTest, TestItem, Verdict};
 pub use error::{ExtError, Problem};
 pub use gate::{Check, CheckOutcome, Evidence, Gate, LentTable, Metric, NoTables, Subject, Tables};

@@ -52,7 +52,7 @@ impl Layout {
         if rows <= 64 {
             return 64;
         }
-        let text = self.text_bytes(batch.columns(), 0, batch.num_rows());
+        let text = if self.texts.is_empty() { 0 } else { self.text_bytes(batch.columns(), 0, rows) };
         let per_row = (self.row_bytes + text / rows).max(1);
         let target = usize::try_from(bytes_target).unwrap_or(usize::MAX);
         (target / per_row).max(64) / 64 * 64
@@ -66,6 +66,8 @@ impl Layout {
 /// Rows `start .. start + rows` of columns that obey a layout's schema.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
+    /// The only list, where it is known as one; then there are no columns.
+    whole: Option<&'a [u8]>,
     columns: &'a [ArrayRef],
     layout: &'a Layout,
     start: usize,
@@ -75,13 +77,16 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(crate) fn new(batch: &'a Batch, layout: &'a Layout, start: usize, rows: usize) -> Self {
+        if let Some(numbers) = batch.numbers().filter(|_| rows == batch.num_rows()) {
+            return Self { whole: Some(numbers.bytes()), columns: &[], layout, start, rows, has_nulls: false };
+        }
         let columns = batch.columns();
         let has_nulls = layout.nullable.iter().any(|&index| {
             columns[index].nulls().is_some_and(|nulls| {
                 nulls.null_count() > 0 && (rows == nulls.len() || nulls.slice(start, rows).null_count() > 0)
             })
         });
-        Self { columns, layout, start, rows, has_nulls }
+        Self { whole: None, columns, layout, start, rows, has_nulls }
     }
 }
 
@@ -186,7 +191,10 @@ fn write_values<const WIDTH: usize>(
     dst: &mut [u8],
     bytes: impl Fn(&ArrayRef) -> &[u8],
 ) {
-    let &Source { columns, start, rows, has_nulls, .. } = source;
+    let &Source { whole, columns, start, rows, has_nulls, .. } = source;
+    if let Some(whole) = whole {
+        return dst.copy_from_slice(whole);
+    }
     for (dst, &index) in dst.chunks_exact_mut((rows * WIDTH).max(1)).zip(indices) {
         let column = &columns[index];
         dst.copy_from_slice(&bytes(column)[start * WIDTH..][..rows * WIDTH]);
@@ -263,7 +271,7 @@ impl Physical for Offsets {
         source.layout.texts.len() * (source.rows + 1)
     }
     fn write(source: &Source<'_>, dst: &mut [u8]) {
-        let &Source { columns, layout, start, rows, has_nulls } = source;
+        let &Source { columns, layout, start, rows, has_nulls, .. } = source;
         let mut base = 0_u32;
         for (dst, &index) in dst.chunks_exact_mut((rows + 1) * 4).zip(&layout.texts) {
             let column = &columns[index];
@@ -292,7 +300,7 @@ impl Physical for Offsets {
 impl Physical for Bytes {
     type Element = u8;
     fn len(source: &Source<'_>) -> usize {
-        let &Source { columns, layout, start, rows, has_nulls } = source;
+        let &Source { columns, layout, start, rows, has_nulls, .. } = source;
         let column = |&index: &usize| -> usize {
             let column = &columns[index];
             if has_nulls && has_hidden_text(column, start, rows) {
@@ -304,7 +312,7 @@ impl Physical for Bytes {
         layout.texts.iter().map(column).sum()
     }
     fn write(source: &Source<'_>, dst: &mut [u8]) {
-        let &Source { columns, layout, start, rows, has_nulls } = source;
+        let &Source { columns, layout, start, rows, has_nulls, .. } = source;
         let mut rest = dst;
         let mut put = |bytes: &[u8]| {
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
@@ -486,6 +494,20 @@ mod tests {
         assert_eq!(list_bytes::<Validity>(&last), [0_u8; 0]);
         assert_eq!(list_bytes::<Bytes>(&last), b"d");
         assert_eq!(list_bytes::<S64s>(&last), 9_i64.to_le_bytes());
+    }
+
+    #[test]
+    fn numbers_in_one_piece_are_copied_as_their_columns_are() {
+        let fields = vec![Field::new("a", Kind::Float64, true), Field::new("b", Kind::Float64, false)];
+        let layout = Layout::new(Schema::new(fields).unwrap());
+        let numbers = plinth_ext::Numbers::F64(vec![1.0, 2.0, 3.0, 4.0].into());
+        let batch = Batch::of_numbers(layout.schema.clone(), numbers, 2).unwrap();
+        let columns = Batch::new(layout.schema.clone(), batch.columns().to_vec(), 2).unwrap();
+        for (start, rows) in [(0, 2), (1, 1), (0, 1)] {
+            let [one, other] = [&batch, &columns].map(|rows_of| Source::new(rows_of, &layout, start, rows));
+            assert_eq!(list_bytes::<F64s>(&one), list_bytes::<F64s>(&other));
+            assert_eq!(list_bytes::<Validity>(&one), [0_u8; 0]);
+        }
     }
 
     #[test]

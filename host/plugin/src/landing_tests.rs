@@ -56,6 +56,23 @@ fn refused(layout: &Arc<Layout>, draft: &Draft) -> String {
 }
 
 #[test]
+fn floats_without_nulls_stay_in_one_piece() {
+    let layout = layout(&[("x", Kind::Float64, true), ("y", Kind::Float64, false)]);
+    let land = |validity: &[u8]| {
+        let draft =
+            Draft { rows: 2, f64s: vec![1.0, 0.0, 3.0, 4.0], validity: validity.to_vec(), ..Draft::default() };
+        let mut landing = Landing::one(layout.clone(), Some(2), 100);
+        draft.land(&mut landing).unwrap();
+        landing.finish().unwrap()
+    };
+    let (without, with) = (land(&[]), land(&[0b01]));
+    assert!(without.numbers().is_some());
+    assert_eq!(*without.column(1).as_primitive::<Float64Type>().values(), [3.0, 4.0]);
+    assert!(with.numbers().is_none());
+    assert!(with.column(0).is_null(1));
+}
+
+#[test]
 fn blocks_whose_nulls_come_late_join_into_one_column() {
     let layout = layout(&[("x", Kind::Float64, true), ("b", Kind::Boolean, false)]);
     let mut landing = Landing::several(layout, 18, 1_000);

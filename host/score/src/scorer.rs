@@ -13,7 +13,7 @@ use arrow_array::{
     types::{Float32Type, Float64Type, Int64Type},
 };
 use plinth_core::did_you_mean;
-use plinth_ext::{Batch, Fitted, Kind, Model, Schema};
+use plinth_ext::{Batch, Fitted, Kind, Model, Numbers, Schema};
 
 use crate::{Lookup, ScoreError, Signature, lookup::Joined};
 
@@ -227,6 +227,8 @@ struct Feed {
     to: Schema,
     /// None when the columns are the same already.
     columns: Option<Vec<Take>>,
+    /// Whether all columns are taken in their order and become narrow floats.
+    narrows: bool,
 }
 
 struct Take {
@@ -237,7 +239,7 @@ struct Take {
 impl Feed {
     fn new(giver: &str, given: &Schema, taker: &str, wanted: &Schema, cast: bool) -> Result<Self, ScoreError> {
         if given == wanted {
-            return Ok(Self { to: wanted.clone(), columns: None });
+            return Ok(Self { to: wanted.clone(), columns: None, narrows: false });
         }
         let columns = wanted.fields().iter().map(|field| {
             let from = given.index_of(&field.name).ok_or_else(|| ScoreError::NotFed {
@@ -259,11 +261,18 @@ impl Feed {
             }
             Ok(Take { from, cast: (kind != field.kind).then_some(field.kind) })
         });
-        Ok(Self { to: wanted.clone(), columns: Some(columns.collect::<Result<_, _>>()?) })
+        let columns: Vec<Take> = columns.collect::<Result<_, _>>()?;
+        let narrow = |(at, take): (usize, &Take)| take.from == at && take.cast == Some(Kind::Float32);
+        let narrows = columns.len() == given.len() && columns.iter().enumerate().all(narrow);
+        Ok(Self { to: wanted.clone(), columns: Some(columns), narrows })
     }
 
     fn pass(&self, rows: Batch) -> Result<Batch, ScoreError> {
         let Some(takes) = &self.columns else { return Ok(rows) };
+        if let (true, Some(Numbers::F64(values))) = (self.narrows, rows.numbers()) {
+            let narrow = values.iter().map(|value| *value as f32).collect();
+            return Ok(Batch::of_numbers(self.to.clone(), Numbers::F32(narrow), rows.num_rows())?);
+        }
         let columns = takes
             .iter()
             .map(|take| {
@@ -386,6 +395,48 @@ mod tests {
         let features = scorer.features(&raw()).unwrap();
         assert_eq!(features.schema(), scorer.feature_schema());
         assert_eq!(scorer.predict(&features).unwrap(), scored);
+    }
+
+    /// The sum and the difference of its two features.
+    struct Both {
+        input: Schema,
+        output: Schema,
+    }
+
+    impl Model for Both {
+        fn input(&self) -> &Schema {
+            &self.input
+        }
+        fn output(&self) -> &Schema {
+            &self.output
+        }
+        fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+            let of = |index: usize| features.column(index).as_primitive::<Float32Type>();
+            let sums: Float64Array =
+                of(0).values().iter().zip(of(1).values()).map(|(a, b)| f64::from(10.0 * a + b)).collect();
+            Ok(Batch::new(self.output.clone(), vec![Arc::new(sums)], features.num_rows())?)
+        }
+    }
+
+    #[test]
+    fn numbers_in_one_piece_become_narrow_floats_in_one_piece() {
+        let given = schema(&[("a", Kind::Float64), ("b", Kind::Float64)]);
+        let feed = |wanted: &[(&str, Kind)]| {
+            let model = Both { input: schema(wanted), output: schema(&[("prediction", Kind::Float64)]) };
+            Scorer::new(Signature::new(given.clone()), vec![], Arc::new(model)).unwrap()
+        };
+        let numbers = Numbers::F64(vec![1.0, 2.0, 3.0, 4.0].into());
+        let rows = Batch::of_numbers(given.clone(), numbers, 2).unwrap();
+        let columns = Batch::new(given.clone(), rows.columns().to_vec(), 2).unwrap();
+        let narrow = feed(&[("a", Kind::Float32), ("b", Kind::Float32)]);
+        assert!(matches!(narrow.features(&rows).unwrap().numbers(), Some(Numbers::F32(_))));
+        assert!(narrow.features(&columns).unwrap().numbers().is_none());
+        assert_eq!(narrow.features(&rows).unwrap(), narrow.features(&columns).unwrap());
+        // In another order they are taken one by one.
+        let turned = feed(&[("b", Kind::Float32), ("a", Kind::Float32)]);
+        let scored = [&narrow, &turned].map(|scorer| scorer.score(&rows).unwrap());
+        let values = scored.each_ref().map(|scored| scored.column(0).as_primitive::<Float64Type>().values().to_vec());
+        assert_eq!(values, [[13.0, 24.0], [31.0, 42.0]]);
     }
 
     /// Says `high` or `low` of a prediction.

@@ -249,7 +249,7 @@ proptest! {
             bytes.remove(cut);
         }
         if let Ok(batches) = read(&bytes, BOUNDS, &[0, 1]) {
-            prop_assert!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>() <= 100_000);
+            prop_assert!(batches.iter().map(Batch::num_rows).sum::<usize>() <= 100_000);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A model over the columns of a table: numbers in, label, probabilities or predictions out.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use ort::value::DynValue;
-use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Schema, Tensor, metadata};
+use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Numbers, Schema, Tensor, metadata};
 
 use crate::{Device, Runtime, Session, SessionOptions, TensorError, tensor};
 
@@ -96,12 +96,14 @@ impl OnnxModel {
     /// # Errors
     /// [`TensorError::Features`] names the first column that differs; [`TensorError::NotFinite`] names row and column.
     pub fn score(&self, rows: &RecordBatch) -> Result<Batch, TensorError> {
-        let matrix = self.gather(rows)?;
-        let count = rows.num_rows();
+        self.run(&self.gather(rows)?, rows.num_rows())
+    }
+
+    fn run(&self, matrix: &[f32], count: usize) -> Result<Batch, TensorError> {
         if count == 0 {
             return Ok(Batch::empty(self.output.clone()));
         }
-        self.session.run_matrix(count, self.input.len(), &matrix, |outputs| {
+        self.session.run_matrix(count, self.input.len(), matrix, |outputs| {
             let mut columns = Vec::with_capacity(self.output.len());
             for output in &self.columns {
                 output.read(outputs, count, &mut columns)?;
@@ -131,6 +133,26 @@ impl OnnxModel {
             self.scatter(index, column, &mut matrix)?;
         }
         Ok(matrix)
+    }
+
+    /// The same of features that lie column by column in one piece; none if the model does not take one of them.
+    fn transpose<'a>(&self, columns: &'a [f32], rows: usize) -> Option<Cow<'a, [f32]>> {
+        if !columns.iter().all(|cell| self.allows(*cell)) {
+            return None;
+        }
+        let width = self.input.len();
+        if rows == 1 || width == 1 {
+            return Some(Cow::Borrowed(columns));
+        }
+        let mut matrix = vec![0.0; columns.len()];
+        for (index, column) in columns.chunks_exact(rows.max(1)).enumerate() {
+            matrix.iter_mut().skip(index).step_by(width).zip(column).for_each(|(cell, value)| *cell = *value);
+        }
+        Some(Cow::Owned(matrix))
+    }
+
+    fn allows(&self, cell: f32) -> bool {
+        cell.is_finite() || (self.missing_allowed && cell.is_nan())
     }
 
     /// Writes one column into every `width`-th place of the matrix.
@@ -164,8 +186,7 @@ impl OnnxModel {
             let rows = matrix.iter_mut().skip(index).step_by(width);
             rows.enumerate().filter(|(row, _)| nulls.is_null(*row)).for_each(|(_, cell)| *cell = f32::NAN);
         }
-        let allowed = |cell: f32| cell.is_finite() || (self.missing_allowed && cell.is_nan());
-        match matrix.iter().skip(index).step_by(width).position(|cell| !allowed(*cell)) {
+        match matrix.iter().skip(index).step_by(width).position(|cell| !self.allows(*cell)) {
             None => Ok(()),
             Some(row) => {
                 let cell = matrix[row * width + index];
@@ -186,6 +207,12 @@ impl Model for OnnxModel {
     }
 
     fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+        let rows = features.num_rows();
+        if let Some(Numbers::F32(columns)) = features.numbers().filter(|_| *features.schema() == self.input)
+            && let Some(matrix) = self.transpose(columns, rows)
+        {
+            return Ok(self.run(&matrix, rows)?);
+        }
         Ok(self.score(features.arrow())?)
     }
 }

@@ -8,7 +8,7 @@ use arrow_array::{
     types::Float32Type,
 };
 use plinth_core::{Coded, codes};
-use plinth_ext::{Batch, Kind, Model};
+use plinth_ext::{Batch, Kind, Model, Numbers};
 use plinth_tensor::{
     DType, Data, Device, OnnxModel, Runtime, RuntimeConfig, Session, SessionOptions, Tensor, TensorError,
 };
@@ -116,6 +116,23 @@ fn numeric_columns_of_any_kind_are_scored() {
     let out = model.predict(&Batch::from_arrow(&batch).unwrap()).unwrap();
     assert_eq!(out.column(0).as_primitive::<Float32Type>().values(), &[6.0]);
     assert_eq!(model.score(&batch.slice(0, 0)).unwrap().num_rows(), 0);
+}
+
+#[test]
+fn numbers_in_one_piece_are_scored_as_their_columns_are() {
+    let model = linear();
+    let columns: Vec<f32> = vec![1.0, 2.0, -0.25, 0.5, -3.0, 8.0];
+    let numbers = |values: &[f32], rows| {
+        Batch::of_numbers(model.input().clone(), Numbers::F32(values.to_vec().into()), rows).unwrap()
+    };
+    let array = |values: &[f32]| -> ArrayRef { Arc::new(Float32Array::from(values.to_vec())) };
+    let expected = model.score(&rows(vec![("a", array(&columns[..3])), ("b", array(&columns[3..]))])).unwrap();
+    assert_eq!(model.predict(&numbers(&columns, 3)).unwrap(), expected);
+    let one = model.predict(&numbers(&[2.0, -3.0], 1)).unwrap();
+    assert_eq!(one, expected.slice(1, 1));
+    assert_eq!(model.predict(&numbers(&[], 0)).unwrap().num_rows(), 0);
+    let error = model.predict(&numbers(&[1.0, 2.0, 3.0, f32::NAN], 2)).unwrap_err();
+    assert!(error.to_string().contains("row 1, feature `b`: NaN where the model needs a finite number"), "{error}");
 }
 
 #[test]

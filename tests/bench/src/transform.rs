@@ -88,7 +88,7 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
 fn one_row(fitted: &dyn Fitted, row: &Batch, figures: &mut Figures) -> Result<()> {
     fitted.apply(row)?;
     const CALLS: u32 = 2_000;
-    let batch = median(51, || {
+    let batch = median(std::env::var("PLINTH_LOOP").map_or(51, |n| n.parse().unwrap()), || {
         for _ in 0..CALLS {
             drop(black_box(fitted.apply(black_box(row))));
         }
