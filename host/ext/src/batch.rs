@@ -9,7 +9,7 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch,
     types::{Float32Type, Float64Type},
 };
-use arrow_buffer::ScalarBuffer;
+use arrow_buffer::{ArrowNativeType, ScalarBuffer};
 
 use crate::{Kind, Schema, SchemaError};
 
@@ -207,6 +207,50 @@ impl Batch {
         self.schema.len()
     }
 
+    /// The rows of all of them, one after the other, if they have one schema and all were made
+    /// [of numbers](Self::of_numbers); none otherwise.
+    pub fn join_numbers<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        fn end_to_end<'a, T: ArrowNativeType>(
+            parts: impl Iterator<Item = &'a Batch> + Clone,
+            columns: usize,
+            of: impl Fn(&'a Numbers) -> Option<&'a ScalarBuffer<T>>,
+        ) -> Option<ScalarBuffer<T>> {
+            let total = parts.clone().map(|part| part.num_rows() * columns).sum();
+            let mut whole = Vec::with_capacity(total);
+            for column in 0..columns {
+                for part in parts.clone() {
+                    let rows = part.num_rows();
+                    whole.extend_from_slice(&of(part.numbers()?)?[column * rows..][..rows]);
+                }
+            }
+            Some(whole.into())
+        }
+        let schema = &parts.clone().next()?.schema;
+        if parts.clone().any(|part| part.schema != *schema || part.numbers().is_none()) {
+            return None;
+        }
+        let rows = parts.clone().map(Self::num_rows).sum();
+        let numbers = match schema.fields().first()?.kind {
+            Kind::Float32 => Numbers::F32(end_to_end(parts, schema.len(), |numbers| match numbers {
+                Numbers::F32(values) => Some(values),
+                Numbers::F64(_) => None,
+            })?),
+            _ => Numbers::F64(end_to_end(parts, schema.len(), |numbers| match numbers {
+                Numbers::F32(_) => None,
+                Numbers::F64(values) => Some(values),
+            })?),
+        };
+        Self::of_numbers(schema.clone(), numbers, rows).ok()
+    }
+
+    /// How much memory it keeps, in bytes: of numbers what they take themselves, otherwise what Arrow says of its arrays.
+    pub fn memory_size(&self) -> usize {
+        match &self.content {
+            Content::Arrays(arrays) => arrays.get_array_memory_size(),
+            Content::Numbers(piece) => size_of::<Piece>() + piece.numbers.bytes().len(),
+        }
+    }
+
     /// As Arrow sees it.
     pub fn arrow(&self) -> &RecordBatch {
         match &self.content {
@@ -267,6 +311,13 @@ mod tests {
         assert_eq!(rows, Batch::new(schema.clone(), columns, 3).unwrap());
         assert_eq!(rows.slice(1, 2).num_rows(), 2);
         assert_eq!(*rows.slice(1, 2).column(1).to_data().buffers()[0].typed_data::<f64>(), [5.0, 6.0]);
+
+        let one = Batch::of_numbers(schema.clone(), numbers(&[7.0, 8.0]), 1).unwrap();
+        let joined = Batch::join_numbers([&rows, &one, &rows].into_iter()).unwrap();
+        assert_eq!((joined.num_rows(), joined.memory_size()), (7, size_of::<Piece>() + 14 * 8));
+        assert_eq!((joined.slice(0, 3), joined.slice(3, 1), joined.slice(4, 3)), (rows.clone(), one, rows.clone()));
+        assert!(Batch::join_numbers([&rows, &rows.slice(0, 1)].into_iter()).is_none());
+        assert!(Batch::join_numbers(std::iter::empty()).is_none());
 
         let wrong = |schema: Schema, values: &[f64], rows| Batch::of_numbers(schema, numbers(values), rows).unwrap_err();
         let message = wrong(schema, &[1.0; 5], 3).to_string();

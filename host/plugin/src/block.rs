@@ -105,7 +105,7 @@ pub(crate) struct BlockIn<'a> {
 }
 
 impl<'a> BlockIn<'a> {
-    pub(crate) fn new(source: Source<'a>) -> Self {
+    pub(crate) fn new(source: &'a Source<'a>) -> Self {
         Self {
             rows: u32::try_from(source.rows).unwrap_or(u32::MAX),
             f64s: ListOf(source, PhantomData),
@@ -126,7 +126,7 @@ pub(crate) struct OwnedBlock {
 }
 
 /// One list of a block: the columns of one physical type, end to end.
-pub(crate) struct ListOf<'a, P>(Source<'a>, PhantomData<fn() -> P>);
+pub(crate) struct ListOf<'a, P>(&'a Source<'a>, PhantomData<fn() -> P>);
 
 /// How the columns of one physical type become a list.
 pub(crate) trait Physical: Send + Sync + 'static {
@@ -394,7 +394,7 @@ unsafe impl<P: Physical> Lower for ListOf<'_, P> {
 impl<P: Physical> ListOf<'_, P> {
     /// Writes the list into memory that the guest allocates; gives its place and its length.
     fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> Result<(usize, usize)> {
-        let len = P::len(&self.0);
+        let len = P::len(self.0);
         let align = <P::Element as ComponentType>::ALIGN32;
         if len == 0 {
             // Nothing to allocate: any aligned address will do.
@@ -402,7 +402,7 @@ impl<P: Physical> ListOf<'_, P> {
         }
         let size = len * <P::Element as ComponentType>::SIZE32;
         let pointer = cx.realloc(0, 0, align, size)?;
-        P::write(&self.0, &mut cx.as_slice_mut()[pointer..][..size]);
+        P::write(self.0, &mut cx.as_slice_mut()[pointer..][..size]);
         Ok((pointer, len))
     }
 }
@@ -426,17 +426,17 @@ unsafe impl Lower for OwnedBlock {
         ty: InterfaceType,
         dst: &mut MaybeUninit<Self::Lower>,
     ) -> Result<()> {
-        self.borrow().linear_lower_to_flat(cx, ty, dst)
+        BlockIn::new(&self.source()).linear_lower_to_flat(cx, ty, dst)
     }
 
     fn linear_lower_to_memory<T>(&self, cx: &mut LowerContext<'_, T>, ty: InterfaceType, offset: usize) -> Result<()> {
-        self.borrow().linear_lower_to_memory(cx, ty, offset)
+        BlockIn::new(&self.source()).linear_lower_to_memory(cx, ty, offset)
     }
 }
 
 impl OwnedBlock {
-    fn borrow(&self) -> BlockIn<'_> {
-        BlockIn::new(Source::new(&self.batch, &self.layout, 0, self.batch.num_rows()))
+    fn source(&self) -> Source<'_> {
+        Source::new(&self.batch, &self.layout, 0, self.batch.num_rows())
     }
 }
 

@@ -113,8 +113,8 @@ impl DriftTest for DriftAdapter {
         let layout = Layout::new(reference.schema().clone());
         let mut instance = prepared.instantiate(item, Lent::default(), Deadline::ordinary(&prepared.limits))?;
         let func: Test<'_> = instance.func(call, &self.test)?;
-        let left = BlockIn::new(Source::new(reference, &layout, 0, reference.num_rows()));
-        let right = BlockIn::new(Source::new(current, &layout, 0, current.num_rows()));
+        let [left, right] = [reference, current].map(|rows| Source::new(rows, &layout, 0, rows.num_rows()));
+        let (left, right) = (BlockIn::new(&left), BlockIn::new(&right));
         let mut outcome = instance
             .try_call(call, |store| func.call(store, (item, reference.schema().into(), left, right, options)))?;
         outcome.note = outcome.note.map(|note| instance.strike(note));

@@ -152,7 +152,7 @@ impl Prepared {
         store.set_hostcall_fuel(usize::try_from(limits.state_bytes_max).unwrap_or(usize::MAX));
         store.set_epoch_deadline(Clock::ticks(deadline.ms));
         self.clock.start_call();
-        let began = Instant::now();
+        let began = self.clock.ticked();
         let made = self.pre.instantiate(&mut store);
         self.clock.end_call();
         match made {
@@ -160,7 +160,7 @@ impl Prepared {
                 Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, began, _seat: seat })
             }
             Err(error) => {
-                self.breaker.fault(began.elapsed());
+                self.breaker.fault(self.clock.since(began));
                 Err(classify(call, &error, store.data(), deadline))
             }
         }
@@ -197,8 +197,8 @@ pub(crate) struct Instance {
     pub(crate) prepared: Arc<Prepared>,
     deadline: Deadline,
     broken: bool,
-    /// When its last call began: only a fault makes anybody ask how long that took.
-    began: Instant,
+    /// When its last call began, by the clock's ticks: only a fault makes anybody ask how long that took.
+    began: u64,
     // After the store, so that the place is free only when the memory is.
     _seat: Seat,
 }
@@ -269,7 +269,7 @@ impl Instance {
         state.begin(self.deadline.ms);
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
         self.prepared.clock.start_call();
-        self.began = Instant::now();
+        self.began = self.prepared.clock.ticked();
         let result = body(&mut self.store);
         self.prepared.clock.end_call();
         let state = self.store.data_mut();
@@ -281,7 +281,7 @@ impl Instance {
             }
             Err(error) => {
                 self.broken = true;
-                self.prepared.breaker.fault(self.began.elapsed());
+                self.prepared.breaker.fault(self.prepared.clock.since(self.began));
                 if let Some((_, captured)) = &state.wasi {
                     let printed = captured.take();
                     if !printed.is_empty() {
@@ -317,7 +317,7 @@ impl Instance {
     /// Something that it returned broke the contract: it is not used again.
     pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
         self.broken = true;
-        self.prepared.breaker.fault(self.began.elapsed());
+        self.prepared.breaker.fault(self.prepared.clock.since(self.began));
         call.output_fault(text)
     }
 }

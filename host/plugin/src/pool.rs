@@ -134,7 +134,7 @@ impl Pool {
             let instance = &mut warm.instance;
             let called;
             (landing, called) =
-                landing.during(|| instance.try_call(call, |store| func.call(store, (resource, BlockIn::new(source)))));
+                landing.during(|| instance.try_call(call, |store| func.call(store, (resource, BlockIn::new(&source)))));
             called?;
         }
         landing.finish().map_err(|text| warm.instance.output_fault(call, &text))

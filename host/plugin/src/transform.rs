@@ -156,7 +156,7 @@ impl Fitting for FittingAdapter {
         for (start, len) in parts(rows.num_rows(), step) {
             let source = Source::new(rows, &self.layout, start, len);
             let (update, fitting) = (retyped_update(self.update), self.fitting);
-            self.instance.try_call(call, |store| update.call(store, (fitting, BlockIn::new(source))))?;
+            self.instance.try_call(call, |store| update.call(store, (fitting, BlockIn::new(&source))))?;
         }
         Ok(())
     }

@@ -307,7 +307,7 @@ impl Capture {
         if rows == 0 || !shared.keep.takes(request_id) {
             return;
         }
-        let bytes = (inputs.get_array_memory_size() + outputs.get_array_memory_size()) as u64;
+        let bytes = (inputs.memory_size() + outputs.memory_size()) as u64;
         let rows_waiting = shared.waiting.fetch_add(rows as u64, Relaxed) + rows as u64;
         let bytes_waiting = shared.waiting_bytes.fetch_add(bytes, Relaxed) + bytes;
         if rows_waiting > shared.queue_rows_max || bytes_waiting > shared.queue_bytes_max {
@@ -565,6 +565,9 @@ impl Pending {
 }
 
 pub(crate) fn concat(parts: &[Batch]) -> Batch {
+    if let Some(whole) = Batch::join_numbers(parts.iter()) {
+        return whole;
+    }
     let schema = parts[0].schema();
     let whole = concat_batches(schema.arrow(), parts.iter().map(Batch::arrow))
         .expect("rows of one deployment have one schema and the queue holds less than 2 GiB");

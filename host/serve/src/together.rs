@@ -81,6 +81,9 @@ fn score_rows(deployment: &Deployment, scorer: &Scorer, taken: Taken, began: Ins
 
 /// The rows of all of them, one after the other.
 fn join(group: &[(Box<dyn Work>, Batch, Instant)]) -> Option<Batch> {
+    if let Some(whole) = Batch::join_numbers(group.iter().map(|(_, rows, _)| rows)) {
+        return Some(whole);
+    }
     let first = &group[0].1;
     let columns = (0..first.num_columns()).map(|index| {
         let parts: Vec<&dyn Array> = group.iter().map(|(_, rows, _)| &**rows.column(index)).collect();

@@ -1,10 +1,7 @@
 //! Named tensors become what a deployment takes: the tensors of its model in their order, or rows of its signature.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, Float32Array};
 use plinth_core::did_you_mean;
-use plinth_ext::{Batch, DType, Data, Kind, Schema, Slot, Tensor};
+use plinth_ext::{Batch, DType, Data, Kind, Numbers, Schema, Slot, Tensor};
 use plinth_score::{Column, Rows, ScoreError, Scorer};
 use plinth_serve::TensorModel;
 
@@ -136,8 +133,8 @@ fn matrix(columns: &Schema, named: &Named, rows_max: usize) -> Result<Batch, Api
     if named.shape[0] > rows_max {
         return Err(too_many_rows(rows_max));
     }
-    if let Some(row) = one_row(columns, named) {
-        return Ok(row);
+    if let Some(rows) = plain(columns, named) {
+        return Ok(rows);
     }
     let mut rows = Rows::new(columns, named.shape[0]);
     for (index, column) in rows.columns().iter_mut().enumerate() {
@@ -146,18 +143,23 @@ fn matrix(columns: &Schema, named: &Named, rows_max: usize) -> Result<Batch, Api
     Ok(rows.finish()?)
 }
 
-/// A single row whose values are just what its columns hold, as parts of one piece of memory: what costs in a row is to
-/// ask for memory, not to fill it.
-fn one_row(columns: &Schema, named: &Named) -> Option<Batch> {
-    let (1, Data::F32(values)) = (named.shape[0], &named.data) else { return None };
+/// Rows whose values are just what their columns hold, in one piece of memory.
+fn plain(columns: &Schema, named: &Named) -> Option<Batch> {
+    let (rows, Data::F32(values)) = (named.shape[0], &named.data) else { return None };
+    let narrow = columns.fields().iter().all(|field| field.kind == Kind::Float32);
     // What is not finite is a null or an error, which is told in the other way.
-    let plain = values.len() == columns.len() && values.iter().all(|value| value.is_finite());
-    if !plain || columns.fields().iter().any(|field| field.kind != Kind::Float32) {
+    if !narrow || !values.iter().all(|value| value.is_finite()) {
         return None;
     }
-    let whole = Float32Array::from(values.clone());
-    let parts = (0..columns.len()).map(|index| Arc::new(whole.slice(index, 1)) as ArrayRef);
-    Batch::new(columns.clone(), parts.collect(), 1).ok()
+    let numbers = if rows == 1 {
+        values.clone()
+    } else {
+        let width = columns.len();
+        let mut numbers = Vec::with_capacity(values.len());
+        (0..width).for_each(|column| numbers.extend(values.iter().skip(column).step_by(width)));
+        numbers
+    };
+    Batch::of_numbers(columns.clone(), Numbers::F32(numbers.into()), rows).ok()
 }
 
 /// Every `step`-th value from `start` into a column, by the rules of values in JSON.
