@@ -79,7 +79,6 @@ pub(crate) struct Reading<'s> {
 
 impl<'s> Reading<'s> {
     pub(crate) fn new(signature: &'s Signature, rows_max: usize) -> Self {
-        // Memory is asked for with the first value: who sends a matrix gives none here.
         let rows = Rows::new(signature.columns(), 0);
         Self { signature, names: Names::of(signature.columns()), rows, rows_max, fault: Fault::default() }
     }

@@ -192,6 +192,10 @@ impl<P: Protocol> Work for Job<P> {
         self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
+    fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     fn input(&mut self) -> Option<Input> {
         self.decoded = Instant::now();
         let (input, kept) = match self.protocol.read(&mut self.call, &self.headers, &self.body) {

@@ -510,7 +510,12 @@ fn deployment(
         hashes.push(("lookup".into(), lookup.table));
     }
     let files = version.files.iter().filter(|file| scorer::is_loaded(file.role)).map(|file| file.bytes).sum();
-    let deployment = Deployment::new(&version.model, version.version, served, hashes).of_bytes(files);
+    let transformed = matches!(&served, Served::Rows(scorer) if !scorer.is_model_alone());
+    let sandboxed = transformed || matches!(scorer::Spec::of(version)?, scorer::Spec::Component(_));
+    let mut deployment = Deployment::new(&version.model, version.version, served, hashes).of_bytes(files);
+    if !sandboxed {
+        deployment = deployment.native();
+    }
     let (host, version) = (Arc::clone(host), version.clone());
     Ok(deployment.explained_by(Box::new(move |scorer| {
         crate::explain::explainer(&host, &version, scorer, None, 0).map_err(told)

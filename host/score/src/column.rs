@@ -20,14 +20,15 @@ use crate::ScoreError;
 #[derive(Debug)]
 pub struct Rows {
     schema: Schema,
+    capacity: usize,
+    /// Made when they are first asked for: who sends a matrix needs none of them.
     columns: Vec<Column>,
 }
 
 impl Rows {
     /// No rows yet, with room for `capacity`.
     pub fn new(schema: &Schema, capacity: usize) -> Self {
-        let columns = (0..schema.len()).map(|index| Column::new(schema, index, capacity)).collect();
-        Self { schema: schema.clone(), columns }
+        Self { schema: schema.clone(), capacity, columns: Vec::new() }
     }
 
     /// The columns that they are to have.
@@ -37,6 +38,10 @@ impl Rows {
 
     /// The columns, in the schema's order.
     pub fn columns(&mut self) -> &mut [Column] {
+        if self.columns.is_empty() {
+            let column = |index| Column::new(&self.schema, index, self.capacity);
+            self.columns = (0..self.schema.len()).map(column).collect();
+        }
         &mut self.columns
     }
 
@@ -44,7 +49,8 @@ impl Rows {
     ///
     /// # Errors
     /// [`ScoreError::MissingValue`] names the first row that lacks a value.
-    pub fn finish(self) -> Result<Batch, ScoreError> {
+    pub fn finish(mut self) -> Result<Batch, ScoreError> {
+        self.columns();
         let rows = self.columns.iter().map(Column::len).max().unwrap_or(0);
         if let Some(short) = self.columns.iter().find(|column| column.len() < rows) {
             let hint = format!("other columns have {rows} values");

@@ -128,6 +128,11 @@ impl Scorer {
         self.model.output()
     }
 
+    /// Whether no transform is applied before the model or after it.
+    pub const fn is_model_alone(&self) -> bool {
+        self.stages.is_empty() && self.after.is_none()
+    }
+
     /// What the model takes.
     pub fn feature_schema(&self) -> &Schema {
         self.model.input()

@@ -51,6 +51,7 @@ pub struct Deployment {
     memory_bytes: AtomicU64,
     stats: Stats,
     explaining: Option<Explaining>,
+    native: bool,
 }
 
 impl Deployment {
@@ -69,7 +70,21 @@ impl Deployment {
             memory_bytes: AtomicU64::new(0),
             stats: Stats::default(),
             explaining: None,
+            native: false,
         }
+    }
+
+    /// The same, of nothing but the host's own parts: no sandbox is entered to score a request.
+    #[must_use]
+    pub const fn native(mut self) -> Self {
+        self.native = true;
+        self
+    }
+
+    /// Whether an async thread may score a few of its requests: nothing that an author wrote can hold it there, and nobody
+    /// has to wait for company or until others are done.
+    pub(crate) const fn may_be_scored_on_the_spot(&self) -> bool {
+        self.native && self.capacity.batching.wait_us == 0 && self.capacity.concurrency_max.is_none()
     }
 
     /// The same with another part of the server.

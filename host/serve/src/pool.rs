@@ -2,7 +2,9 @@
 //!
 //! Scoring runs for microseconds to seconds and may enter a sandbox: on the async threads one slow row would hold up
 //! every connection, and the runtime's own blocking threads grow without bound. The hop to a waiting thread and back
-//! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking.
+//! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking. So
+//! what is known to take less than that, needs no sandbox and has little to read is scored where it came
+//! ([`Shared::done_here`]).
 //!
 //! A thread that becomes free takes its part of what waits for the same deployment and runs transforms and model once
 //! for all of it; all of what waits, where that is done sooner than another thread would wake. Nobody waits for company
@@ -27,13 +29,16 @@ use crate::{
     Batching, Deployment, ServeError,
     pace::Pace,
     together::{Done, Taken, guarded, score},
-    turn::{Queued, Sleepers},
+    turn::{MOST, Queued, Sleepers},
 };
 
 /// One request, as the threads that score see it. Its methods are called in this order, on one thread.
 pub trait Work: Send + 'static {
     /// Whether nobody waits for the answer any more; then nothing else is called.
     fn abandoned(&self) -> bool;
+
+    /// Bytes that [`Work::input`] has to read.
+    fn bytes(&self) -> usize;
 
     /// Reads what is to be scored, which is what the deployment takes; none if the request has had its answer already,
     /// for instance because it does not read.
@@ -108,6 +113,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// Jobs that nobody was woken for yet.
     untold: AtomicUsize,
+    /// Threads of the async runtime that score just now.
+    helping: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -168,6 +175,15 @@ const WAKING: Duration = Duration::from_micros(100);
 /// No more than so many are taken for quick: one of them may be larger than those that the pace is known from.
 const QUICK: usize = 16;
 
+/// What is done in so little time is done on the spot: less than one of 64 connections waits there for those before it.
+const ON_THE_SPOT: Duration = Duration::from_micros(200);
+
+/// After so many requests that may be scored on the spot somebody is woken all the same.
+const MOST_ON_THE_SPOT: usize = 4 * MOST;
+
+/// A request of more bytes may take long to read.
+const SMALL_BYTES: usize = 8 << 10;
+
 /// How far a thread looks into the queue for requests to the same deployment.
 const LOOK: usize = 512;
 
@@ -185,6 +201,7 @@ impl Pool {
             idle: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             untold: AtomicUsize::new(0),
+            helping: AtomicUsize::new(0),
         });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
@@ -243,7 +260,7 @@ impl Pool {
 impl Pool {
     /// Threads that have nothing to do.
     pub(crate) fn idle(&self) -> usize {
-        if self.shared.untold.load(Relaxed) > 0 { 0 } else { self.shared.idle.load(Relaxed) }
+        self.shared.spare()
     }
 
     /// The same to be asked elsewhere.
@@ -258,7 +275,7 @@ pub(crate) struct Idleness(Arc<Shared>);
 
 impl Idleness {
     pub(crate) fn is_some(&self) -> bool {
-        self.0.untold.load(Relaxed) == 0 && self.0.idle.load(Relaxed) > 0
+        self.0.spare() > 0
     }
 }
 
@@ -278,6 +295,39 @@ impl Sleepers for Shared {
     fn wake_one(&self) {
         self.wake.notify_one();
     }
+
+    fn done_here(&self) -> bool {
+        let mut queue = self.lock();
+        let deployment = match queue.jobs.front() {
+            None => return true,
+            Some(Job::Score { deployment, .. }) if deployment.may_be_scored_on_the_spot() => Arc::clone(deployment),
+            Some(_) => return false,
+        };
+        let rows_max = deployment.batching().rows_max as usize;
+        let most = deployment.pace().jobs_in(ON_THE_SPOT).min(rows_max);
+        let mut taken = Taken::new();
+        while taken.len() < most {
+            let next = queue.jobs.pop_front_if(|job| {
+                matches!(job, Job::Score { deployment: other, work, .. }
+                    if Arc::ptr_eq(other, &deployment) && work.bytes() <= SMALL_BYTES)
+            });
+            let Some(Job::Score { work, at, .. }) = next else { break };
+            taken.push((work, at));
+        }
+        if taken.is_empty() {
+            return false;
+        }
+        self.changed(&queue);
+        // Nobody was woken for those behind.
+        self.call_others(&queue);
+        drop(queue);
+        deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
+        self.helping.fetch_add(1, Relaxed);
+        let Done { jobs, time } = score(&deployment, taken);
+        self.helping.fetch_sub(1, Relaxed);
+        self.lock().pace.took(time, jobs);
+        true
+    }
 }
 
 impl Shared {
@@ -285,17 +335,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Threads that have nothing to do, and whose processors nobody has who scores elsewhere.
+    fn spare(&self) -> usize {
+        let helping = self.helping.load(Relaxed);
+        if self.untold.load(Relaxed) > 0 { 0 } else { self.idle.load(Relaxed).saturating_sub(helping) }
+    }
+
     fn push(self: &Arc<Self>, job: Job) -> Result<Queued, ServeError> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(ServeError::GivenUp { reason: "the server has stopped" });
         }
+        let here = matches!(&job, Job::Score { deployment, .. } if deployment.may_be_scored_on_the_spot());
         queue.jobs.push_back(job);
         self.changed(&queue);
         // They are counted before they let go of the queue; a call to the kernel for nobody costs as much as for one.
         let wake = self.waiting.load(Relaxed) > 0;
         drop(queue);
-        Ok(if wake { Queued::one_more(self) } else { Queued::seen() })
+        let most = if here { MOST_ON_THE_SPOT } else { MOST };
+        Ok(if wake { Queued::one_more(self, most) } else { Queued::seen() })
     }
 
     /// Has another thread look at what is left: there was one call for all that came together.

@@ -195,6 +195,10 @@ impl Work for Task {
         false
     }
 
+    fn bytes(&self) -> usize {
+        self.copied.rows.memory_size()
+    }
+
     fn input(&mut self) -> Option<Input> {
         Some(Input::Rows(self.copied.rows.clone()))
     }

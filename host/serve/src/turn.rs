@@ -1,9 +1,10 @@
-//! When a task of the async runtime wakes the threads that score.
+//! When a task of the async runtime wakes the threads that score, and when it does their work itself.
 //!
 //! A thread that is woken takes the processor, if it has no other, from the one that woke it. If that happened at every
 //! request, each would be scored by itself, between two changes of threads, while more requests lie read or ready to be
 //! read; on a single processor that took twice the time of scoring them together. So the first task that puts something into
-//! the queue lets the others of its thread go first that have something to do, and then wakes somebody for all of them.
+//! the queue lets the others of its thread go first that have something to do, and then sees to all of them: what is known
+//! to be done sooner than a thread would be awake it does on the spot, for anything else it wakes one.
 
 use std::{
     fmt,
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// After so many requests somebody is woken at once.
-const MOST: usize = 32;
+pub(crate) const MOST: usize = 32;
 
 /// Threads that wait for work, and how many jobs nobody has told them of.
 pub(crate) trait Sleepers: Send + Sync {
@@ -22,6 +23,8 @@ pub(crate) trait Sleepers: Send + Sync {
     fn untold(&self) -> &AtomicUsize;
     /// Wakes one thread.
     fn wake_one(&self);
+    /// Does on this thread what is soon done of what waits: whether nobody has to be woken any more.
+    fn done_here(&self) -> bool;
 }
 
 fn tell(sleepers: &dyn Sleepers) {
@@ -40,10 +43,10 @@ impl Queued {
         Self(None)
     }
 
-    /// One more job for those that wait.
-    pub(crate) fn one_more(sleepers: &Arc<impl Sleepers + 'static>) -> Self {
+    /// One more job for those that wait, of whom one is woken at once when there are `most` of them.
+    pub(crate) fn one_more(sleepers: &Arc<impl Sleepers + 'static>, most: usize) -> Self {
         let before = sleepers.untold().fetch_add(1, AcqRel);
-        if before + 1 >= MOST {
+        if before + 1 >= most {
             tell(&**sleepers);
             return Self::seen();
         }
@@ -51,12 +54,19 @@ impl Queued {
         Self((before == 0).then(|| Arc::clone(sleepers) as _))
     }
 
-    /// Lets the other tasks of this thread go first, once, and then wakes a thread that scores, if that has to be.
-    pub async fn told(self) {
-        if self.0.is_some() {
-            tokio::task::yield_now().await;
+    /// Lets the other tasks of this thread go first, once, and then does what they put into the queue, if that is soon
+    /// done, or wakes a thread that scores, if that has to be.
+    pub async fn told(mut self) {
+        if self.0.is_none() {
+            return;
         }
-        drop(self);
+        tokio::task::yield_now().await;
+        if let Some(sleepers) = self.0.take()
+            && sleepers.untold().swap(0, AcqRel) > 0
+            && !sleepers.done_here()
+        {
+            sleepers.wake_one();
+        }
     }
 }
 
@@ -90,12 +100,15 @@ mod tests {
         fn wake_one(&self) {
             self.1.fetch_add(1, Relaxed);
         }
+        fn done_here(&self) -> bool {
+            false
+        }
     }
 
     #[test]
     fn who_drops_what_he_got_wakes_somebody_each_time() {
         let calls = Arc::new(Calls::default());
-        (0..3).for_each(|_| drop(Queued::one_more(&calls)));
+        (0..3).for_each(|_| drop(Queued::one_more(&calls, MOST)));
         assert_eq!(calls.1.load(Relaxed), 3);
     }
 
@@ -103,7 +116,7 @@ mod tests {
     async fn tasks_that_have_something_to_do_go_first_and_one_call_is_for_all() {
         let calls = Arc::new(Calls::default());
         let ask = |calls: Arc<Calls>| async move {
-            let queued = Queued::one_more(&calls);
+            let queued = Queued::one_more(&calls, MOST);
             let before = calls.1.load(Relaxed);
             queued.told().await;
             before
@@ -118,12 +131,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_stays_untold_where_there_is_much_or_the_first_leaves() {
         let calls = Arc::new(Calls::default());
-        let many: Vec<_> = (0..MOST).map(|_| Queued::one_more(&calls)).collect();
+        let many: Vec<_> = (0..MOST).map(|_| Queued::one_more(&calls, MOST)).collect();
         assert_eq!(calls.1.load(Relaxed), 1);
         drop(many);
         assert_eq!(calls.1.load(Relaxed), 1, "not for nothing");
-        let first = Queued::one_more(&calls);
-        let second = Queued::one_more(&calls);
+        let first = Queued::one_more(&calls, MOST);
+        let second = Queued::one_more(&calls, MOST);
         let mut left = Box::pin(first.told());
         assert!(std::future::poll_fn(|context| std::task::Poll::Ready(left.as_mut().poll(context).is_pending())).await);
         drop(left);

@@ -132,6 +132,10 @@ impl Work for Asked {
     fn abandoned(&self) -> bool {
         false
     }
+    fn bytes(&self) -> usize {
+        8
+    }
+
     fn input(&mut self) -> Option<Input> {
         Some(Input::Rows(rows(&[1.0])))
     }

@@ -440,6 +440,10 @@ impl Work for Ask {
     fn abandoned(&self) -> bool {
         self.x < 0.0
     }
+    fn bytes(&self) -> usize {
+        8
+    }
+
     fn input(&mut self) -> Option<Input> {
         Some(Input::Rows(rows(&[self.x])))
     }
