@@ -209,38 +209,28 @@ impl Batch {
 
     /// The rows of all of them, one after the other, if they have one schema and all were made
     /// [of numbers](Self::of_numbers); none otherwise.
-    pub fn join_numbers<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
-        fn end_to_end<'a, T: ArrowNativeType>(
-            parts: impl Iterator<Item = &'a Batch> + Clone,
-            columns: usize,
-            of: impl Fn(&'a Numbers) -> Option<&'a ScalarBuffer<T>>,
-        ) -> Option<ScalarBuffer<T>> {
-            let total = parts.clone().map(|part| part.num_rows() * columns).sum();
-            let mut whole = Vec::with_capacity(total);
+    pub fn join_numbers(parts: &[&Self]) -> Option<Self> {
+        fn end_to_end<T: ArrowNativeType>(parts: &[(&ScalarBuffer<T>, usize)], columns: usize) -> ScalarBuffer<T> {
+            let mut whole = Vec::with_capacity(parts.iter().map(|(values, _)| values.len()).sum());
             for column in 0..columns {
-                for part in parts.clone() {
-                    let rows = part.num_rows();
-                    whole.extend_from_slice(&of(part.numbers()?)?[column * rows..][..rows]);
-                }
+                parts.iter().for_each(|(values, rows)| whole.extend_from_slice(&values[column * rows..][..*rows]));
             }
-            Some(whole.into())
+            whole.into()
         }
-        let schema = &parts.clone().next()?.schema;
-        if parts.clone().any(|part| part.schema != *schema || part.numbers().is_none()) {
-            return None;
+        let schema = &parts.first()?.schema;
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part.numbers().filter(|_| part.schema == *schema)? {
+                Numbers::F32(values) => narrow.push((values, part.num_rows())),
+                Numbers::F64(values) => wide.push((values, part.num_rows())),
+            }
         }
-        let rows = parts.clone().map(Self::num_rows).sum();
-        let numbers = match schema.fields().first()?.kind {
-            Kind::Float32 => Numbers::F32(end_to_end(parts, schema.len(), |numbers| match numbers {
-                Numbers::F32(values) => Some(values),
-                Numbers::F64(_) => None,
-            })?),
-            _ => Numbers::F64(end_to_end(parts, schema.len(), |numbers| match numbers {
-                Numbers::F32(_) => None,
-                Numbers::F64(values) => Some(values),
-            })?),
+        // Rows of one schema have numbers of one kind.
+        let numbers = match narrow.is_empty() {
+            true => Numbers::F64(end_to_end(&wide, schema.len())),
+            false => Numbers::F32(end_to_end(&narrow, schema.len())),
         };
-        Self::of_numbers(schema.clone(), numbers, rows).ok()
+        Self::of_numbers(schema.clone(), numbers, parts.iter().map(|part| part.num_rows()).sum()).ok()
     }
 
     /// How much memory it keeps, in bytes: of numbers what they take themselves, otherwise what Arrow says of its arrays.
@@ -313,11 +303,11 @@ mod tests {
         assert_eq!(*rows.slice(1, 2).column(1).to_data().buffers()[0].typed_data::<f64>(), [5.0, 6.0]);
 
         let one = Batch::of_numbers(schema.clone(), numbers(&[7.0, 8.0]), 1).unwrap();
-        let joined = Batch::join_numbers([&rows, &one, &rows].into_iter()).unwrap();
+        let joined = Batch::join_numbers(&[&rows, &one, &rows]).unwrap();
         assert_eq!((joined.num_rows(), joined.memory_size()), (7, size_of::<Piece>() + 14 * 8));
         assert_eq!((joined.slice(0, 3), joined.slice(3, 1), joined.slice(4, 3)), (rows.clone(), one, rows.clone()));
-        assert!(Batch::join_numbers([&rows, &rows.slice(0, 1)].into_iter()).is_none());
-        assert!(Batch::join_numbers(std::iter::empty()).is_none());
+        assert!(Batch::join_numbers(&[&rows, &rows.slice(0, 1)]).is_none());
+        assert!(Batch::join_numbers(&[]).is_none());
 
         let wrong = |schema: Schema, values: &[f64], rows| Batch::of_numbers(schema, numbers(values), rows).unwrap_err();
         let message = wrong(schema, &[1.0; 5], 3).to_string();

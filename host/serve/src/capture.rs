@@ -565,7 +565,7 @@ impl Pending {
 }
 
 pub(crate) fn concat(parts: &[Batch]) -> Batch {
-    if let Some(whole) = Batch::join_numbers(parts.iter()) {
+    if let Some(whole) = Batch::join_numbers(&parts.iter().collect::<Vec<_>>()) {
         return whole;
     }
     let schema = parts[0].schema();

@@ -304,7 +304,9 @@ impl Sleepers for Shared {
             Some(_) => return false,
         };
         let rows_max = deployment.batching().rows_max as usize;
-        let most = deployment.pace().jobs_in(ON_THE_SPOT).min(rows_max);
+        // Who would be woken for more has no processor of its own where there is one.
+        let time = if self.threads == 1 { 5 * ON_THE_SPOT } else { ON_THE_SPOT };
+        let most = deployment.pace().jobs_in(time).min(rows_max);
         let mut taken = Taken::new();
         while taken.len() < most {
             let next = queue.jobs.pop_front_if(|job| {
@@ -480,9 +482,124 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{num::NonZeroU32, sync::mpsc};
+
+    use plinth_ext::{ExtError, Field, Kind, Model, Numbers, Schema};
+    use plinth_score::{Scorer, Signature};
 
     use super::*;
+    use crate::Capacity;
+
+    fn columns() -> Schema {
+        Schema::new(vec![Field::new("ms", Kind::Float64, false)]).unwrap()
+    }
+
+    /// Takes as many milliseconds as the first row says, and gives the rows back.
+    struct Takes(Schema);
+
+    impl Model for Takes {
+        fn input(&self) -> &Schema {
+            &self.0
+        }
+        fn output(&self) -> &Schema {
+            &self.0
+        }
+        fn predict(&self, features: &Batch) -> Result<Batch, ExtError> {
+            if let Some(Numbers::F64(ms)) = features.numbers()
+                && ms[0] > 0.0
+            {
+                thread::sleep(Duration::from_secs_f64(ms[0] / 1e3));
+            }
+            Ok(features.clone())
+        }
+    }
+
+    fn takes(capacity: Capacity) -> Deployment {
+        let scorer = Scorer::new(Signature::new(columns()), vec![], Arc::new(Takes(columns()))).unwrap();
+        Deployment::new("takes", 1, scorer, vec![]).with(capacity)
+    }
+
+    /// Tells which thread scored it, and with how many rows.
+    struct Told {
+        ms: f64,
+        bytes: usize,
+        tell: mpsc::Sender<(String, usize)>,
+    }
+
+    impl Work for Told {
+        fn abandoned(&self) -> bool {
+            false
+        }
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+        fn input(&mut self) -> Option<Input> {
+            Some(Input::Rows(Batch::of_numbers(columns(), Numbers::F64(vec![self.ms].into()), 1).unwrap()))
+        }
+        fn answer(self: Box<Self>, scored: Result<Output, ScoreError>, _: Duration, together: usize) {
+            scored.unwrap();
+            self.tell.send((thread::current().name().unwrap_or_default().to_owned(), together)).unwrap();
+        }
+    }
+
+    /// Who scored the requests that came together, once the pace is known, and in which company.
+    fn scored_by(deployment: Deployment, threads: usize, ms: f64, bytes: &[usize]) -> Vec<(String, usize)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pool = Arc::new(Pool::new(threads).unwrap());
+        let deployment = Arc::new(deployment);
+        let asleep = || {
+            while pool.idle() < threads {
+                thread::yield_now();
+            }
+        };
+        let ask = |bytes: &[usize]| {
+            asleep();
+            let (tell, told) = mpsc::channel();
+            let local = tokio::task::LocalSet::new();
+            for &bytes in bytes {
+                let (pool, deployment, tell) = (Arc::clone(&pool), Arc::clone(&deployment), tell.clone());
+                local.spawn_local(async move {
+                    pool.score(deployment, Box::new(Told { ms, bytes, tell })).unwrap().told().await;
+                });
+            }
+            drop(tell);
+            runtime.block_on(local);
+            told.iter().collect::<Vec<_>>()
+        };
+        let first = ask(&[8]);
+        assert!(first[0].0.starts_with("plinth-score-"), "nothing is known of its pace yet: {first:?}");
+        assert_eq!(deployment.waiting(), 0);
+        // What the first one took is more than what one takes later.
+        let each = Duration::from_secs_f64(ms / 1e3).max(Duration::from_micros(4));
+        (0..30).for_each(|_| deployment.took(each * 1_000, 1_000));
+        let told = ask(bytes);
+        asleep();
+        assert_eq!(deployment.waiting(), 0);
+        told
+    }
+
+    #[test]
+    fn what_is_soon_done_is_scored_where_it_came() {
+        let here = thread::current().name().unwrap().to_owned();
+        let native = || takes(Capacity::default()).native();
+        let by = |told: &[(String, usize)]| told.iter().map(|(name, _)| *name == here).collect::<Vec<_>>();
+        assert_eq!(scored_by(native(), 2, 0.0, &[8; 5]), vec![(here.clone(), 5); 5]);
+        // A large one, and what comes after it, is for a thread; what came before is not.
+        let told = scored_by(native(), 1, 0.0, &[8, 8, SMALL_BYTES + 1, 8]);
+        assert_eq!(by(&told).iter().filter(|here| **here).count(), 2, "{told:?}");
+        // So is what takes long, and what enters a sandbox, waits for company, or for its turn.
+        assert_eq!(by(&scored_by(native(), 1, 3.0, &[8; 2])), [false; 2]);
+        assert_eq!(by(&scored_by(takes(Capacity::default()), 1, 0.0, &[8; 2])), [false; 2]);
+        let batching = Batching { rows_max: 8, wait_us: 1_000 };
+        let waits = takes(Capacity { batching, ..Capacity::default() }).native();
+        assert_eq!(by(&scored_by(waits, 1, 0.0, &[8; 2])), [false; 2]);
+        let turns = Capacity { concurrency_max: NonZeroU32::new(1), ..Capacity::default() };
+        assert_eq!(by(&scored_by(takes(turns).native(), 1, 0.0, &[8; 2])), [false; 2]);
+        // As many as are soon done; the others are not forgotten.
+        let told = scored_by(native(), 2, 0.0, &[8; 100]);
+        assert_eq!(told.len(), 100);
+        assert_eq!(by(&told).iter().filter(|here| **here).count(), 50, "{told:?}");
+    }
 
     #[tokio::test]
     async fn work_is_done_off_the_caller_and_a_panic_ends_only_its_own_request() {

@@ -81,7 +81,7 @@ fn score_rows(deployment: &Deployment, scorer: &Scorer, taken: Taken, began: Ins
 
 /// The rows of all of them, one after the other.
 fn join(group: &[(Box<dyn Work>, Batch, Instant)]) -> Option<Batch> {
-    if let Some(whole) = Batch::join_numbers(group.iter().map(|(_, rows, _)| rows)) {
+    if let Some(whole) = Batch::join_numbers(&group.iter().map(|(_, rows, _)| rows).collect::<Vec<_>>()) {
         return Some(whole);
     }
     let first = &group[0].1;

@@ -2,27 +2,24 @@
 //!
 //! One thread drives all connections and keeps the pace, without ever sleeping, so that a core is enough for a pace that
 //! another core cannot serve, and a request leaves when it is due. How long an answer took counts from then: what had to
-//! wait for a connection has waited as well.
+//! wait for a connection has waited as well. When the processor is taken away from this thread, nothing is due until it is
+//! back: or the server would get at once what was meant to come at a distance, and would be blamed for both.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, VecDeque},
-    future::Future,
-    pin::Pin,
-    rc::Rc,
+    io::{ErrorKind, Read, Write},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use futures_util::future::{join_all, select};
-use tokio::{
-    net::TcpStream,
-    sync::mpsc,
-    task::{LocalSet, yield_now},
-};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 /// How long answers that are missing at the end are waited for.
 const GRACE: Duration = Duration::from_secs(35);
+/// A gap between two looks at the clock that a loop does not make by itself.
+pub(crate) const GAP: Duration = Duration::from_micros(200);
+/// Connections that are looked at in one turn.
+const EVENTS: usize = 256;
 
 /// What became of the requests.
 #[derive(Default)]
@@ -35,6 +32,8 @@ pub(crate) struct Outcome {
     pub(crate) refused: Vec<Duration>,
     /// From the first request to the end of the pace.
     pub(crate) lasted: Duration,
+    /// How much of that the load had no processor.
+    pub(crate) away: Duration,
     /// Answers 200 within that time.
     in_time: usize,
     /// Requests sent within that time.
@@ -105,103 +104,16 @@ pub(crate) fn run(
     (rate, gaps): (f64, Gaps),
     lasting: Duration,
 ) -> Result<Outcome> {
-    drive(port, request, connections, lasting, Some((rate, gaps)))
+    Load::open(port, request, connections, lasting)?.keep(moments(rate, gaps, lasting))
 }
 
 /// Sends it again as soon as it was answered, over each connection.
 pub(crate) fn saturate(port: u16, request: &[u8], connections: usize, lasting: Duration) -> Result<Outcome> {
-    drive(port, request, connections, lasting, None)
+    Load::open(port, request, connections, lasting)?.saturate()
 }
 
-fn drive(
-    port: u16,
-    request: &[u8],
-    connections: usize,
-    lasting: Duration,
-    pace: Option<(f64, Gaps)>,
-) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
-        let open = (0..connections).map(|_| Connection::open(port));
-        let open = join_all(open).await.into_iter().collect::<Result<Vec<_>>>()?;
-        let start = Instant::now();
-        let line = Rc::new(RefCell::new(Line::new(start, lasting)));
-        let mut wakers = Vec::new();
-        let served = open.into_iter().enumerate().map(|(index, mut connection)| {
-            let (wake, mut woken) = mpsc::unbounded_channel::<Instant>();
-            wakers.push(wake);
-            let (line, request) = (Rc::clone(&line), request.to_vec());
-            tokio::task::spawn_local(async move {
-                let closed = pace.is_none();
-                let mut next = closed.then(Instant::now);
-                loop {
-                    let waiting = line.borrow_mut().waiting.pop_front();
-                    let due = match next.take().or(waiting) {
-                        Some(due) => due,
-                        None => {
-                            line.borrow_mut().idle.push(index);
-                            match woken.recv().await {
-                                Some(due) => due,
-                                None => return Ok::<_, anyhow::Error>(()),
-                            }
-                        }
-                    };
-                    let sent = Instant::now();
-                    line.borrow_mut().sending(sent);
-                    let status = connection.ask(&request).await?;
-                    line.borrow_mut().told(status, due, sent)?;
-                    if closed {
-                        if Instant::now() >= line.borrow().until {
-                            return Ok(());
-                        }
-                        next = Some(Instant::now());
-                    }
-                }
-            })
-        });
-        let served: Vec<_> = served.collect();
-        let kept = {
-            let line = Rc::clone(&line);
-            async move {
-                let Some((rate, gaps)) = pace else { return };
-                for due in moments(start, rate, gaps, lasting) {
-                    while Instant::now() < due {
-                        // Answers are read meanwhile.
-                        yield_now().await;
-                    }
-                    let mut line = line.borrow_mut();
-                    match line.idle.pop() {
-                        // A connection's task ends only after its waker.
-                        Some(index) => drop(wakers[index].send(due)),
-                        None => line.waiting.push_back(due),
-                    }
-                }
-            }
-        };
-        kept.await;
-        let all = Box::pin(async {
-            for one in served {
-                one.await.context("a connection of the load")??;
-            }
-            Ok::<_, anyhow::Error>(())
-        });
-        within(GRACE, all).await?;
-        let mut outcome = std::mem::take(&mut line.borrow_mut().outcome);
-        outcome.lasted = lasting;
-        outcome.answered.sort_unstable();
-        Ok(outcome)
-    })
-}
-
-async fn within(limit: Duration, work: Pin<Box<impl Future<Output = Result<()>>>>) -> Result<()> {
-    match select(work, Box::pin(tokio::time::sleep(limit))).await {
-        futures_util::future::Either::Left((done, _)) => done,
-        futures_util::future::Either::Right(_) => bail!("answers are missing {} s after the load", limit.as_secs()),
-    }
-}
-
-/// When requests are due.
-fn moments(start: Instant, rate: f64, gaps: Gaps, lasting: Duration) -> impl Iterator<Item = Instant> {
+/// When requests are due, from the start.
+fn moments(rate: f64, gaps: Gaps, lasting: Duration) -> impl Iterator<Item = Duration> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let apart = std::iter::repeat_with(move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -216,38 +128,168 @@ fn moments(start: Instant, rate: f64, gaps: Gaps, lasting: Duration) -> impl Ite
         *due += gap;
         Some(*due)
     });
-    sums.take_while(move |due| *due <= lasting.as_secs_f64()).map(move |due| start + Duration::from_secs_f64(due))
+    sums.take_while(move |due| *due <= lasting.as_secs_f64()).map(Duration::from_secs_f64)
 }
 
-/// What the connections share.
-struct Line {
-    /// Requests that are due and have no connection.
-    waiting: VecDeque<Instant>,
+/// A clock that is looked at all the time, and so sees when its processor was taken away.
+struct Watch {
+    start: Instant,
+    last: Instant,
+    away: Duration,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { start, last: start, away: Duration::ZERO }
+    }
+
+    fn look(&mut self) -> Instant {
+        let now = Instant::now();
+        if now - self.last > GAP {
+            self.away += now - self.last;
+        }
+        self.last = now;
+        now
+    }
+
+    /// The moment that is so long after the start, not counting when nothing could be sent.
+    fn after(&self, time: Duration) -> Instant {
+        self.start + time + self.away
+    }
+}
+
+/// All connections, and what becomes of what is sent over them.
+struct Load<'a> {
+    port: u16,
+    request: &'a [u8],
+    lasting: Duration,
+    poll: Poll,
+    connections: Vec<Connection>,
     /// Connections that have no request.
     idle: Vec<usize>,
-    start: Instant,
-    until: Instant,
+    /// When requests were due that have no connection.
+    waiting: VecDeque<Instant>,
+    /// Requests that were sent and not answered.
+    open: usize,
+    watch: Watch,
     outcome: Outcome,
 }
 
-impl Line {
-    fn new(start: Instant, lasting: Duration) -> Self {
-        let until = start + lasting;
-        Self { waiting: VecDeque::new(), idle: Vec::new(), start, until, outcome: Outcome::default() }
+impl<'a> Load<'a> {
+    fn open(port: u16, request: &'a [u8], connections: usize, lasting: Duration) -> Result<Self> {
+        let poll = Poll::new()?;
+        let open = (0..connections).map(|index| Connection::open(port, &poll, index)).collect::<Result<Vec<_>>>()?;
+        let idle = (0..connections).collect();
+        let (watch, outcome) = (Watch::new(), Outcome::default());
+        let waiting = VecDeque::new();
+        Ok(Self { port, request, lasting, poll, connections: open, idle, waiting, open: 0, watch, outcome })
     }
 
-    fn sending(&mut self, at: Instant) {
-        self.outcome.sent += usize::from(at <= self.until);
+    /// Sends when it is due, whether or not answers come.
+    fn keep(mut self, moments: impl Iterator<Item = Duration>) -> Result<Outcome> {
+        let mut moments = moments.peekable();
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            while let Some(time) = moments.peek() {
+                let due = self.watch.after(*time);
+                if self.watch.look() < due {
+                    break;
+                }
+                moments.next();
+                match self.idle.pop() {
+                    Some(index) => self.ask(index, due)?,
+                    None => self.waiting.push_back(due),
+                }
+            }
+            if moments.peek().is_none() && self.open == 0 && self.waiting.is_empty() {
+                return Ok(self.outcome());
+            }
+            self.read(&mut events, |load, index| {
+                match load.waiting.pop_front() {
+                    Some(due) => load.ask(index, due)?,
+                    None => load.idle.push(index),
+                }
+                Ok(())
+            })?;
+        }
+    }
+
+    /// Sends over each connection as soon as it is answered.
+    fn saturate(mut self) -> Result<Outcome> {
+        let mut events = Events::with_capacity(EVENTS);
+        while let Some(index) = self.idle.pop() {
+            let now = self.watch.look();
+            self.ask(index, now)?;
+        }
+        while self.open > 0 {
+            self.read(&mut events, |load, index| {
+                let now = load.watch.look();
+                if now < load.until() { load.ask(index, now) } else { Ok(()) }
+            })?;
+        }
+        Ok(self.outcome())
+    }
+
+    fn until(&self) -> Instant {
+        self.watch.after(self.lasting)
+    }
+
+    fn outcome(mut self) -> Outcome {
+        self.outcome.lasted = self.lasting + self.watch.away;
+        self.outcome.away = self.watch.away;
+        self.outcome.answered.sort_unstable();
+        self.outcome
+    }
+
+    fn ask(&mut self, index: usize, due: Instant) -> Result<()> {
+        let sent = self.watch.look();
+        self.outcome.sent += usize::from(sent <= self.until());
+        self.open += 1;
+        let connection = &mut self.connections[index];
+        connection.asked = Some(Asked { due, sent, written: 0 });
+        connection.write(self.request)
+    }
+
+    /// Reads what has come; `next` is what is done with a connection that got its answer.
+    fn read(&mut self, events: &mut Events, mut next: impl FnMut(&mut Self, usize) -> Result<()>) -> Result<()> {
+        match self.poll.poll(events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            done => done?,
+        }
+        let now = self.watch.look();
+        if now > self.until() + GRACE {
+            bail!("{} answers are missing {} s after the load", self.open, GRACE.as_secs());
+        }
+        for event in &*events {
+            let Token(index) = event.token();
+            let connection = &mut self.connections[index];
+            if event.is_writable() {
+                connection.write(self.request)?;
+            }
+            let Some(answer) = connection.read()? else { continue };
+            let Some(Asked { due, sent, .. }) = connection.asked.take() else {
+                bail!("an answer that nobody asked for");
+            };
+            if answer.last {
+                *connection = Connection::open(self.port, &self.poll, index)?;
+            }
+            self.open -= 1;
+            self.told(answer.status, due, sent)?;
+            next(self, index)?;
+        }
+        Ok(())
     }
 
     fn told(&mut self, status: u16, due: Instant, sent: Instant) -> Result<()> {
-        let now = Instant::now();
+        let now = self.watch.look();
+        let until = self.until();
         self.outcome.longest = self.outcome.longest.max(now - sent);
         match status {
             200 => {
                 self.outcome.answered.push(now - due);
-                self.outcome.moments.push((due.saturating_duration_since(self.start), now - due));
-                self.outcome.in_time += usize::from(now <= self.until);
+                self.outcome.moments.push((due.saturating_duration_since(self.watch.start), now - due));
+                self.outcome.in_time += usize::from(now <= until);
             }
             503 => self.outcome.refused.push(now - due),
             other => bail!("an answer {other} under load"),
@@ -258,44 +300,54 @@ impl Line {
 
 struct Connection {
     stream: TcpStream,
-    port: u16,
     come: Vec<u8>,
+    asked: Option<Asked>,
+}
+
+/// A request under way.
+struct Asked {
+    due: Instant,
+    sent: Instant,
+    written: usize,
 }
 
 impl Connection {
-    async fn open(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    fn open(port: u16, poll: &Poll, index: usize) -> Result<Self> {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, port, come: Vec::with_capacity(4_096) })
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, come: Vec::with_capacity(4_096), asked: None })
     }
 
-    /// Sends a request and reads the whole answer; its status.
-    async fn ask(&mut self, request: &[u8]) -> Result<u16> {
-        let mut sent = 0;
-        while sent < request.len() {
-            match self.stream.try_write(&request[sent..]) {
-                Ok(bytes) => sent += bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.stream.writable().await?,
+    /// Writes as much of the request as there is room for.
+    fn write(&mut self, request: &[u8]) -> Result<()> {
+        let Some(asked) = &mut self.asked else { return Ok(()) };
+        while asked.written < request.len() {
+            match self.stream.write(&request[asked.written..]) {
+                Ok(bytes) => asked.written += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("sending a request under load"),
             }
         }
-        self.come.clear();
+        Ok(())
+    }
+
+    /// The answer, once all of it is there.
+    fn read(&mut self) -> Result<Option<Answer>> {
+        let mut part = [0; 4_096];
         loop {
-            match self.stream.try_read_buf(&mut self.come) {
+            match self.stream.read(&mut part) {
                 Ok(0) => bail!("the server closed a connection under load"),
-                Ok(_) => {
+                Ok(bytes) => {
+                    self.come.extend_from_slice(&part[..bytes]);
                     if let Some(answer) = Answer::of(&self.come)? {
-                        if answer.last {
-                            *self = Self::open(self.port).await?;
-                        }
-                        return Ok(answer.status);
+                        self.come.clear();
+                        return Ok(Some(answer));
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    self.stream.readable().await?;
-                    // The others have their turn too.
-                    yield_now().await;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error).context("reading an answer under load"),
             }
         }

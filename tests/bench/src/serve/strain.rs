@@ -17,7 +17,7 @@ use crate::{
     Place,
     figures::{Figures, Target},
     load,
-    paced::{self, Gaps},
+    paced::{self, GAP, Gaps},
 };
 
 /// Connections of the load that the server keeps up with.
@@ -30,8 +30,6 @@ const HEAVY: usize = 256;
 const ROUNDS: usize = 5;
 /// A window in which the machine more often than not takes no processor away; some hundred requests are due in it.
 const WINDOW: Duration = Duration::from_millis(200);
-/// A gap between two looks at the clock that a loop does not make by itself.
-const GAP: Duration = Duration::from_micros(200);
 /// How long a caller is thought to wait: twice what `limits.serve.queue-ms-max` is as it comes.
 const DEADLINE_MS: f64 = 2_000.0;
 
@@ -98,6 +96,7 @@ fn near_saturation(place: &Place, port: u16, request: &[u8], who: &str, figures:
         let mut add = |what: &str, value: f64, unit| {
             figures.add(format!("at 70 % of saturation, {how}, {what}, {who}"), value, unit, Target::None);
         };
+        add("the load had no processor", busy.away.as_secs_f64() / busy.lasted.as_secs_f64() * 100.0, "%");
         add("p50", busy.quantile_ms(0.5), "ms");
         add("p99", busy.quantile_ms(0.99), "ms");
         add("p99 / p50 in the median of windows of 0.2 s", busy.tail_in_windows(WINDOW), "x");
