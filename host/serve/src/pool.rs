@@ -178,6 +178,9 @@ const QUICK: usize = 16;
 /// What is done in so little time is done on the spot: less than one of 64 connections waits there for those before it.
 const ON_THE_SPOT: Duration = Duration::from_micros(200);
 
+/// The same where there is one processor, which whoever would be woken for more would have to have as well.
+const ON_THE_ONLY_SPOT: Duration = Duration::from_micros(500);
+
 /// After so many requests that may be scored on the spot somebody is woken all the same.
 const MOST_ON_THE_SPOT: usize = 4 * MOST;
 
@@ -304,8 +307,7 @@ impl Sleepers for Shared {
             Some(_) => return false,
         };
         let rows_max = deployment.batching().rows_max as usize;
-        // Who would be woken for more has no processor of its own where there is one.
-        let time = if self.threads == 1 { 5 * ON_THE_SPOT } else { ON_THE_SPOT };
+        let time = if self.threads == 1 { ON_THE_ONLY_SPOT } else { ON_THE_SPOT };
         let most = deployment.pace().jobs_in(time).min(rows_max);
         let mut taken = Taken::new();
         while taken.len() < most {

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use anyhow::{Context, Result};
 use arrow_array::{Array, ArrayRef, Float64Array};
-use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step};
+use plinth_ext::{Batch, Field, Fitted, Kind, Schema, Step, Transform};
 use plinth_plugin::{Grants, Host, HostConfig};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
 
 const ROWS: usize = 100_000;
 const COLUMNS: usize = 20;
+const ITEM: &str = "standard-scale";
 const OPTIONS: &str = r#"{"columns": "all"}"#;
 
 /// Batches, single rows, instantiation and loading from the cache of compiled components.
@@ -32,33 +33,33 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let first = host();
     let transform = first.load_file(&component, &Grants::none())?.transform()?;
     let table = table(ROWS)?;
-    let mut fitting = transform.start("standard-scale", table.schema(), OPTIONS)?;
-    fitting.update(&table)?;
-    let state = loop {
-        match fitting.end_pass()? {
-            Step::Done(state) => break state,
-            Step::AnotherPass => fitting.update(&table)?,
-        }
-    };
-    let fitted = transform.load("standard-scale", &state, table.schema())?;
+    let state = fit(transform.as_ref(), OPTIONS, &table)?;
+    let fitted = transform.load(ITEM, &state, table.schema())?;
 
     let scales = scales(&table);
     let expected = native(&table, &scales);
     let found = fitted.apply(&table)?;
     anyhow::ensure!(close(&expected, &found)?, "the component and native Rust disagree");
 
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // Taken in turns, so that a change of the machine's pace hits both.
-    for _ in 0..31 {
-        theirs.push(median(1, || drop(black_box(native(&table, &scales)))));
-        ours.push(median(1, || drop(black_box(fitted.apply(&table)))));
-    }
-    ours.sort_unstable();
-    theirs.sort_unstable();
-    let (ours, theirs) = (ours[15].as_secs_f64(), theirs[15].as_secs_f64());
+    let (ours, theirs) = in_turns(fitted.as_ref(), &table, &scales);
     figures.add("scale 100k x 20, native Rust", theirs * 1e3, "ms", Target::None);
     figures.add("scale 100k x 20, component", ours * 1e3, "ms", Target::None);
     figures.add("component / native speed", theirs / ours, "x", Target::AtLeast(0.5));
+    // The same written against the SDKs. Those in other languages are there once `bench --languages` has built them.
+    for (language, file, least) in [
+        ("Rust", "plugins/standard-scale-rust.wasm", 0.5),
+        ("C", "language-bench/standard-scale-c.wasm", 0.5),
+        ("Go", "language-bench/standard-scale-go.wasm", 0.2),
+    ] {
+        let file = place.root.join("target").join(file);
+        if !file.exists() {
+            continue;
+        }
+        let transform = first.load_file(&file, &Grants::none())?.transform()?;
+        let state = fit(transform.as_ref(), "{}", &table)?;
+        let (ours, theirs) = in_turns(transform.load(ITEM, &state, table.schema())?.as_ref(), &table, &scales);
+        figures.add(format!("the example of the SDK for {language} / native speed"), theirs / ours, "x", Target::AtLeast(least));
+    }
 
     // As a server makes it: columns of its own, and the schema that the transform was loaded with.
     let one = self::table(1)?;
@@ -69,7 +70,7 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     plugin.try_instance()?;
     let instance = median(1_000, || drop(black_box(plugin.try_instance())));
     figures.add("a fresh instance, made and dropped", instance.as_secs_f64() * 1e6, "us", Target::AtMost(30.0));
-    let loaded = median(500, || drop(black_box(transform.load("standard-scale", &state, table.schema()))));
+    let loaded = median(500, || drop(black_box(transform.load(ITEM, &state, table.schema()))));
     figures.add("the same with a fitted state loaded", loaded.as_secs_f64() * 1e6, "us", Target::None);
 
     let mut loads = Vec::new();
@@ -83,6 +84,30 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     loads.sort_unstable();
     figures.add("load a compiled component from the cache", loads[5].as_secs_f64() * 1e3, "ms", Target::AtMost(5.0));
     Ok(())
+}
+
+/// The state that a table leads to.
+fn fit(transform: &dyn Transform, options: &str, table: &Batch) -> Result<Vec<u8>> {
+    let mut fitting = transform.start(ITEM, table.schema(), options)?;
+    loop {
+        fitting.update(table)?;
+        if let Step::Done(state) = fitting.end_pass()? {
+            return Ok(state);
+        }
+    }
+}
+
+/// How long a component takes for a table, and how long native code, in seconds. In turns, so that a change of the
+/// machine's pace hits both.
+fn in_turns(fitted: &dyn Fitted, table: &Batch, scales: &[(f64, f64)]) -> (f64, f64) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..31 {
+        theirs.push(median(1, || drop(black_box(native(table, scales)))));
+        ours.push(median(1, || drop(black_box(fitted.apply(table)))));
+    }
+    ours.sort_unstable();
+    theirs.sort_unstable();
+    (ours[15].as_secs_f64(), theirs[15].as_secs_f64())
 }
 
 fn one_row(fitted: &dyn Fitted, row: &Batch, figures: &mut Figures) -> Result<()> {

@@ -25,11 +25,14 @@ for world in host loader transform gate drift predict; do
         mkdir -p "$(dirname "$path")"
         {
             # The tag keeps all of it out of ordinary builds and tests. Go's exported functions take at most 128 bytes of
-            # arguments, which a method over a block just exceeds unless its handle is 32 bits wide, as it is anyway.
+            # arguments, which a method over a block just exceeds unless its handle is 32 bits wide, as it is anyway. What
+            # is returned needs no pin, and so nobody to be told that the host has read it: see ../abi/runtime.
             printf '//go:build wasip1\n\n'
             sed -e "s#go.bytecodealliance.org/pkg/wit/#$module/internal/abi/#" \
                 -e "s#^package wit_exports\$#package wit_exports_$world#" \
-                -e '/^func wasm_export_.*_method_/s/(arg0 uintptr/(arg0 uint32/' "$file"
+                -e '/^func wasm_export_.*_method_/s/(arg0 uintptr/(arg0 uint32/' \
+                -e 's/^var syncExportPinner = runtime.Pinner{}/var syncExportPinner = witRuntime.Unpinned{}/' \
+                -e '/^\/\/go:wasmexport cabi_post_/,/^}/d' "$file"
         } >"$path"
     done
 done

@@ -6,6 +6,10 @@
 // The host asks for memory (cabi_realloc) in the middle of a call, and at that moment a component must not call out.
 // The collector does call out, for the time, so it must never start by itself: it is switched off, and [Collect] runs
 // it inside calls, where the SDK is about to hand control to an author's code or has just come back from the host.
+//
+// So nothing is collected between the moment in which the host asks for memory and the one in which the bindings have
+// made Go values of it, nor while the host reads what a call returned: neither has to be pinned, which would take as long
+// as the rest of a short call.
 package runtime
 
 import (
@@ -54,31 +58,42 @@ func Collect() {
 	collected = sample[0].Value.Uint64()
 }
 
-// Allocate makes memory that stays where it is until it is unpinned.
-func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
-	if size == 0 {
-		return nil
+// Pins is what keeps memory: a [runtime.Pinner], or [Unpinned].
+type Pins interface{ Pin(memory any) }
+
+// Unpinned keeps nothing: for what a call returns.
+type Unpinned struct{}
+
+// Pin does nothing.
+func (*Unpinned) Pin(any) {}
+
+// Allocate makes memory that stays until it is unpinned, or until the next collection.
+func Allocate(pins Pins, size, align uintptr) unsafe.Pointer {
+	memory := allocate(size, align)
+	if size > 0 {
+		pins.Pin(memory)
 	}
-	var memory unsafe.Pointer
-	switch align {
-	case 1:
-		memory = unsafe.Pointer(unsafe.SliceData(make([]uint8, size)))
-	case 2:
-		memory = unsafe.Pointer(unsafe.SliceData(make([]uint16, (size+1)/2)))
-	case 4:
-		memory = unsafe.Pointer(unsafe.SliceData(make([]uint32, (size+3)/4)))
-	default:
-		memory = unsafe.Pointer(unsafe.SliceData(make([]uint64, (size+7)/8)))
-	}
-	pinner.Pin(memory)
 	return memory
 }
 
-// pinned holds what the host was given until the bindings have made Go values of it.
-var pinned runtime.Pinner
+func allocate(size, align uintptr) unsafe.Pointer {
+	if size == 0 {
+		return nil
+	}
+	switch align {
+	case 1:
+		return unsafe.Pointer(unsafe.SliceData(make([]uint8, size)))
+	case 2:
+		return unsafe.Pointer(unsafe.SliceData(make([]uint16, (size+1)/2)))
+	case 4:
+		return unsafe.Pointer(unsafe.SliceData(make([]uint32, (size+3)/4)))
+	default:
+		return unsafe.Pointer(unsafe.SliceData(make([]uint64, (size+7)/8)))
+	}
+}
 
-// Unpin lets go of what the host was given: by now the arguments of the call refer to it.
-func Unpin() { pinned.Unpin() }
+// Unpin is where the bindings let go of what the host was given: it is not held.
+func Unpin() {}
 
 // early is memory for what the WASI adapter asks for before Go has started.
 var (
@@ -89,7 +104,7 @@ var (
 //go:wasmexport cabi_realloc
 func realloc(old unsafe.Pointer, oldSize, align, size uintptr) unsafe.Pointer {
 	if ready {
-		memory := Allocate(&pinned, size, align)
+		memory := allocate(size, align)
 		if oldSize > 0 {
 			copy(unsafe.Slice((*byte)(memory), size), unsafe.Slice((*byte)(old), min(oldSize, size)))
 		}

@@ -25,7 +25,7 @@ import (
 
 var staticPinner = runtime.Pinner{}
 var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (88 + 2*4), 8))
-var syncExportPinner = runtime.Pinner{}
+var syncExportPinner = witRuntime.Unpinned{}
 
 //go:wasmexport plinth:drift/drift@0.2.0#describe
 func wasm_export_plinth_drift_drift_describe() uintptr {
@@ -90,11 +90,6 @@ func wasm_export_plinth_drift_drift_describe() uintptr {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result6)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:drift/drift@0.2.0#describe
-func wasm_export_post_return_plinth_drift_drift_describe(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:drift/drift@0.2.0#test
@@ -235,7 +230,3 @@ func wasm_export_plinth_drift_drift_test(arg0 uintptr) uintptr {
 
 }
 
-//go:wasmexport cabi_post_plinth:drift/drift@0.2.0#test
-func wasm_export_post_return_plinth_drift_drift_test(result uintptr) {
-	syncExportPinner.Unpin()
-}

@@ -25,7 +25,7 @@ import (
 
 var staticPinner = runtime.Pinner{}
 var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (40 + 6*4), 8))
-var syncExportPinner = runtime.Pinner{}
+var syncExportPinner = witRuntime.Unpinned{}
 
 //go:wasmexport plinth:gate/gate@0.2.0#describe
 func wasm_export_plinth_gate_gate_describe() uintptr {
@@ -56,11 +56,6 @@ func wasm_export_plinth_gate_gate_describe() uintptr {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result2)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:gate/gate@0.2.0#describe
-func wasm_export_post_return_plinth_gate_gate_describe(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:gate/gate@0.2.0#evaluate
@@ -251,7 +246,3 @@ func wasm_export_plinth_gate_gate_evaluate(arg0 uintptr) uintptr {
 
 }
 
-//go:wasmexport cabi_post_plinth:gate/gate@0.2.0#evaluate
-func wasm_export_post_return_plinth_gate_gate_evaluate(result uintptr) {
-	syncExportPinner.Unpin()
-}

@@ -25,7 +25,7 @@ import (
 
 var staticPinner = runtime.Pinner{}
 var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (8 + 16*4), 8))
-var syncExportPinner = runtime.Pinner{}
+var syncExportPinner = witRuntime.Unpinned{}
 
 //go:wasmexport plinth:loader/loader@0.2.0#describe
 func wasm_export_plinth_loader_loader_describe() uintptr {
@@ -56,11 +56,6 @@ func wasm_export_plinth_loader_loader_describe() uintptr {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result2)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:loader/loader@0.2.0#describe
-func wasm_export_post_return_plinth_loader_loader_describe(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:loader/loader@0.2.0#plan
@@ -195,11 +190,6 @@ func wasm_export_plinth_loader_loader_plan(arg0 uintptr, arg1 uint32, arg2 uintp
 
 }
 
-//go:wasmexport cabi_post_plinth:loader/loader@0.2.0#plan
-func wasm_export_post_return_plinth_loader_loader_plan(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:loader/loader@0.2.0#[static]reader.open
 func wasm_export_plinth_loader_loader_static_reader_open(arg0 uintptr, arg1 uint32, arg2 uintptr, arg3 uint32, arg4 uintptr, arg5 uint32, arg6 uintptr, arg7 uint32, arg8 uintptr, arg9 uint32) uintptr {
 
@@ -278,11 +268,6 @@ func wasm_export_plinth_loader_loader_static_reader_open(arg0 uintptr, arg1 uint
 	}
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:loader/loader@0.2.0#[static]reader.open
-func wasm_export_post_return_plinth_loader_loader_static_reader_open(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:loader/loader@0.2.0#[method]reader.next
@@ -392,7 +377,3 @@ func wasm_export_plinth_loader_loader_method_reader_next(arg0 uint32, arg1 int32
 
 }
 
-//go:wasmexport cabi_post_plinth:loader/loader@0.2.0#[method]reader.next
-func wasm_export_post_return_plinth_loader_loader_method_reader_next(result uintptr) {
-	syncExportPinner.Unpin()
-}

@@ -25,7 +25,7 @@ import (
 
 var staticPinner = runtime.Pinner{}
 var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (16 + 14*4), 8))
-var syncExportPinner = runtime.Pinner{}
+var syncExportPinner = witRuntime.Unpinned{}
 
 //go:wasmexport plinth:predict/predict@0.2.0#describe
 func wasm_export_plinth_predict_predict_describe() uintptr {
@@ -56,11 +56,6 @@ func wasm_export_plinth_predict_predict_describe() uintptr {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result2)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:predict/predict@0.2.0#describe
-func wasm_export_post_return_plinth_predict_predict_describe(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:predict/predict@0.2.0#[static]model.load
@@ -142,11 +137,6 @@ func wasm_export_plinth_predict_predict_static_model_load(arg0 uintptr, arg1 uin
 
 }
 
-//go:wasmexport cabi_post_plinth:predict/predict@0.2.0#[static]model.load
-func wasm_export_post_return_plinth_predict_predict_static_model_load(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:predict/predict@0.2.0#[method]model.output
 func wasm_export_plinth_predict_predict_method_model_output(arg0 uint32) uintptr {
 
@@ -176,11 +166,6 @@ func wasm_export_plinth_predict_predict_method_model_output(arg0 uint32) uintptr
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result1)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:predict/predict@0.2.0#[method]model.output
-func wasm_export_post_return_plinth_predict_predict_method_model_output(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:predict/predict@0.2.0#[method]model.predict
@@ -286,7 +271,3 @@ func wasm_export_plinth_predict_predict_method_model_predict(arg0 uint32, arg1 i
 
 }
 
-//go:wasmexport cabi_post_plinth:predict/predict@0.2.0#[method]model.predict
-func wasm_export_post_return_plinth_predict_predict_method_model_predict(result uintptr) {
-	syncExportPinner.Unpin()
-}

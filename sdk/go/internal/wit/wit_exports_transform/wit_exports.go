@@ -26,7 +26,7 @@ import (
 
 var staticPinner = runtime.Pinner{}
 var exportReturnArea = uintptr(witRuntime.Allocate(&staticPinner, (16 + 14*4), 8))
-var syncExportPinner = runtime.Pinner{}
+var syncExportPinner = witRuntime.Unpinned{}
 
 //go:wasmexport plinth:transform/transform@0.2.0#describe
 func wasm_export_plinth_transform_transform_describe() uintptr {
@@ -57,11 +57,6 @@ func wasm_export_plinth_transform_transform_describe() uintptr {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result2)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#describe
-func wasm_export_post_return_plinth_transform_transform_describe(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:transform/transform@0.2.0#[static]fitting.start
@@ -142,11 +137,6 @@ func wasm_export_plinth_transform_transform_static_fitting_start(arg0 uintptr, a
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[static]fitting.start
-func wasm_export_post_return_plinth_transform_transform_static_fitting_start(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitting.update
 func wasm_export_plinth_transform_transform_method_fitting_update(arg0 uint32, arg1 int32, arg2 uintptr, arg3 uint32, arg4 uintptr, arg5 uint32, arg6 uintptr, arg7 uint32, arg8 uintptr, arg9 uint32, arg10 uintptr, arg11 uint32, arg12 uintptr, arg13 uint32, arg14 uintptr, arg15 uint32) uintptr {
 
@@ -221,11 +211,6 @@ func wasm_export_plinth_transform_transform_method_fitting_update(arg0 uint32, a
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitting.update
-func wasm_export_post_return_plinth_transform_transform_method_fitting_update(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitting.partial
 func wasm_export_plinth_transform_transform_method_fitting_partial(arg0 uint32) uintptr {
 
@@ -296,11 +281,6 @@ func wasm_export_plinth_transform_transform_method_fitting_partial(arg0 uint32) 
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitting.partial
-func wasm_export_post_return_plinth_transform_transform_method_fitting_partial(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitting.merge
 func wasm_export_plinth_transform_transform_method_fitting_merge(arg0 uint32, arg1 uintptr, arg2 uint32) uintptr {
 
@@ -367,11 +347,6 @@ func wasm_export_plinth_transform_transform_method_fitting_merge(arg0 uint32, ar
 	}
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitting.merge
-func wasm_export_post_return_plinth_transform_transform_method_fitting_merge(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitting.end-pass
@@ -457,11 +432,6 @@ func wasm_export_plinth_transform_transform_method_fitting_end_pass(arg0 uint32)
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitting.end-pass
-func wasm_export_post_return_plinth_transform_transform_method_fitting_end_pass(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:transform/transform@0.2.0#[static]fitted.load
 func wasm_export_plinth_transform_transform_static_fitted_load(arg0 uintptr, arg1 uint32, arg2 uintptr, arg3 uint32, arg4 uintptr, arg5 uint32) uintptr {
 
@@ -540,11 +510,6 @@ func wasm_export_plinth_transform_transform_static_fitted_load(arg0 uintptr, arg
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[static]fitted.load
-func wasm_export_post_return_plinth_transform_transform_static_fitted_load(result uintptr) {
-	syncExportPinner.Unpin()
-}
-
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitted.output
 func wasm_export_plinth_transform_transform_method_fitted_output(arg0 uint32) uintptr {
 
@@ -574,11 +539,6 @@ func wasm_export_plinth_transform_transform_method_fitted_output(arg0 uint32) ui
 	*(*uint32)(unsafe.Add(unsafe.Pointer(exportReturnArea), 0)) = uint32(uintptr(uintptr(result1)))
 	return exportReturnArea
 
-}
-
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitted.output
-func wasm_export_post_return_plinth_transform_transform_method_fitted_output(result uintptr) {
-	syncExportPinner.Unpin()
 }
 
 //go:wasmexport plinth:transform/transform@0.2.0#[method]fitted.apply
@@ -684,7 +644,3 @@ func wasm_export_plinth_transform_transform_method_fitted_apply(arg0 uint32, arg
 
 }
 
-//go:wasmexport cabi_post_plinth:transform/transform@0.2.0#[method]fitted.apply
-func wasm_export_post_return_plinth_transform_transform_method_fitted_apply(result uintptr) {
-	syncExportPinner.Unpin()
-}
