@@ -309,7 +309,8 @@ mod tests {
         assert!(Batch::join_numbers(&[&rows, &rows.slice(0, 1)]).is_none());
         assert!(Batch::join_numbers(&[]).is_none());
 
-        let wrong = |schema: Schema, values: &[f64], rows| Batch::of_numbers(schema, numbers(values), rows).unwrap_err();
+        let wrong =
+            |schema: Schema, values: &[f64], rows| Batch::of_numbers(schema, numbers(values), rows).unwrap_err();
         let message = wrong(schema, &[1.0; 5], 3).to_string();
         assert!(message.contains("5 numbers of float64 for 3 rows of 2 columns"), "{message}");
         let narrow = Schema::new(vec![Field::new("a", Kind::Float32, false)]).unwrap();

@@ -59,8 +59,7 @@ fn refused(layout: &Arc<Layout>, draft: &Draft) -> String {
 fn floats_without_nulls_stay_in_one_piece() {
     let layout = layout(&[("x", Kind::Float64, true), ("y", Kind::Float64, false)]);
     let land = |validity: &[u8]| {
-        let draft =
-            Draft { rows: 2, f64s: vec![1.0, 0.0, 3.0, 4.0], validity: validity.to_vec(), ..Draft::default() };
+        let draft = Draft { rows: 2, f64s: vec![1.0, 0.0, 3.0, 4.0], validity: validity.to_vec(), ..Draft::default() };
         let mut landing = Landing::one(layout.clone(), Some(2), 100);
         draft.land(&mut landing).unwrap();
         landing.finish().unwrap()

@@ -204,9 +204,8 @@ impl Fitted for Scaler {
     fn apply(&self, mut rows: Block) -> Result<Block, Problem> {
         for scaling in &self.scalings {
             let column = scaling.column as usize;
-            for value in rows.f64s_mut(&self.input, column)? {
-                *value = (*value - scaling.mean) / scaling.deviation;
-            }
+            let Scaling { mean, deviation, .. } = *scaling;
+            plinth_sdk::map::each(rows.f64s_mut(&self.input, column)?, |value| (value - mean) / deviation);
             rows.zero_null_f64s(&self.input, column)?;
         }
         Ok(rows)
