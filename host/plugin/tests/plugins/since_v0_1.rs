@@ -79,7 +79,7 @@ fn a_loader_reads_the_same_rows() {
     };
     let grants = Grants::of(["objects"]);
     let old = run(frozen(&host, "fixed-width", &grants));
-    assert_eq!(old.1.iter().map(|rows| rows.num_rows()).sum::<usize>(), 3);
+    assert_eq!(old.1.iter().map(Batch::num_rows).sum::<usize>(), 3);
     assert_eq!(old, run(newest(&host, "fixed-width", &grants)));
 }
 
