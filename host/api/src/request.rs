@@ -46,7 +46,7 @@ const DISCARD_TIME: Duration = Duration::from_millis(100);
 /// Longest request id that is taken over from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// One scoring request on its scoring thread.
+/// One scoring request on its way through the model.
 pub(crate) struct Call {
     server: Arc<Server>,
     endpoint: Arc<str>,
@@ -126,13 +126,16 @@ impl From<Vec<u8>> for Written {
     }
 }
 
-/// How a protocol reads and writes. Both run on a scoring thread.
+/// How a protocol reads and writes. Both run where it is scored.
 pub(crate) trait Protocol: Send + 'static {
     /// What is read from the body beside what is scored, kept until the answer is written.
     type Kept: Send + 'static;
 
     /// The path of such a request with names in place of what callers choose, or the method of gRPC.
     fn route(&self, asked: &Asked) -> &'static str;
+
+    /// Bytes of what is to be read; none where few of them may ask for much.
+    fn bytes(&self, headers: &HeaderMap, body: &Bytes) -> Option<usize>;
 
     /// Reads what is to be scored: what the call's deployment takes.
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError>;
@@ -160,6 +163,7 @@ struct Job<P: Protocol> {
     call: Call,
     headers: HeaderMap,
     body: Bytes,
+    bytes: Option<usize>,
     /// The rows that were read, to be captured; of tensors nothing is.
     read: Option<(Option<Batch>, P::Kept)>,
     /// When it was put into the queue, and when it was begun to be read.
@@ -192,8 +196,8 @@ impl<P: Protocol> Work for Job<P> {
         self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    fn bytes(&self) -> usize {
-        self.body.len()
+    fn bytes(&self) -> Option<usize> {
+        self.bytes
     }
 
     fn input(&mut self) -> Option<Input> {
@@ -560,6 +564,7 @@ async fn try_answer<P: Protocol>(
     });
     drop(key);
     let (answer, wait) = oneshot::channel();
+    let bytes = protocol.bytes(&headers, &body);
     let job = Job {
         admission: Some(admission),
         protocol,
@@ -574,6 +579,7 @@ async fn try_answer<P: Protocol>(
         },
         headers,
         body,
+        bytes,
         read: None,
         queued: Instant::now(),
         decoded: began,

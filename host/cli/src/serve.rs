@@ -19,7 +19,7 @@ use plinth_serve::{
     Batching, Capacity, CaptureSink, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, KeySource,
     LookupPlan, Options, Rewards, Routes, Routing, Rule, ServeError, Served, Server, Source, Steward, thompson,
 };
-use plinth_tensor::SessionOptions;
+use plinth_tensor::{Device, SessionOptions};
 use plinth_tracking::{
     CapacitySpec, DeploymentSpec, EndpointRecord, Model, ModelVersion, Policy, Sticky, Tracking, TrackingError,
 };
@@ -513,7 +513,9 @@ fn deployment(
     let transformed = matches!(&served, Served::Rows(scorer) if !scorer.is_model_alone());
     let sandboxed = transformed || matches!(scorer::Spec::of(version)?, scorer::Spec::Component(_));
     let mut deployment = Deployment::new(&version.model, version.version, served, hashes).of_bytes(files);
-    if !sandboxed {
+    // On a device that is shared those who score wait for their turn.
+    let shared = sessions.device != Device::Cpu && Device::Cuda(0).is_here();
+    if !sandboxed && !shared {
         deployment = deployment.native();
     }
     let (host, version) = (Arc::clone(host), version.clone());

@@ -233,7 +233,8 @@ impl Batch {
         Self::of_numbers(schema.clone(), numbers, parts.iter().map(|part| part.num_rows()).sum()).ok()
     }
 
-    /// How much memory it keeps, in bytes: of numbers what they take themselves, otherwise what Arrow says of its arrays.
+    /// How much memory it keeps, in bytes: of numbers what they take themselves, whatever arrays were made of them since;
+    /// otherwise what Arrow says of its arrays.
     pub fn memory_size(&self) -> usize {
         match &self.content {
             Content::Arrays(arrays) => arrays.get_array_memory_size(),

@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(scorer.predict(&features).unwrap(), scored);
     }
 
-    /// The sum and the difference of its two features.
+    /// Ten times its first feature and its second.
     struct Both {
         input: Schema,
         output: Schema,

@@ -74,7 +74,8 @@ impl Deployment {
         }
     }
 
-    /// The same, of nothing but the host's own parts: no sandbox is entered to score a request.
+    /// The same, of nothing but the host's own parts, in which nobody waits for others: no sandbox is entered to score a
+    /// request, and no device is shared. For rows only: what a graph over tensors does may depend on a value.
     #[must_use]
     pub const fn native(mut self) -> Self {
         self.native = true;
@@ -84,7 +85,10 @@ impl Deployment {
     /// Whether an async thread may score a few of its requests: nothing that an author wrote can hold it there, and nobody
     /// has to wait for company or until others are done.
     pub(crate) const fn may_be_scored_on_the_spot(&self) -> bool {
-        self.native && self.capacity.batching.wait_us == 0 && self.capacity.concurrency_max.is_none()
+        self.native
+            && matches!(self.served, Served::Rows(_))
+            && self.capacity.batching.wait_us == 0
+            && self.capacity.concurrency_max.is_none()
     }
 
     /// The same with another part of the server.
@@ -116,9 +120,13 @@ impl Deployment {
         *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many of its requests were scored in that time.
-    pub(crate) fn took(&self, time: Duration, requests: usize) {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner).took(time, requests);
+    /// So many of its requests were scored in that time, and had so many bytes, if that says how long they take.
+    pub(crate) fn took(&self, time: Duration, requests: usize, bytes: Option<usize>) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.took(time, requests);
+        if let Some(bytes) = bytes {
+            pace.had(bytes, requests);
+        }
     }
 
     /// Requests that wait to be scored by it.

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 /// How long one job takes a thread, on the average of late; nothing is known at first.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pace(Option<Duration>);
+pub(crate) struct Pace {
+    each: Option<Duration>,
+    /// How many bytes one has.
+    bytes: usize,
+}
 
 impl Pace {
     /// A job among thousands may take a thousand times as long, an explanation for instance; that says little of those
@@ -19,20 +23,32 @@ impl Pace {
     pub(crate) fn took(&mut self, time: Duration, jobs: usize) {
         let jobs = (jobs as u32).max(1);
         let each = (time / jobs).max(Self::LEAST);
-        self.0 = Some(self.0.map_or(each, |before| {
+        self.each = Some(self.each.map_or(each, |before| {
             let weight = jobs.min(Self::MEMORY / 2);
             (before * (Self::MEMORY - weight) + each.min(before * Self::OUTLIER) * weight) / Self::MEMORY
         }));
     }
 
+    /// So many jobs, of those that took what was said last, had so many bytes.
+    pub(crate) fn had(&mut self, bytes: usize, jobs: usize) {
+        let (jobs, memory) = (jobs.max(1), Self::MEMORY as usize);
+        let (each, weight) = (bytes / jobs, jobs.min(memory / 2));
+        self.bytes = if self.bytes == 0 { each } else { (self.bytes * (memory - weight) + each * weight) / memory };
+    }
+
+    /// How many bytes the jobs have that are done in that time.
+    pub(crate) fn bytes_in(self, time: Duration) -> usize {
+        self.jobs_in(time).saturating_mul(self.bytes)
+    }
+
     /// How long so many jobs take so many threads, as far as is known.
     pub(crate) fn of(self, jobs: usize, threads: usize) -> Duration {
-        self.0.unwrap_or_default() * jobs as u32 / (threads as u32).max(1)
+        self.each.unwrap_or_default() * jobs as u32 / (threads as u32).max(1)
     }
 
     /// How many jobs are done in that time.
     pub(crate) fn jobs_in(self, time: Duration) -> usize {
-        self.0.map_or(0, |each| (time.as_nanos() / each.as_nanos().max(1)) as usize)
+        self.each.map_or(0, |each| (time.as_nanos() / each.as_nanos().max(1)) as usize)
     }
 }
 

@@ -32,13 +32,14 @@ use crate::{
     turn::{MOST, Queued, Sleepers},
 };
 
-/// One request, as the threads that score see it. Its methods are called in this order, on one thread.
+/// One request, as whoever scores it sees it. Its methods are called in this order, on one thread; [`Work::bytes`] at any
+/// time before.
 pub trait Work: Send + 'static {
     /// Whether nobody waits for the answer any more; then nothing else is called.
     fn abandoned(&self) -> bool;
 
-    /// Bytes that [`Work::input`] has to read.
-    fn bytes(&self) -> usize;
+    /// Bytes that [`Work::input`] has to read; none where few of them may ask for much, such as an explanation.
+    fn bytes(&self) -> Option<usize>;
 
     /// Reads what is to be scored, which is what the deployment takes; none if the request has had its answer already,
     /// for instance because it does not read.
@@ -115,6 +116,8 @@ struct Shared {
     untold: AtomicUsize,
     /// Threads of the async runtime that score just now.
     helping: AtomicUsize,
+    /// When one last did, in microseconds from the start of the pool.
+    helped_us: AtomicU64,
 }
 
 #[derive(Default)]
@@ -184,8 +187,12 @@ const ON_THE_ONLY_SPOT: Duration = Duration::from_micros(500);
 /// After so many requests that may be scored on the spot somebody is woken all the same.
 const MOST_ON_THE_SPOT: usize = 4 * MOST;
 
-/// A request of more bytes may take long to read.
+/// Nor more bytes than this in all: the pace may be known from requests that were quicker for each byte.
 const SMALL_BYTES: usize = 8 << 10;
+
+/// For so long after something was scored on the spot its processor is taken for busy: what is not scoring there reads and
+/// writes for callers.
+const LATELY: Duration = Duration::from_micros(500);
 
 /// How far a thread looks into the queue for requests to the same deployment.
 const LOOK: usize = 512;
@@ -205,6 +212,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             untold: AtomicUsize::new(0),
             helping: AtomicUsize::new(0),
+            helped_us: AtomicU64::new(0),
         });
         for index in 0..threads {
             let shared = Arc::clone(&shared);
@@ -306,14 +314,19 @@ impl Sleepers for Shared {
             Some(Job::Score { deployment, .. }) if deployment.may_be_scored_on_the_spot() => Arc::clone(deployment),
             Some(_) => return false,
         };
-        let rows_max = deployment.batching().rows_max as usize;
         let time = if self.threads == 1 { ON_THE_ONLY_SPOT } else { ON_THE_SPOT };
-        let most = deployment.pace().jobs_in(time).min(rows_max);
+        let pace = deployment.pace();
+        let most = pace.jobs_in(time).min(deployment.batching().rows_max as usize);
+        let mut bytes_left = pace.bytes_in(time).min(SMALL_BYTES);
         let mut taken = Taken::new();
         while taken.len() < most {
-            let next = queue.jobs.pop_front_if(|job| {
-                matches!(job, Job::Score { deployment: other, work, .. }
-                    if Arc::ptr_eq(other, &deployment) && work.bytes() <= SMALL_BYTES)
+            let next = queue.jobs.pop_front_if(|job| match job {
+                Job::Score { deployment: other, work, .. } if Arc::ptr_eq(other, &deployment) => {
+                    let left = work.bytes().and_then(|bytes| bytes_left.checked_sub(bytes));
+                    bytes_left = left.unwrap_or(bytes_left);
+                    left.is_some()
+                }
+                _ => false,
             });
             let Some(Job::Score { work, at, .. }) = next else { break };
             taken.push((work, at));
@@ -327,9 +340,12 @@ impl Sleepers for Shared {
         drop(queue);
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         self.helping.fetch_add(1, Relaxed);
-        let Done { jobs, time } = score(&deployment, taken);
+        let done = guarded(|| score(&deployment, taken));
+        self.helped_us.store(self.began.elapsed().as_micros() as u64, Relaxed);
         self.helping.fetch_sub(1, Relaxed);
-        self.lock().pace.took(time, jobs);
+        if let Some(Done { jobs, time }) = done {
+            self.lock().pace.took(time, jobs);
+        }
         true
     }
 }
@@ -339,10 +355,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Threads that have nothing to do, and whose processors nobody has who scores elsewhere.
+    /// Threads that have nothing to do, unless others do their work.
     fn spare(&self) -> usize {
-        let helping = self.helping.load(Relaxed);
-        if self.untold.load(Relaxed) > 0 { 0 } else { self.idle.load(Relaxed).saturating_sub(helping) }
+        let helped = Duration::from_micros(self.helped_us.load(Relaxed));
+        let lately = !helped.is_zero() && self.began.elapsed().saturating_sub(helped) < LATELY;
+        let busy = lately || self.helping.load(Relaxed) > 0 || self.untold.load(Relaxed) > 0;
+        if busy { 0 } else { self.idle.load(Relaxed) }
     }
 
     fn push(self: &Arc<Self>, job: Job) -> Result<Queued, ServeError> {
@@ -492,6 +510,8 @@ mod tests {
     use super::*;
     use crate::Capacity;
 
+    const SOME: Option<usize> = Some(8);
+
     fn columns() -> Schema {
         Schema::new(vec![Field::new("ms", Kind::Float64, false)]).unwrap()
     }
@@ -524,7 +544,7 @@ mod tests {
     /// Tells which thread scored it, and with how many rows.
     struct Told {
         ms: f64,
-        bytes: usize,
+        bytes: Option<usize>,
         tell: mpsc::Sender<(String, usize)>,
     }
 
@@ -532,7 +552,7 @@ mod tests {
         fn abandoned(&self) -> bool {
             false
         }
-        fn bytes(&self) -> usize {
+        fn bytes(&self) -> Option<usize> {
             self.bytes
         }
         fn input(&mut self) -> Option<Input> {
@@ -545,7 +565,7 @@ mod tests {
     }
 
     /// Who scored the requests that came together, once the pace is known, and in which company.
-    fn scored_by(deployment: Deployment, threads: usize, ms: f64, bytes: &[usize]) -> Vec<(String, usize)> {
+    fn scored_by(deployment: Deployment, threads: usize, ms: f64, bytes: &[Option<usize>]) -> Vec<(String, usize)> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let pool = Arc::new(Pool::new(threads).unwrap());
         let deployment = Arc::new(deployment);
@@ -554,7 +574,7 @@ mod tests {
                 thread::yield_now();
             }
         };
-        let ask = |bytes: &[usize]| {
+        let ask = |bytes: &[Option<usize>]| {
             asleep();
             let (tell, told) = mpsc::channel();
             let local = tokio::task::LocalSet::new();
@@ -568,12 +588,12 @@ mod tests {
             runtime.block_on(local);
             told.iter().collect::<Vec<_>>()
         };
-        let first = ask(&[8]);
+        let first = ask(&[SOME]);
         assert!(first[0].0.starts_with("plinth-score-"), "nothing is known of its pace yet: {first:?}");
         assert_eq!(deployment.waiting(), 0);
         // What the first one took is more than what one takes later.
         let each = Duration::from_secs_f64(ms / 1e3).max(Duration::from_micros(4));
-        (0..30).for_each(|_| deployment.took(each * 1_000, 1_000));
+        (0..30).for_each(|_| deployment.took(each * 1_000, 1_000, Some(8_000)));
         let told = ask(bytes);
         asleep();
         assert_eq!(deployment.waiting(), 0);
@@ -585,20 +605,24 @@ mod tests {
         let here = thread::current().name().unwrap().to_owned();
         let native = || takes(Capacity::default()).native();
         let by = |told: &[(String, usize)]| told.iter().map(|(name, _)| *name == here).collect::<Vec<_>>();
-        assert_eq!(scored_by(native(), 2, 0.0, &[8; 5]), vec![(here.clone(), 5); 5]);
-        // A large one, and what comes after it, is for a thread; what came before is not.
-        let told = scored_by(native(), 1, 0.0, &[8, 8, SMALL_BYTES + 1, 8]);
-        assert_eq!(by(&told).iter().filter(|here| **here).count(), 2, "{told:?}");
+        assert_eq!(scored_by(native(), 2, 0.0, &[SOME; 5]), vec![(here.clone(), 5); 5]);
+        // One that is large, or of which nobody can tell, and what comes after it, is for a thread; what came before is
+        // not. Of 8 bytes each, 125 are done in the time that there is with one thread.
+        for other in [Some(SMALL_BYTES + 1), Some(125 * 8 - 2 * 8 + 1), None] {
+            let told = scored_by(native(), 1, 0.0, &[SOME, SOME, other, SOME]);
+            assert_eq!(by(&told).iter().filter(|here| **here).count(), 2, "{other:?}: {told:?}");
+        }
+        assert_eq!(by(&scored_by(native(), 1, 0.0, &[SOME, SOME, Some(125 * 8 - 3 * 8), SOME])), [true; 4]);
         // So is what takes long, and what enters a sandbox, waits for company, or for its turn.
-        assert_eq!(by(&scored_by(native(), 1, 3.0, &[8; 2])), [false; 2]);
-        assert_eq!(by(&scored_by(takes(Capacity::default()), 1, 0.0, &[8; 2])), [false; 2]);
+        assert_eq!(by(&scored_by(native(), 1, 3.0, &[SOME; 2])), [false; 2]);
+        assert_eq!(by(&scored_by(takes(Capacity::default()), 1, 0.0, &[SOME; 2])), [false; 2]);
         let batching = Batching { rows_max: 8, wait_us: 1_000 };
         let waits = takes(Capacity { batching, ..Capacity::default() }).native();
-        assert_eq!(by(&scored_by(waits, 1, 0.0, &[8; 2])), [false; 2]);
+        assert_eq!(by(&scored_by(waits, 1, 0.0, &[SOME; 2])), [false; 2]);
         let turns = Capacity { concurrency_max: NonZeroU32::new(1), ..Capacity::default() };
-        assert_eq!(by(&scored_by(takes(turns).native(), 1, 0.0, &[8; 2])), [false; 2]);
+        assert_eq!(by(&scored_by(takes(turns).native(), 1, 0.0, &[SOME; 2])), [false; 2]);
         // As many as are soon done; the others are not forgotten.
-        let told = scored_by(native(), 2, 0.0, &[8; 100]);
+        let told = scored_by(native(), 2, 0.0, &[SOME; 100]);
         assert_eq!(told.len(), 100);
         assert_eq!(by(&told).iter().filter(|here| **here).count(), 50, "{told:?}");
     }

@@ -2,7 +2,7 @@
 //! what was answered, and counted.
 //!
 //! A copy is left in a short queue after the caller has the answer. One thread of the deployment's own takes it from
-//! there, and only while a scoring thread has nothing to do: a shadow that is slow, hangs, fails or panics holds up
+//! there, and only while a thread that scores has nothing to do and nobody does its work: a shadow that is slow, hangs, fails or panics holds up
 //! itself. What does not fit in the queue is dropped and counted.
 
 use std::{
@@ -195,8 +195,8 @@ impl Work for Task {
         false
     }
 
-    fn bytes(&self) -> usize {
-        self.copied.rows.memory_size()
+    fn bytes(&self) -> Option<usize> {
+        None
     }
 
     fn input(&mut self) -> Option<Input> {

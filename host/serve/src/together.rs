@@ -36,12 +36,13 @@ pub(crate) struct Done {
 /// Scores requests together where they fit, and answers each.
 pub(crate) fn score(deployment: &Deployment, taken: Taken) -> Done {
     let (began, jobs) = (Instant::now(), taken.len());
+    let bytes = taken.iter().map(|(work, _)| work.bytes()).sum::<Option<usize>>();
     match deployment.served() {
         Served::Rows(scorer) => score_rows(deployment, scorer, taken, began),
         Served::Tensors(model) => score_tensors(deployment, model, taken, began),
     }
     let time = began.elapsed();
-    deployment.took(time, jobs);
+    deployment.took(time, jobs, bytes);
     Done { jobs, time }
 }
 

@@ -132,8 +132,8 @@ impl Work for Asked {
     fn abandoned(&self) -> bool {
         false
     }
-    fn bytes(&self) -> usize {
-        8
+    fn bytes(&self) -> Option<usize> {
+        Some(8)
     }
 
     fn input(&mut self) -> Option<Input> {

@@ -440,8 +440,8 @@ impl Work for Ask {
     fn abandoned(&self) -> bool {
         self.x < 0.0
     }
-    fn bytes(&self) -> usize {
-        8
+    fn bytes(&self) -> Option<usize> {
+        Some(8)
     }
 
     fn input(&mut self) -> Option<Input> {

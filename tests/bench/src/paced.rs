@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
     moments: Vec<(Duration, Duration)>,
     /// How long each answer 503 took.
     pub(crate) refused: Vec<Duration>,
-    /// From the first request to the end of the pace.
+    /// The time that counts: from the first request to the end of the pace.
     pub(crate) lasted: Duration,
     /// How much of that the load had no processor.
     pub(crate) away: Duration,
@@ -192,8 +192,9 @@ impl<'a> Load<'a> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             while let Some(time) = moments.peek() {
+                let now = self.watch.look();
                 let due = self.watch.after(*time);
-                if self.watch.look() < due {
+                if now < due {
                     break;
                 }
                 moments.next();
@@ -203,7 +204,8 @@ impl<'a> Load<'a> {
                 }
             }
             if moments.peek().is_none() && self.open == 0 && self.waiting.is_empty() {
-                return Ok(self.outcome());
+                let lasted = self.lasting + self.watch.away;
+                return Ok(self.outcome(lasted));
             }
             self.read(&mut events, |load, index| {
                 match load.waiting.pop_front() {
@@ -228,15 +230,17 @@ impl<'a> Load<'a> {
                 if now < load.until() { load.ask(index, now) } else { Ok(()) }
             })?;
         }
-        Ok(self.outcome())
+        // Nothing asked for more while the load was away.
+        let lasted = self.lasting;
+        Ok(self.outcome(lasted))
     }
 
     fn until(&self) -> Instant {
         self.watch.after(self.lasting)
     }
 
-    fn outcome(mut self) -> Outcome {
-        self.outcome.lasted = self.lasting + self.watch.away;
+    fn outcome(mut self, lasted: Duration) -> Outcome {
+        self.outcome.lasted = lasted;
         self.outcome.away = self.watch.away;
         self.outcome.answered.sort_unstable();
         self.outcome
@@ -273,6 +277,8 @@ impl<'a> Load<'a> {
             };
             if answer.last {
                 *connection = Connection::open(self.port, &self.poll, index)?;
+                // That may take long because of the server, which is not to be excused for it.
+                self.watch.last = Instant::now();
             }
             self.open -= 1;
             self.told(answer.status, due, sent)?;

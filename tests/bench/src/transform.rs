@@ -136,7 +136,7 @@ fn one_row(fitted: &dyn Fitted, row: &Batch, figures: &mut Figures) -> Result<()
     let in_us = |call: &dyn Fn()| median(51, || (0..CALLS).for_each(|_| call())).as_secs_f64() * 1e6 / f64::from(CALLS);
     let piece = in_us(&|| drop(black_box(fitted.apply(black_box(row)))));
     let arrays = in_us(&|| drop(black_box(fitted.apply(black_box(row)).map(|found| found.arrow().num_rows()))));
-    figures.add("one row x 20, warm instance", piece, "us", Target::AtMost(2.0));
+    figures.add("one row x 20, warm instance, the result in one piece", piece, "us", Target::AtMost(2.0));
     // What nobody pays who scores the row; who wants Arrow's columns does.
     figures.add("the same and an array for each column", arrays, "us", Target::None);
     Ok(())

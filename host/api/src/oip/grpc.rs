@@ -273,6 +273,10 @@ impl Protocol for Infer {
         }
     }
 
+    fn bytes(&self, _: &HeaderMap, _: &Bytes) -> Option<usize> {
+        self.request.as_ref().map(Message::encoded_len)
+    }
+
     fn read(&mut self, call: &mut Call, _: &HeaderMap, _: &Bytes) -> Result<(Input, Kept), ApiError> {
         let asked = asked::of_message(self.request.take().unwrap_or_default())?;
         let (input, rest) = feed(call, asked)?;

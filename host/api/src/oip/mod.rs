@@ -256,6 +256,10 @@ impl Protocol for Infer {
         }
     }
 
+    fn bytes(&self, _: &HeaderMap, body: &Bytes) -> Option<usize> {
+        Some(body.len())
+    }
+
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Kept), ApiError> {
         let Some(length) = header_length(headers, body)? else {
             if let Served::Rows(scorer) = call.deployment().served() {

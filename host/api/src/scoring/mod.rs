@@ -67,6 +67,11 @@ impl Protocol for Invocations {
         if asked.endpoint.is_some() { "/endpoints/{endpoint}/invocations" } else { "/invocations" }
     }
 
+    fn bytes(&self, headers: &HeaderMap, body: &Bytes) -> Option<usize> {
+        let plain = self.explain.is_none() && matches!(format(headers), Ok(Format::Json | Format::Csv));
+        plain.then_some(body.len())
+    }
+
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Self::Kept), ApiError> {
         let format = format(headers)?;
         let scorer = match call.deployment().served() {

@@ -37,4 +37,4 @@ for world in host loader transform gate drift predict; do
     done
 done
 rm -rf wit_exports_host
-command -v gofmt >/dev/null && gofmt -w .
+if command -v gofmt >/dev/null; then gofmt -w .; fi

@@ -99,10 +99,12 @@ fn near_saturation(place: &Place, port: u16, request: &[u8], who: &str, figures:
         let busy = paced::run(port, request, CONNECTIONS, (most * 0.7, gaps), place.lasting(8.0))?;
         ensure!(!busy.answered.is_empty(), "nothing was answered at 70 % of saturation");
         ensure!(busy.refused.is_empty(), "{} requests were refused at 70 % of saturation", busy.refused.len());
+        let away = busy.away.as_secs_f64() / busy.lasted.as_secs_f64();
+        ensure!(away < 0.1, "the load had no processor for {:.0} % of the time", away * 100.0);
         let mut add = |what: &str, value: f64, unit| {
             figures.add(format!("at 70 % of saturation, {how}, {what}, {who}"), value, unit, Target::None);
         };
-        add("the load had no processor", busy.away.as_secs_f64() / busy.lasted.as_secs_f64() * 100.0, "%");
+        add("the load had no processor", away * 100.0, "%");
         add("p50", busy.quantile_ms(0.5), "ms");
         add("p99", busy.quantile_ms(0.99), "ms");
         add("p99 / p50 in the median of windows of 0.2 s", busy.tail_in_windows(WINDOW), "x");

@@ -229,4 +229,3 @@ func wasm_export_plinth_drift_drift_test(arg0 uintptr) uintptr {
 	return exportReturnArea
 
 }
-

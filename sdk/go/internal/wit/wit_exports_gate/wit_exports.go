@@ -245,4 +245,3 @@ func wasm_export_plinth_gate_gate_evaluate(arg0 uintptr) uintptr {
 	return exportReturnArea
 
 }
-

@@ -376,4 +376,3 @@ func wasm_export_plinth_loader_loader_method_reader_next(arg0 uint32, arg1 int32
 	return exportReturnArea
 
 }
-

@@ -270,4 +270,3 @@ func wasm_export_plinth_predict_predict_method_model_predict(arg0 uint32, arg1 i
 	return exportReturnArea
 
 }
-

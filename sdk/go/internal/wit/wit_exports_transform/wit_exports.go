@@ -643,4 +643,3 @@ func wasm_export_plinth_transform_transform_method_fitted_apply(arg0 uint32, arg
 	return exportReturnArea
 
 }
-
