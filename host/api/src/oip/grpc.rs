@@ -469,6 +469,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_has_its_bytes_although_it_comes_without_a_body() {
+        let bytes = |values: usize| {
+            let request = InferRequest { raw_input_contents: vec![Bytes::from(vec![0; values])], ..Default::default() };
+            Infer { request: Some(request), streamed: false }.bytes(&HeaderMap::new(), &Bytes::new()).unwrap()
+        };
+        assert!(bytes(100) < 200 && bytes(100_000) > 100_000);
+    }
+
+    #[test]
     fn a_callers_time_is_read_in_every_unit() {
         let told = |text: &'static str| {
             let mut headers = HeaderMap::new();

@@ -170,3 +170,22 @@ fn predictions(scored: &Batch) -> Vec<u8> {
     out.push(b'}');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_of_plain_rows_do_bytes_say_how_long_they_take() {
+        let body = Bytes::from_static(b"0123456789");
+        let bytes = |explain, kind: &'static str| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+            Invocations { explain }.bytes(&headers, &body)
+        };
+        assert_eq!([bytes(None, "application/json"), bytes(None, "text/csv")], [Some(10); 2]);
+        assert_eq!(bytes(None, "application/vnd.apache.parquet"), None);
+        assert_eq!(bytes(None, "text/plain"), None);
+        assert_eq!(bytes(Some(Explain::Kernel), "application/json"), None);
+        assert_eq!(bytes(Some(Explain::Best), "text/csv"), None);
+    }
+}
