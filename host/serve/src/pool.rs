@@ -3,7 +3,7 @@
 //! Scoring runs for microseconds to seconds and may enter a sandbox: on the async threads one slow row would hold up
 //! every connection, and the runtime's own blocking threads grow without bound. The hop to a waiting thread and back
 //! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking. So
-//! what is known to take less than that, needs no sandbox and has little to read is scored where it came
+//! what is soon done by its pace of late, needs no sandbox and has little to read is scored where it came
 //! ([`Shared::done_here`]).
 //!
 //! A thread that becomes free takes its part of what waits for the same deployment and runs transforms and model once

@@ -67,7 +67,7 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     page.push_str(
         "\nNative code of the same loop is at its best here: it writes into pages that it wrote before and that are still in \
          the processor's cache, which a component's result, copied in, computed and copied out, moves through three times. \
-         `cargo xtask bench transform` measures both where they write into fresh pages.\n\
+         `cargo xtask bench transform` measures both, into pages used again and into fresh ones.\n\
          \nAll five return the same bytes in the deterministic profile, so a plugin may begin in the language that its \
          author knows and move when its cost is felt. **Rust and C** suit every place, the online endpoint and the edge \
          included. **Go** suits batches and endpoints that can spare tens of microseconds. **JavaScript and Python** suit \
