@@ -174,6 +174,9 @@ pub struct PluginLimits {
     pub instances_max: u32,
     /// Warm instances kept for one fitted transform; callers past that wait in line.
     pub warm_instances_max: u32,
+    /// Threads on which the blocks of one large table are handed to instances of a plugin; 0 is one for each processor.
+    /// All calls together have so many beside their own.
+    pub table_threads_max: u32,
     /// Faults in a row after which a plugin rests.
     pub breaker_faults_max: u32,
     /// How long it rests at most: a rest is 20 times as long as the call that failed last.
@@ -228,6 +231,7 @@ impl Default for PluginLimits {
             open_readers_max: 32,
             instances_max: 128,
             warm_instances_max: 8,
+            table_threads_max: 0,
             breaker_faults_max: 5,
             breaker_rest_ms: 10_000,
             fit_passes_max: 16,

@@ -52,9 +52,9 @@ pub(crate) struct Prepared {
     services: Services,
     real_clock: bool,
     real_random: bool,
-    deterministic: bool,
+    pub(crate) deterministic: bool,
     clock: Arc<Clock>,
-    totals: Arc<Totals>,
+    pub(crate) totals: Arc<Totals>,
     breaker: Breaker,
 }
 

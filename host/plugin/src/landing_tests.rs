@@ -5,7 +5,11 @@ use plinth_ext::{Field, Schema};
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::{Bits, Bytes, F32s, F64s, Offsets, Physical, S64s, Source, Validity, list_bytes};
+use crate::{
+    block::{Bits, Bytes, F32s, F64s, Offsets, Physical, S64s, Source, Validity, list_bytes},
+    fault::TooManyBytes,
+    gathering::Gathering,
+};
 
 /// A block laid out in a pretended guest memory.
 #[derive(Default)]
@@ -74,19 +78,42 @@ fn floats_without_nulls_stay_in_one_piece() {
 #[test]
 fn blocks_whose_nulls_come_late_join_into_one_column() {
     let layout = layout(&[("x", Kind::Float64, true), ("b", Kind::Boolean, false)]);
-    let mut landing = Landing::several(layout, 18, 1_000);
-    let first = Draft { rows: 8, f64s: vec![1.0; 8], bits: vec![0xff], ..Draft::default() };
-    let second = Draft { rows: 8, f64s: vec![2.0; 8], bits: vec![0], validity: vec![0xfe], ..Draft::default() };
+    let table = Gathering::new(layout, 130, 64, 10_000);
+    let first = Draft { rows: 64, f64s: vec![1.0; 64], bits: vec![0xff; 8], ..Draft::default() };
+    let validity = [vec![0xfe], vec![0xff; 7]].concat();
+    let second = Draft { rows: 64, f64s: vec![2.0; 64], bits: vec![0; 8], validity, ..Draft::default() };
     let third = Draft { rows: 2, f64s: vec![3.0; 2], bits: vec![1], ..Draft::default() };
-    for draft in [first, second, third] {
-        landing.expect(draft.rows as usize);
-        draft.land(&mut landing).unwrap();
+    let slots: Vec<Slot> = std::iter::from_fn(|| table.slot()).collect();
+    // The order in which they come back does not matter.
+    for (slot, draft) in slots.into_iter().zip([first, second, third]).rev() {
+        draft.land(&mut Landing::part(slot)).unwrap();
     }
-    let batch = landing.finish().unwrap();
+    let batch = table.finish().unwrap();
     let x = batch.column(0).as_primitive::<arrow_array::types::Float64Type>();
-    assert_eq!((x.len(), x.null_count(), x.is_null(8), x.value(17)), (18, 1, true, 3.0));
+    assert_eq!((x.len(), x.null_count(), x.is_null(64), x.value(129)), (130, 1, true, 3.0));
     let b = batch.column(1).as_boolean();
-    assert_eq!((b.true_count(), b.value(16), b.value(17)), (9, true, false));
+    assert_eq!((b.true_count(), b.value(128), b.value(129)), (65, true, false));
+}
+
+#[test]
+fn a_table_of_which_a_part_is_missing_or_too_large_is_none() {
+    let layout = layout(&[("x", Kind::Float64, false)]);
+    let draft = |rows| Draft { rows, f64s: vec![1.0; rows as usize], ..Draft::default() };
+    let table = Gathering::new(layout.clone(), 65, 64, 10_000);
+    let mut landing = Landing::part(table.slot().unwrap());
+    draft(64).land(&mut landing).unwrap();
+    assert_eq!(draft(64).land(&mut landing).unwrap_err().to_string(), "a second block where one was expected");
+    let mut landing = Landing::part(table.slot().unwrap());
+    assert_eq!(draft(64).land(&mut landing).unwrap_err().to_string(), "64 rows for 1 rows");
+    drop(landing);
+    assert!(table.slot().is_none());
+    assert_eq!(table.finish().unwrap_err(), "not all rows came back");
+
+    let table = Gathering::new(layout, 65, 64, 64 * 8);
+    draft(64).land(&mut Landing::part(table.slot().unwrap())).unwrap();
+    assert!(draft(1).land(&mut Landing::part(table.slot().unwrap())).unwrap_err().is::<TooManyBytes>());
+    table.stop();
+    assert!(table.slot().is_none());
 }
 
 #[test]
@@ -148,41 +175,49 @@ fn any_batch() -> impl Strategy<Value = Batch> {
     )
 }
 
+/// Takes a part of the rows to a pretended guest, which returns it.
+fn return_as_it_is(batch: &Batch, layout: &Layout, start: usize, landing: &mut Landing) {
+    fn list<P: Physical, T>(memory: &mut Vec<u8>, source: &Source<'_>) -> RawList<T> {
+        let bytes = list_bytes::<P>(source);
+        let start = memory.len();
+        memory.extend_from_slice(&bytes);
+        RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
+    }
+    let source = Source::new(batch, layout, start, landing.rows());
+    let mut memory = Vec::new();
+    let block = RawBlock {
+        rows: landing.rows() as u32,
+        f64s: list::<F64s, _>(&mut memory, &source),
+        f32s: list::<F32s, _>(&mut memory, &source),
+        s64s: list::<S64s, _>(&mut memory, &source),
+        bits: list::<Bits, _>(&mut memory, &source),
+        offsets: list::<Offsets, _>(&mut memory, &source),
+        bytes: list::<Bytes, _>(&mut memory, &source),
+        validity: list::<Validity, _>(&mut memory, &source),
+    };
+    landing.take(&memory, &block).unwrap();
+}
+
 proptest! {
     #[test]
     fn rows_that_cross_and_come_back_are_the_same(batch in any_batch(), step in 1..4_usize) {
-        let step = step * 64;
         let layout = Arc::new(Layout::new(batch.schema().clone()));
-        let rows = batch.num_rows();
-        let mut landing = if rows <= step {
-            Landing::one(layout.clone(), None, rows)
-        } else {
-            Landing::several(layout.clone(), rows, u64::MAX)
-        };
-        for start in (0..rows.max(1)).step_by(step) {
-            let len = step.min(rows - start);
-            let source = Source::new(&batch, &layout, start, len);
-            let mut memory = Vec::new();
-            fn list<P: Physical, T>(memory: &mut Vec<u8>, source: &Source<'_>) -> RawList<T> {
-                let bytes = list_bytes::<P>(source);
-                let start = memory.len();
-                memory.extend_from_slice(&bytes);
-                RawList { start, bytes: bytes.len(), marker: std::marker::PhantomData }
+        let mut landing = Landing::one(layout.clone(), None, batch.num_rows());
+        return_as_it_is(&batch, &layout, 0, &mut landing);
+        prop_assert_eq!(&landing.finish().unwrap(), &batch);
+
+        let table = Gathering::new(layout.clone(), batch.num_rows(), step * 64, u64::MAX);
+        let work = || {
+            while let Some(slot) = table.slot() {
+                let start = slot.start();
+                return_as_it_is(&batch, &layout, start, &mut Landing::part(slot));
             }
-            let block = RawBlock {
-                rows: len as u32,
-                f64s: list::<F64s, _>(&mut memory, &source),
-                f32s: list::<F32s, _>(&mut memory, &source),
-                s64s: list::<S64s, _>(&mut memory, &source),
-                bits: list::<Bits, _>(&mut memory, &source),
-                offsets: list::<Offsets, _>(&mut memory, &source),
-                bytes: list::<Bytes, _>(&mut memory, &source),
-                validity: list::<Validity, _>(&mut memory, &source),
-            };
-            landing.expect(len);
-            landing.take(&memory, &block).unwrap();
-        }
-        prop_assert_eq!(landing.finish().unwrap(), batch);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(work);
+            work();
+        });
+        prop_assert_eq!(table.finish().unwrap(), batch);
     }
 }
 

@@ -19,6 +19,7 @@ mod drift;
 mod engine;
 mod fault;
 mod gate;
+mod gathering;
 mod grants;
 mod host;
 mod imports;

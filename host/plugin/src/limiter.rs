@@ -17,6 +17,8 @@ pub(crate) struct Totals {
     /// The most that any one of them had.
     pub(crate) largest: AtomicU64,
     pub(crate) instances: AtomicU32,
+    /// Threads that help with large tables.
+    pub(crate) helping: AtomicU32,
 }
 
 /// The memory of one instance. Gives back to the total what it took when it is dropped.

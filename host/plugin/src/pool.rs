@@ -2,7 +2,7 @@
 //! state, a model), handed out one to a caller.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,8 +13,10 @@ use wasmtime::component::{ComponentExportIndex, ResourceAny, TypedFunc};
 use crate::{
     block::{BlockIn, Layout, Source},
     fault::{Call, Deadline},
+    gathering::Gathering,
     instance::{Instance, Lent, Prepared},
     landing::{Landed, Landing, rows_max},
+    limiter::Totals,
     wire::{WireProblem, WireSchema},
 };
 
@@ -116,28 +118,75 @@ impl Pool {
     /// Rows into rows: one out for each in, in order.
     pub(crate) fn call(&self, rows: &Batch) -> Result<Batch, ExtError> {
         self.input.schema.expect_same(rows.schema())?;
-        let mut lease = self.checkout()?;
-        let warm = lease.warm.as_mut().expect("a lease holds its instance until it is dropped");
-        let call = self.named();
         let limits = &self.prepared.limits;
         let total = rows.num_rows();
         let step = self.input.rows_per_block(rows, limits.block_bytes_target).min(rows_max(limits) / 64 * 64);
-        let mut landing = if total <= step {
-            Landing::one(self.output.clone(), None, total)
-        } else {
-            Landing::several(self.output.clone(), total, limits.output_bytes_max)
-        };
-        for (start, len) in parts(total, step) {
-            landing.expect(len);
-            let source = Source::new(rows, &self.input, start, len);
-            let (func, resource) = (retyped(warm.func), warm.resource);
-            let instance = &mut warm.instance;
-            let called;
-            (landing, called) =
-                landing.during(|| instance.try_call(call, |store| func.call(store, (resource, BlockIn::new(&source)))));
-            called?;
+        let mut lease = self.checkout()?;
+        if total > step {
+            return self.table(&mut lease, rows, step);
         }
-        landing.finish().map_err(|text| warm.instance.output_fault(call, &text))
+        let landing = self.block(&mut lease, rows, 0, Landing::one(self.output.clone(), Some(total), total))?;
+        landing.finish().map_err(|text| self.output_fault(&mut lease, &text))
+    }
+
+    /// Rows of `rows` from row `start` on, as many as the landing expects.
+    fn block(
+        &self,
+        lease: &mut Lease<'_>,
+        rows: &Batch,
+        start: usize,
+        landing: Box<Landing>,
+    ) -> Result<Box<Landing>, ExtError> {
+        let warm = lease.warm();
+        let source = Source::new(rows, &self.input, start, landing.rows());
+        let (func, resource) = (retyped(warm.func), warm.resource);
+        let instance = &mut warm.instance;
+        let (landing, called) = landing
+            .during(|| instance.try_call(self.named(), |store| func.call(store, (resource, BlockIn::new(&source)))));
+        called.map(|Landed| landing)
+    }
+
+    /// Rows in blocks of `step`, on as many instances as threads can be spared.
+    fn table(&self, lease: &mut Lease<'_>, rows: &Batch, step: usize) -> Result<Batch, ExtError> {
+        let total = rows.num_rows();
+        let table = Gathering::new(self.output.clone(), total, step, self.prepared.limits.output_bytes_max);
+        // Of the first block that failed, so that it does not depend on who was faster.
+        let failed: Mutex<Option<(usize, ExtError)>> = Mutex::new(None);
+        let work = |lease: &mut Lease<'_>| {
+            while let Some(slot) = table.slot() {
+                let start = slot.start();
+                let Err(error) = self.block(lease, rows, start, Landing::part(slot)) else { continue };
+                table.stop();
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.as_ref().is_none_or(|(before, _)| start < *before) {
+                    *failed = Some((start, error));
+                }
+                return;
+            }
+        };
+        let helpers = Helpers::of(&self.prepared, total.div_ceil(step));
+        let span = tracing::Span::current();
+        std::thread::scope(|scope| {
+            for _ in 0..helpers.count {
+                let help = || {
+                    let _entered = span.enter();
+                    if let Some(Ok(mut lease)) = self.checkout_at_once() {
+                        work(&mut lease);
+                    }
+                };
+                // Nobody waits for those that find no instance, or that the system has no thread for.
+                let _ = std::thread::Builder::new().name("plinth-table".into()).spawn_scoped(scope, help);
+            }
+            work(lease);
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => table.finish().map_err(|text| self.output_fault(lease, &text)),
+        }
+    }
+
+    fn output_fault(&self, lease: &mut Lease<'_>, text: &str) -> ExtError {
+        lease.warm().instance.output_fault(self.named(), text)
     }
 
     fn named(&self) -> Call<'_> {
@@ -146,34 +195,49 @@ impl Pool {
 
     /// An instance for one call: an idle one, a new one, or the next that comes back.
     fn checkout(&self) -> Result<Lease<'_>, ExtError> {
-        let mut warm = self.lock();
-        if let Some(idle) = warm.idle.pop() {
-            return Ok(Lease { pool: self, warm: Some(idle) });
-        }
-        let max = self.prepared.limits.warm_instances_max.max(1) as usize;
-        let deadline = Instant::now() + Duration::from_millis(self.deadlines.call.ms);
+        let mut until = None;
         loop {
-            if let Some(idle) = warm.idle.pop() {
-                return Ok(Lease { pool: self, warm: Some(idle) });
+            if let Some(found) = self.checkout_at_once() {
+                return found;
             }
-            if warm.live < max {
-                warm.live += 1;
-                drop(warm);
-                let mut lease = Lease { pool: self, warm: None };
-                lease.warm = Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, self.deadlines)?);
-                return Ok(lease);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = Duration::from_millis(self.deadlines.call.ms);
+            let until = *until.get_or_insert_with(|| Instant::now() + wait);
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let call = self.named();
-                let message = format!("all {max} warm instances were busy for {} ms", self.deadlines.call.ms);
+                let message = format!("all {} warm instances were busy for {} ms", self.max(), wait.as_millis());
                 return Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
                     .with_hint("try again, or raise [limits.plugin] warm-instances-max in plinth.toml"));
             }
-            warm.waiting += 1;
-            warm = self.returned.wait_timeout(warm, left).unwrap_or_else(PoisonError::into_inner).0;
-            warm.waiting -= 1;
+            let mut warm = self.lock();
+            if warm.idle.is_empty() && warm.live >= self.max() {
+                warm.waiting += 1;
+                warm = self.returned.wait_timeout(warm, left).unwrap_or_else(PoisonError::into_inner).0;
+                warm.waiting -= 1;
+            }
         }
+    }
+
+    /// An idle instance or a new one, unless as many as there may be are out.
+    fn checkout_at_once(&self) -> Option<Result<Lease<'_>, ExtError>> {
+        let mut warm = self.lock();
+        if let Some(idle) = warm.idle.pop() {
+            return Some(Ok(Lease { pool: self, warm: Some(idle) }));
+        }
+        if warm.live >= self.max() {
+            return None;
+        }
+        warm.live += 1;
+        drop(warm);
+        let mut lease = Lease { pool: self, warm: None };
+        Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, self.deadlines).map(|made| {
+            lease.warm = Some(made);
+            lease
+        }))
+    }
+
+    fn max(&self) -> usize {
+        self.prepared.limits.warm_instances_max.max(1) as usize
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Warmth> {
@@ -185,6 +249,12 @@ impl Pool {
 struct Lease<'a> {
     pool: &'a Pool,
     warm: Option<Warm>,
+}
+
+impl Lease<'_> {
+    fn warm(&mut self) -> &mut Warm {
+        self.warm.as_mut().expect("a lease holds its instance until it is dropped")
+    }
 }
 
 impl Drop for Lease<'_> {
@@ -200,6 +270,39 @@ impl Drop for Lease<'_> {
         if waiting > 0 {
             self.pool.returned.notify_one();
         }
+    }
+}
+
+/// Threads that one call may have beside its own. They are free for others when this is dropped.
+struct Helpers<'a> {
+    count: u32,
+    totals: &'a Totals,
+}
+
+impl<'a> Helpers<'a> {
+    /// For a table of so many blocks, of which each thread is to have two or more.
+    fn of(prepared: &'a Prepared, blocks: usize) -> Self {
+        static PROCESSORS: LazyLock<u32> =
+            LazyLock::new(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32));
+        let threads = match prepared.limits.table_threads_max {
+            0 => *PROCESSORS,
+            max => max,
+        };
+        // Which instance has which block depends on who is faster, and an instance may remember blocks before.
+        let spare = if prepared.deterministic { 0 } else { threads - 1 };
+        let wanted = u32::try_from(blocks / 2).unwrap_or(u32::MAX);
+        let (totals, mut count) = (&*prepared.totals, 0);
+        let _ = totals.helping.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |helping| {
+            count = wanted.min(spare.saturating_sub(helping));
+            Some(helping + count)
+        });
+        Self { count, totals }
+    }
+}
+
+impl Drop for Helpers<'_> {
+    fn drop(&mut self) {
+        self.totals.helping.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
