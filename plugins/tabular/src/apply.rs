@@ -1,6 +1,6 @@
 //! Bound steps applied to rows.
 
-use plinth_sdk::{Field, Kind, Problem};
+use plinth_sdk::{Field, Kind, Problem, map::each};
 
 use crate::convert;
 use crate::frame::{Column, Frame, Values, bit};
@@ -143,20 +143,6 @@ pub(crate) fn scale(values: &mut [f64], affine: &Affine) {
     if let Some((low, high)) = clip {
         // NaN stays NaN under clamp.
         each(values, |value| value.clamp(low, high));
-    }
-}
-
-/// Changes values in place, in runs that vector instructions like.
-#[inline]
-fn each(values: &mut [f64], change: impl Fn(f64) -> f64) {
-    let mut runs = values.chunks_exact_mut(32);
-    for run in &mut runs {
-        for value in run {
-            *value = change(*value);
-        }
-    }
-    for value in runs.into_remainder() {
-        *value = change(*value);
     }
 }
 

@@ -20,17 +20,18 @@ const OPTIONS: &str = r#"{"columns": "all"}"#;
 /// Batches, single rows, instantiation and loading from the cache of compiled components.
 pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     let cache = tempfile::tempdir()?;
-    let host = || {
+    let host_with = |table_threads_max| {
         Host::new(HostConfig {
             cache_dir: cache.path().to_owned(),
-            limits: plinth_core::PluginLimits::default(),
+            limits: plinth_core::PluginLimits { table_threads_max, ..plinth_core::PluginLimits::default() },
             deterministic: false,
             compiler: place.compiler(),
             progress: None,
         })
     };
+    let host = || host_with(0);
     let component = place.plugins.join("tabular.wasm");
-    let first = host();
+    let (first, one_thread) = (host(), host_with(1));
     let transform = first.load_file(&component, &Grants::none())?.transform()?;
     let table = table(ROWS)?;
     let state = fit(transform.as_ref(), OPTIONS, &table)?;
@@ -49,6 +50,11 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
         figures.add(format!("scale 100k x 20 into {into}, native Rust"), theirs * 1e3, "ms", Target::None);
         figures.add(format!("scale 100k x 20 into {into}, component"), ours * 1e3, "ms", Target::None);
         figures.add(format!("component / native speed, {into}"), theirs / ours, "x", Target::AtLeast(0.5));
+        // What a call costs on a busy machine, where no other processor is free.
+        let transform = one_thread.load_file(&component, &Grants::none())?.transform()?;
+        let (ours, theirs) =
+            in_turns(transform.load(ITEM, &state, table.schema())?.as_ref(), &table, || native(&table, &scales));
+        figures.add(format!("the same on one thread, {into}"), theirs / ours, "x", Target::None);
         // The same written against the SDKs. Those in other languages are there once `bench --languages` has built them.
         for (language, file, least) in [
             ("Rust", "plugins/standard-scale-rust.wasm", 0.5),

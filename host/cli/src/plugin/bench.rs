@@ -41,6 +41,9 @@ const SAMPLE: usize = 10_000;
 const ROWS_AT_ONCE: u32 = 8_192;
 /// Numbers that are made up at most: 2 GiB.
 const MADE_UP_MAX: u64 = 1 << 28;
+/// Names of figures.
+const ROWS_PER_SECOND: &str = "rows-per-second";
+const ON_ONE_THREAD: &str = "rows-per-second-on-one-thread";
 /// What the built-in gate judges by, beside another one.
 const BUILT_IN_THRESHOLDS: &str = r#"{"thresholds": [{"metric": "f1", "min": 0.8}]}"#;
 
@@ -74,6 +77,13 @@ fn numbers(rows: usize, columns: usize) -> Result<Batch, Failure> {
     Ok(Batch::new(Schema::new(fields)?, arrays.collect(), rows)?)
 }
 
+/// Plugins that no table is computed by on several threads at once.
+fn on_one_thread(settings: &Settings) -> Components {
+    let mut settings = settings.clone();
+    settings.config.limits.plugin.table_threads_max = 1;
+    Components::new(&settings)
+}
+
 /// Figures by name.
 type Figures = Map<String, Value>;
 
@@ -85,7 +95,7 @@ fn calls(rows: &Batch, call: impl Fn(&Batch) -> Result<(), Failure>) -> Result<F
     let whole = median(|| call(rows))?;
     Ok(Map::from_iter([
         ("one-row-us".to_owned(), json!(per_call * 1e6)),
-        ("rows-per-second".to_owned(), json!(rows.num_rows() as f64 / whole)),
+        (ROWS_PER_SECOND.to_owned(), json!(rows.num_rows() as f64 / whole)),
     ]))
 }
 
@@ -164,7 +174,7 @@ fn loader_figures(loader: &dyn Loader, item: &str, source: &str, options: &str) 
     }
     Ok(Map::from_iter([
         ("plan-us".to_owned(), json!(plan * 1e6)),
-        ("rows-per-second".to_owned(), json!(rows as f64 / whole)),
+        (ROWS_PER_SECOND.to_owned(), json!(rows as f64 / whole)),
     ]))
 }
 
@@ -186,7 +196,7 @@ fn built_in_loader(
     let types = json!({"types": types.collect::<Figures>()}).to_string();
     let (loader, item) = told(components.loader(&PluginRef::named("load-csv"), None, &csv))?;
     let figures = loader_figures(&*loader, &item, &csv.display().to_string(), &types)?;
-    Ok(figures["rows-per-second"].as_f64().unwrap_or_default())
+    Ok(figures[ROWS_PER_SECOND].as_f64().unwrap_or_default())
 }
 
 /// How long a gate takes to judge, in seconds.
@@ -235,7 +245,7 @@ fn drift_figures(tests: &dyn DriftTest, item: &str, options: &str) -> Result<Fig
         median(|| tests.test(item, &reference, &current, options).map(|o| drop(black_box(o))).map_err(Failure::from))?;
     Ok(Map::from_iter([
         ("test-of-100-us".to_owned(), json!(small * 1e6)),
-        ("rows-per-second".to_owned(), json!(2.0 * SAMPLE as f64 / large)),
+        (ROWS_PER_SECOND.to_owned(), json!(2.0 * SAMPLE as f64 / large)),
     ]))
 }
 
@@ -277,8 +287,12 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
         ExtensionPoint::Transform => {
             let rows = rows(args, &readers)?;
             let (transform, item, _) = told(components.transform(&reference, args.item.as_deref()))?;
-            let own = transform_figures(&*transform, &item, &args.options, &rows)?;
+            let mut own = transform_figures(&*transform, &item, &args.options, &rows)?;
             memory(&mut figures);
+            let one_thread = on_one_thread(settings);
+            let (transform, ..) = told(one_thread.transform(&reference, args.item.as_deref()))?;
+            let slower = transform_figures(&*transform, &item, &args.options, &rows)?;
+            own.insert(ON_ONE_THREAD.to_owned(), slower[ROWS_PER_SECOND].clone());
             // Of given rows nobody knows whether all of them are numbers without gaps.
             if args.input.is_none() {
                 let native = native_rows_per_second(&rows)?;
@@ -295,7 +309,7 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
             let own = drift_figures(&*tests, &item, &args.options)?;
             memory(&mut figures);
             let built_in = told(components.drift_tests(&PluginRef::named("drift-tests")))?;
-            let built_in = drift_figures(&*built_in, "psi", "{}")?["rows-per-second"].as_f64().unwrap_or_default();
+            let built_in = drift_figures(&*built_in, "psi", "{}")?[ROWS_PER_SECOND].as_f64().unwrap_or_default();
             ratio(&mut ratios, "rows per second, of the built-in's (drift-tests psi)", &own, built_in);
             figures.extend(own);
         }
@@ -304,6 +318,10 @@ pub(super) fn bench(args: &PluginBenchArgs, settings: &Settings, output: Output)
             let (models, item, _) = told(components.models(&reference, args.item.as_deref()))?;
             figures.extend(model_figures(&*models, &item, args, &rows)?);
             memory(&mut figures);
+            let one_thread = on_one_thread(settings);
+            let (models, ..) = told(one_thread.models(&reference, args.item.as_deref()))?;
+            let slower = model_figures(&*models, &item, args, &rows)?;
+            figures.insert(ON_ONE_THREAD.to_owned(), slower[ROWS_PER_SECOND].clone());
         }
         ExtensionPoint::Loader => {
             let input = args.input.as_deref().ok_or_else(|| {
@@ -376,5 +394,5 @@ fn built_in(components: &Components, plugin: &str, item: &str, rows: &Batch) -> 
     let (transform, item, _) = told(components.transform(&PluginRef::named(plugin), Some(item)))?;
     let names: Vec<&str> = rows.schema().fields().iter().map(|field| field.name.as_str()).collect();
     let figures = transform_figures(&*transform, &item, &json!({"columns": names}).to_string(), rows)?;
-    figures["rows-per-second"].as_f64().ok_or_else(|| Failure::new(codes::INTERNAL, "the built-in was not measured"))
+    figures[ROWS_PER_SECOND].as_f64().ok_or_else(|| Failure::new(codes::INTERNAL, "the built-in was not measured"))
 }
