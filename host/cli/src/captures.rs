@@ -1,5 +1,5 @@
-//! What a scoring server keeps of its requests, and of why they were answered so: Parquet blobs with a row in the catalog, for as long as the configuration
-//! says.
+//! What a scoring server keeps of its requests, and of why they were answered so: Parquet blobs with a row in the catalog,
+//! for as long as the configuration says.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,17 +8,13 @@ use std::{
 
 use plinth_core::{Clock, Micros, SystemClock, codes};
 use plinth_ext::Batch;
-use plinth_serve::{Attributions, CaptureSink, Captured, Keep, ServeError};
+use plinth_serve::{Attributions, CaptureSink, Captured, Keep, Rest, ServeError};
 use plinth_tracking::{Capture, CaptureKind, TrackingError};
 
 use crate::{config::ServeConfig, host::Host, output::Failure};
 
 /// Between two looks for what has been kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// Rows that are encoded at once.
-const PIECE_ROWS: usize = 1_024;
-/// After each piece, so that requests that came meanwhile are answered before the next.
-const PIECE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Which requests are kept and explained, and what of them.
 ///
@@ -86,19 +82,22 @@ impl Captures {
 }
 
 impl Captures {
-    /// Stores a table of what a version answered between two moments.
+    /// Stores a table of what a version answered between two moments, whose rows come in parts.
     fn store(
         &self,
         kind: CaptureKind,
         [model, version]: [String; 2],
         [from, to]: [Micros; 2],
-        table: &Batch,
+        parts: &[Batch],
     ) -> Result<(), ServeError> {
-        let pause = || std::thread::sleep(PIECE_PAUSE);
-        let bytes = plinth_table::to_bytes_in_pieces(table, PIECE_ROWS, pause);
-        let bytes = bytes.map_err(|error| ServeError::outside(&error))?;
-        let blob = self.host.store().blobs().put(&bytes).map_err(|error| ServeError::outside(&error))?;
-        let (version, rows) = (version.parse().unwrap_or_default(), table.num_rows() as u64);
+        let Some(first) = parts.first() else { return Ok(()) };
+        let blob = self.host.store().blobs().writer().map_err(|error| ServeError::outside(&error))?;
+        let mut rest = Rest::new();
+        let blob = plinth_table::write_in_pieces(blob, first.schema(), parts, || rest.take());
+        let blob = blob.map_err(|error| ServeError::outside(&error))?;
+        let (blob, _) = blob.finish().map_err(|error| ServeError::outside(&error))?;
+        let rows = parts.iter().map(|part| part.num_rows() as u64).sum();
+        let version = version.parse().unwrap_or_default();
         let capture = Capture { kind, blob, version, model, rows, from, to };
         self.host.tracking().add_capture(&capture).map_err(|error| ServeError::outside(&error))?;
         if let Err(error) = self.sweep() {
@@ -110,13 +109,18 @@ impl Captures {
 }
 
 impl CaptureSink for Captures {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        let (table, times) = (captured.table(), [captured.first_at, captured.last_at]);
-        self.store(CaptureKind::Requests, [captured.model, captured.version], times, &table)
+    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+        let Some(first) = captured.first() else { return Ok(()) };
+        let which = [first.model.clone(), first.version.clone()];
+        let times = captured
+            .iter()
+            .fold([first.first_at, first.last_at], |[from, to], part| [from.min(part.first_at), to.max(part.last_at)]);
+        let parts: Vec<Batch> = captured.iter().map(Captured::table).collect();
+        self.store(CaptureKind::Requests, which, times, &parts)
     }
 
     fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
         let Attributions { model, version, first_at, last_at, table } = attributions;
-        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], &table)
+        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], &[table])
     }
 }

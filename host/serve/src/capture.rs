@@ -26,6 +26,7 @@ use plinth_score::PART;
 use crate::{
     Deployment, ServeError,
     pool::Idleness,
+    rest::Rest,
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
@@ -35,11 +36,12 @@ const COMPACT_ROWS: usize = 128;
 
 /// Where captured rows go. Called from one thread; may block.
 pub trait CaptureSink: Send + Sync + 'static {
-    /// Keeps them.
+    /// Keeps the parts of a table, in order: rows of one version, all with the same columns. To put them together would keep
+    /// a processor from those that answer.
     ///
     /// # Errors
     /// [`ServeError::outside`]; the rows are then lost, counted and logged.
-    fn write(&self, captured: Captured) -> Result<(), ServeError>;
+    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError>;
 
     /// Keeps attributions; asked only where a part of the requests is to be explained. One that keeps none says so.
     ///
@@ -95,6 +97,18 @@ impl Captured {
         }
         let schema = Schema::new(fields).expect("prefixes keep unique names unique");
         Batch::new(schema, columns, self.requests.num_rows()).expect("the parts have the same rows")
+    }
+
+    /// These rows and those after them.
+    fn then(self, after: &Self) -> Self {
+        Self {
+            first_at: self.first_at.min(after.first_at),
+            last_at: self.last_at.max(after.last_at),
+            requests: concat([&self.requests, &after.requests]),
+            inputs: concat([&self.inputs, &after.inputs]),
+            outputs: concat([&self.outputs, &after.outputs]),
+            ..self
+        }
     }
 
     /// The rows of a [`Captured::table`] that were answered at `since` or later.
@@ -405,12 +419,17 @@ impl Shared {
         let mut pending: Vec<Pending> = Vec::new();
         loop {
             let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
+            let (mut rest, mut rows) = (Rest::new(), 0);
             for entry in entries {
+                rows += entry.inputs.num_rows();
                 take_in(&mut pending, entry);
+                if rows >= COMPACT_ROWS {
+                    pending.iter_mut().for_each(|held| held.compact(&self.keep));
+                    rows = 0;
+                    rest.take();
+                }
             }
-            for held in &mut pending {
-                held.compact();
-            }
+            pending.iter_mut().for_each(|held| held.compact(&self.keep));
             let all = flush.is_some() || stop;
             let (ready, kept): (Vec<_>, Vec<_>) = pending
                 .into_iter()
@@ -459,7 +478,7 @@ impl Shared {
 
     fn write(&self, held: Pending) {
         let (rows, bytes) = (held.rows as u64, held.bytes);
-        let outcome = self.sink.write(held.finish(&self.keep));
+        let outcome = self.sink.write(held.parts);
         self.leave(rows, bytes);
         match outcome {
             Ok(()) => self.stored.fetch_add(rows, Relaxed),
@@ -476,24 +495,23 @@ struct Pending {
     model: Arc<str>,
     version: Arc<str>,
     shadow: bool,
+    /// Of inputs and outputs.
+    schemas: [Schema; 2],
     since: Instant,
-    first_at: Micros,
-    last_at: Micros,
     rows: usize,
     bytes: u64,
-    ids: Vec<(Arc<str>, Micros, usize)>,
-    inputs: Vec<Batch>,
-    outputs: Vec<Batch>,
+    fresh: Vec<Entry>,
+    /// What came before, put together.
+    parts: Vec<Captured>,
 }
 
 fn take_in(pending: &mut Vec<Pending>, entry: Entry) {
-    let alike = |held: &[Batch], new: &Batch| held.first().is_none_or(|first| first.schema() == new.schema());
     let same = |held: &Pending| {
         held.model == entry.model
             && held.version == entry.version
             && held.shadow == entry.shadow
-            && alike(&held.inputs, &entry.inputs)
-            && alike(&held.outputs, &entry.outputs)
+            && held.schemas[0] == *entry.inputs.schema()
+            && held.schemas[1] == *entry.outputs.schema()
     };
     let index = pending.iter().position(same);
     let index = index.unwrap_or_else(|| {
@@ -501,75 +519,78 @@ fn take_in(pending: &mut Vec<Pending>, entry: Entry) {
             model: Arc::clone(&entry.model),
             version: Arc::clone(&entry.version),
             shadow: entry.shadow,
+            schemas: [&entry.inputs, &entry.outputs].map(|rows| rows.schema().clone()),
             since: Instant::now(),
-            first_at: entry.at,
-            last_at: entry.at,
             rows: 0,
             bytes: 0,
-            ids: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
+            fresh: Vec::new(),
+            parts: Vec::new(),
         });
         pending.len() - 1
     });
     let held = &mut pending[index];
-    held.first_at = held.first_at.min(entry.at);
-    held.last_at = held.last_at.max(entry.at);
     held.rows += entry.inputs.num_rows();
     held.bytes += entry.bytes;
-    held.ids.push((entry.request_id, entry.at, entry.inputs.num_rows()));
-    held.inputs.push(entry.inputs);
-    held.outputs.push(entry.outputs);
+    held.fresh.push(entry);
 }
 
 impl Pending {
-    fn compact(&mut self) {
-        for parts in [&mut self.inputs, &mut self.outputs] {
-            // A compacted table is not copied again for every few rows that follow it.
-            let from = parts.iter().position(|part| part.num_rows() < COMPACT_ROWS).unwrap_or(parts.len());
-            if parts.len() - from > 1 {
-                let whole = concat(&parts[from..]);
-                parts.truncate(from);
-                parts.push(whole);
-            }
-        }
-    }
-
-    fn finish(self, keep: &Keep) -> Captured {
-        let ids: StringArray =
-            self.ids.iter().flat_map(|(id, _, rows)| std::iter::repeat_n(Some(&**id), *rows)).collect();
-        let at: Vec<Micros> = self.ids.iter().flat_map(|(_, at, rows)| std::iter::repeat_n(*at, *rows)).collect();
-        let row: Vec<i64> = self.ids.iter().flat_map(|(_, _, rows)| 0..*rows as i64).collect();
-        let schema = Schema::new(vec![
-            Field::new("request_id", Kind::Utf8, false),
-            Field::new("at", Kind::TimestampUs, false),
-            Field::new("row", Kind::Int64, false),
-        ])
-        .expect("three names");
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(ids),
-            Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC")),
-            Arc::new(Int64Array::from(row)),
-        ];
-        Captured {
+    /// Puts together what came last. A part with many rows is not copied again for a few that follow it.
+    fn compact(&mut self, keep: &Keep) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let (Some(first), Some(last)) = (fresh.iter().map(|e| e.at).min(), fresh.iter().map(|e| e.at).max()) else {
+            return;
+        };
+        let part = Captured {
             model: self.model.to_string(),
             version: self.version.to_string(),
-            first_at: self.first_at,
-            last_at: self.last_at,
-            requests: Batch::new(schema, columns, self.rows).expect("as many ids and times as rows"),
-            inputs: keep.of(concat(&self.inputs)),
-            outputs: keep.of(concat(&self.outputs)),
+            first_at: first,
+            last_at: last,
+            requests: requests(&fresh),
+            inputs: keep.of(concat(fresh.iter().map(|entry| &entry.inputs))),
+            outputs: keep.of(concat(fresh.iter().map(|entry| &entry.outputs))),
             shadow: self.shadow,
-        }
+        };
+        let part = match self.parts.pop_if(|before| before.requests.num_rows() < COMPACT_ROWS) {
+            Some(before) => before.then(&part),
+            None => part,
+        };
+        self.parts.push(part);
     }
 }
 
-pub(crate) fn concat(parts: &[Batch]) -> Batch {
-    if let Some(whole) = Batch::join_numbers(&parts.iter().collect::<Vec<_>>()) {
+/// The id and the time of each row, and its place in its request.
+fn requests(entries: &[Entry]) -> Batch {
+    let rows = || entries.iter().flat_map(|entry| (0..entry.inputs.num_rows()).map(move |row| (entry, row)));
+    let schema = Schema::new(vec![
+        Field::new("request_id", Kind::Utf8, false),
+        Field::new("at", Kind::TimestampUs, false),
+        Field::new("row", Kind::Int64, false),
+    ])
+    .expect("three names");
+    let ids: StringArray = rows().map(|(entry, _)| Some(&*entry.request_id)).collect();
+    let at: Vec<Micros> = rows().map(|(entry, _)| entry.at).collect();
+    let row: Vec<i64> = rows().map(|(_, row)| row as i64).collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(TimestampMicrosecondArray::from(at).with_timezone("UTC")),
+        Arc::new(Int64Array::from(row)),
+    ];
+    let rows = columns[0].len();
+    Batch::new(schema, columns, rows).expect("as many ids and times as rows")
+}
+
+/// All rows; there is at least one part.
+pub(crate) fn concat<'a>(parts: impl IntoIterator<Item = &'a Batch>) -> Batch {
+    let parts: Vec<&Batch> = parts.into_iter().collect();
+    if let [only] = parts[..] {
+        return only.clone();
+    }
+    if let Some(whole) = Batch::join_numbers(&parts) {
         return whole;
     }
     let schema = parts[0].schema();
-    let whole = concat_batches(schema.arrow(), parts.iter().map(Batch::arrow))
+    let whole = concat_batches(schema.arrow(), parts.iter().map(|part| part.arrow()))
         .expect("rows of one deployment have one schema and the queue holds less than 2 GiB");
     Batch::new(schema.clone(), whole.columns().to_vec(), whole.num_rows()).expect("concatenation keeps the schema")
 }

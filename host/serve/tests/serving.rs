@@ -109,8 +109,8 @@ fn deployment(server: &Server) -> Arc<Deployment> {
 struct Drawer(Mutex<Vec<Captured>>);
 
 impl CaptureSink for Drawer {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        self.0.lock().unwrap().push(captured);
+    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+        self.0.lock().unwrap().extend(captured);
         Ok(())
     }
 }
@@ -267,7 +267,7 @@ struct Slow {
 }
 
 impl CaptureSink for Slow {
-    fn write(&self, _: Captured) -> Result<(), ServeError> {
+    fn write(&self, _: Vec<Captured>) -> Result<(), ServeError> {
         self.began.send(()).unwrap();
         self.go.lock().unwrap().recv().unwrap();
         Err(ServeError::outside(&ExtError::fault("sink", codes::DISK_FULL, "no room")))
@@ -513,7 +513,7 @@ fn a_row_that_cannot_be_scored_costs_only_its_own_request_and_nobody_scores_for_
 struct Reasons(Mutex<Vec<Attributions>>);
 
 impl CaptureSink for Reasons {
-    fn write(&self, _: Captured) -> Result<(), ServeError> {
+    fn write(&self, _: Vec<Captured>) -> Result<(), ServeError> {
         Ok(())
     }
     fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {

@@ -127,8 +127,8 @@ impl Source for Shelf {
 struct Drawer(Mutex<Vec<Captured>>);
 
 impl CaptureSink for Drawer {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        self.0.lock().unwrap().push(captured);
+    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+        self.0.lock().unwrap().extend(captured);
         Ok(())
     }
 }

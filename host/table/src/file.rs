@@ -19,11 +19,12 @@ use parquet::{
         arrow_reader::{
             ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
         },
+        arrow_writer::compute_leaves,
     },
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
     file::{
-        properties::{EnabledStatistics, WriterProperties, WriterVersion},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion},
         reader::ChunkReader,
     },
 };
@@ -51,32 +52,8 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// [`TableError::NoColumns`]; [`TableError::Parquet`] if `to` refuses the first bytes.
     pub fn new(to: W, schema: Schema) -> Result<Self, TableError> {
-        Self::cut(to, schema, BATCH_ROWS, None)
-    }
-
-    /// The same that encodes so many rows at once, and ends the pages of all columns after as many, if that is said.
-    fn cut(to: W, schema: Schema, rows: usize, page_rows: Option<usize>) -> Result<Self, TableError> {
-        if schema.is_empty() {
-            return Err(TableError::NoColumns);
-        }
-        let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
-        let pages = WriterProperties::builder();
-        let pages = match page_rows {
-            Some(rows) => pages.set_data_page_row_count_limit(rows),
-            None => pages,
-        };
-        let properties = pages
-            .set_created_by("plinth".into())
-            .set_writer_version(WriterVersion::PARQUET_1_0)
-            .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .build();
-        let failed = Failure::default();
-        let inner =
-            ArrowWriter::try_new(Target { to, failed: failed.clone() }, schema.arrow().clone(), Some(properties))
-                .map_err(damaged("table"))?;
-        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), rows), schema, inner, failed, rows: 0 })
+        let (inner, failed) = start(to, &schema, properties())?;
+        Ok(Self { cutter: BatchCoalescer::new(schema.arrow().clone(), BATCH_ROWS), schema, inner, failed, rows: 0 })
     }
 
     /// Adds rows.
@@ -114,6 +91,30 @@ impl<W: Write + Send> Writer<W> {
         }
         Ok(())
     }
+}
+
+fn properties() -> WriterPropertiesBuilder {
+    let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
+    WriterProperties::builder()
+        .set_created_by("plinth".into())
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+}
+
+fn start<W: Write + Send>(
+    to: W,
+    schema: &Schema,
+    properties: WriterPropertiesBuilder,
+) -> Result<(ArrowWriter<Target<W>>, Failure), TableError> {
+    if schema.is_empty() {
+        return Err(TableError::NoColumns);
+    }
+    let failed = Failure::default();
+    let to = Target { to, failed: failed.clone() };
+    let writer = ArrowWriter::try_new(to, schema.arrow().clone(), Some(properties.build()));
+    Ok((writer.map_err(|error| why(&failed, error))?, failed))
 }
 
 type Failure = Arc<Mutex<Option<io::Error>>>;
@@ -165,18 +166,59 @@ pub fn to_bytes<'a>(schema: &Schema, batches: impl IntoIterator<Item = &'a Batch
     writer.finish()
 }
 
-/// The same in pieces of so many rows, with `pause` after each: encoding a table at once keeps a processor from
-/// those that answer requests. The bytes are other ones, the rows the same.
+/// Rows of one column that [`write_in_pieces`] encodes at once, and rows of a page.
+const PIECE_ROWS: usize = 256;
+const PIECE_PAGE_ROWS: usize = 2_048;
+
+/// A table whose rows come in `parts`, to `to`, with a call of `pause` after each piece of the work, which is some rows of
+/// one column or their way to `to`: who encodes a table at once keeps a processor from those that answer requests. Its
+/// bytes are not those of [`Writer`].
 ///
 /// # Errors
 /// As for [`Writer`].
-pub fn to_bytes_in_pieces(table: &Batch, rows: usize, pause: impl Fn()) -> Result<Vec<u8>, TableError> {
-    let mut writer = Writer::cut(Vec::new(), table.schema().clone(), rows, Some(rows))?;
-    for from in (0..table.num_rows()).step_by(rows) {
-        writer.write(&table.slice(from, rows.min(table.num_rows() - from)))?;
-        pause();
+pub fn write_in_pieces<W: Write + Send>(
+    to: W,
+    schema: &Schema,
+    parts: &[Batch],
+    mut pause: impl FnMut(),
+) -> Result<W, TableError> {
+    for part in parts {
+        schema.expect_same(part.schema())?;
     }
-    writer.finish()
+    let pages = properties().set_data_page_row_count_limit(PIECE_PAGE_ROWS).set_write_batch_size(PIECE_ROWS);
+    let (writer, failed) = start(to, schema, pages)?;
+    let why = |error| why(&failed, error);
+    let (mut file, columns) = writer.into_serialized_writer().map_err(why)?;
+    let pieces: Vec<(usize, usize, usize)> = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(part, rows)| {
+            let rows = rows.num_rows();
+            (0..rows).step_by(PIECE_ROWS).map(move |from| (part, from, PIECE_ROWS.min(rows - from)))
+        })
+        .collect();
+    // A piece has no more than so many rows, so neither has a group.
+    for (group, pieces) in pieces.chunks(ROW_GROUP_ROWS / PIECE_ROWS).enumerate() {
+        let mut encoded = Vec::with_capacity(schema.len());
+        for (index, mut column) in columns.create_column_writers(group).map_err(why)?.into_iter().enumerate() {
+            for &(part, from, rows) in pieces {
+                let rows = parts[part].column(index).slice(from, rows);
+                for leaf in compute_leaves(schema.arrow().field(index), &rows).map_err(why)? {
+                    column.write(&leaf).map_err(why)?;
+                }
+                pause();
+            }
+            encoded.push(column.close().map_err(why)?);
+            pause();
+        }
+        let mut group = file.next_row_group().map_err(why)?;
+        for column in encoded {
+            column.append_to_row_group(&mut group).map_err(why)?;
+            pause();
+        }
+        group.close().map_err(why)?;
+    }
+    file.into_inner().map(|target| target.to).map_err(why)
 }
 
 /// A table at rest: opened, its footer read, its rows not yet.
@@ -374,10 +416,34 @@ mod tests {
 
     #[test]
     fn a_table_in_pieces_has_the_same_rows_and_a_pause_after_each() {
-        let (rows, pauses) = (table(2_500), std::cell::Cell::new(0));
-        let bytes = to_bytes_in_pieces(&rows, 1_000, || pauses.set(pauses.get() + 1)).unwrap();
-        assert!(same(&Table::from_bytes(bytes).unwrap().read_all().unwrap(), &rows));
-        assert_eq!(pauses.get(), 3);
+        let (rows, mut pauses) = (table(ROW_GROUP_ROWS + 1_000), 0);
+        let cuts = [0, 1, 1, 400, 60_000, rows.num_rows()];
+        let parts: Vec<Batch> = cuts.windows(2).map(|cut| rows.slice(cut[0], cut[1] - cut[0])).collect();
+        let bytes = write_in_pieces(Vec::new(), rows.schema(), &parts, || pauses += 1).unwrap();
+        let read = Table::from_bytes(bytes).unwrap();
+        assert_eq!(read.rows(), rows.num_rows() as u64);
+        assert!(same(&read.read_all().unwrap(), &rows));
+        let pieces = parts.iter().map(|part| part.num_rows().div_ceil(PIECE_ROWS)).sum::<usize>();
+        // Each column also ends in each of the two groups, and goes to the file.
+        assert_eq!(pauses, (pieces + 2 * 2) * rows.num_columns());
+    }
+
+    #[test]
+    fn pieces_of_other_columns_and_a_target_that_is_full_are_refused() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let rows = table(10);
+        let write = |schema: &Schema| write_in_pieces(Full, schema, std::slice::from_ref(&rows), || {}).err().unwrap();
+        let TableError::Io { source, .. } = write(rows.schema()) else { panic!("not told as what it is") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        assert!(matches!(write(rows.project(&[1]).schema()), TableError::Schema(_)));
     }
 
     #[test]

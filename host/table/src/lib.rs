@@ -23,7 +23,7 @@ mod split;
 mod thrift;
 
 pub use error::TableError;
-pub use file::{BATCH_ROWS, Batches, ROW_GROUP_ROWS, Table, Writer, to_bytes, to_bytes_in_pieces};
+pub use file::{BATCH_ROWS, Batches, ROW_GROUP_ROWS, Table, Writer, to_bytes, write_in_pieces};
 pub use hash::row_hashes;
 pub use rows::{concat, filter, sort_by, take};
 pub use sample::Reservoir;

@@ -14,10 +14,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use plinth_core::{ContentHash, PluginLimits};
+use plinth_ext::Batch;
 use plinth_plugin::{Grants, Host, HostConfig};
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, ServeError, Server, Source,
+    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, Rest, ServeError, Server,
+    Source,
 };
 use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
@@ -159,11 +161,13 @@ struct Counted {
 }
 
 impl CaptureSink for Counted {
-    fn write(&self, captured: Captured) -> Result<(), ServeError> {
-        let table = captured.table();
-        let bytes = plinth_table::to_bytes(table.schema(), [&table]).map_err(|error| ServeError::outside(&error))?;
-        std::hint::black_box(bytes);
-        self.rows.fetch_add(table.num_rows() as u64, Ordering::Relaxed);
+    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+        let parts: Vec<Batch> = captured.iter().map(Captured::table).collect();
+        let mut rest = Rest::new();
+        let bytes = plinth_table::write_in_pieces(Vec::new(), parts[0].schema(), &parts, || rest.take());
+        std::hint::black_box(bytes.map_err(|error| ServeError::outside(&error))?);
+        let rows: usize = parts.iter().map(Batch::num_rows).sum();
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         Ok(())
     }
 }
