@@ -88,7 +88,11 @@ pub(super) const POINTS: &[Point] = &[
                  those of `done`, and the model version records their hash and the component's.",
             ),
             ("fitted.output", "After the first load of a state; the others answer the same or break the promise."),
-            ("fitted.apply", "For each block, in any order, on any instance that has the state loaded."),
+            (
+                "fitted.apply",
+                "For each block, in any order, on any instance that has the state loaded, and the blocks of a large table on \
+                 several at once.",
+            ),
         ],
         promises: &[
             "Options fit the item's options schema before any call; no options are `{}`.",
@@ -114,6 +118,7 @@ pub(super) const POINTS: &[Point] = &[
             "output-columns-max",
             "output-bytes-max",
             "warm-instances-max",
+            "table-threads-max",
         ],
     },
     Point {
@@ -169,7 +174,11 @@ pub(super) const POINTS: &[Point] = &[
             ("describe", "Once for each process, on an instance of its own."),
             ("model.load", "Whenever an instance is needed."),
             ("model.output", "After a load."),
-            ("model.predict", "For each block of rows, on any instance that has the model loaded."),
+            (
+                "model.predict",
+                "For each block of rows, on any instance that has the model loaded, and the blocks of a large table on several \
+                 at once.",
+            ),
         ],
         promises: &["Blocks have the schema of `load`.", "An instance answers one call at a time."],
         checks: &[ITEMS, SCHEMA, ROWS, "`predict` gives as many rows as it got."],
@@ -180,6 +189,7 @@ pub(super) const POINTS: &[Point] = &[
             "output-columns-max",
             "output-bytes-max",
             "warm-instances-max",
+            "table-threads-max",
         ],
     },
 ];
