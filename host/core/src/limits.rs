@@ -174,8 +174,8 @@ pub struct PluginLimits {
     pub instances_max: u32,
     /// Warm instances kept for one fitted transform; callers past that wait in line.
     pub warm_instances_max: u32,
-    /// Threads on which the blocks of one large table are handed to instances of a plugin; 0 is one for each processor.
-    /// All calls together have so many beside their own.
+    /// Threads on which the blocks of one large table are handed to instances of a plugin, as far as there are instances for
+    /// them; 0 is one for each processor. All calls together have one fewer beside their own.
     pub table_threads_max: u32,
     /// Faults in a row after which a plugin rests.
     pub breaker_faults_max: u32,

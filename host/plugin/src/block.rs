@@ -58,6 +58,11 @@ impl Layout {
         (target / per_row).max(64) / 64 * 64
     }
 
+    /// Bytes that so many rows have at least.
+    pub(crate) fn bytes_min(&self, rows: usize) -> u64 {
+        (rows as u64).saturating_mul(self.row_bytes as u64)
+    }
+
     fn text_bytes(&self, columns: &[ArrayRef], start: usize, rows: usize) -> usize {
         self.texts.iter().map(|&index| text_range(&columns[index], start, rows).len()).sum()
     }

@@ -342,6 +342,15 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
     text
 }
 
+/// More bytes would come back than may.
+pub(crate) fn too_many_bytes(call: Call<'_>, max: u64, limit: &str) -> ExtError {
+    ExtError::fault(call.who(), codes::PLUGIN_OUTPUT, returned_too_much(call.func, max)).with_hint(raise(limit))
+}
+
+fn returned_too_much(func: &str, max: u64) -> String {
+    format!("`{func}` returned more than {max} bytes")
+}
+
 /// What happened to a call that wasmtime ended.
 pub(crate) fn classify(call: Call<'_>, error: &wasmtime::Error, state: &State, deadline: Deadline) -> ExtError {
     let func = call.func;
@@ -376,7 +385,7 @@ fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) 
         // Only what ends a guest's own code has a trace of its calls; what it returned is read when it is done.
         let message = match error.downcast_ref::<WasmBacktrace>() {
             Some(_) => format!("`{func}` handed more than {max} bytes to a function of the host"),
-            None => format!("`{func}` returned more than {max} bytes"),
+            None => returned_too_much(func, max),
         };
         return (codes::PLUGIN_OUTPUT, message, raise(limit));
     }

@@ -97,7 +97,7 @@ impl Gate for GateAdapter {
         let call = Call { plugin: &prepared.name, item, func: "evaluate" };
         let offered = items::find(&self.items, call, |item| item)?;
         let options = self.options.check(call, offered, options)?;
-        let lent = Lent { objects: None, tables: Some(tables) };
+        let lent = Lent { tables: Some(tables), ..Lent::default() };
         let mut instance = prepared.instantiate(item, lent, Deadline::ordinary(&prepared.limits))?;
         let func: Evaluate<'_> = instance.func(call, &self.evaluate)?;
         let evidence =

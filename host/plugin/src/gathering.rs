@@ -53,7 +53,7 @@ pub(crate) struct Slot {
 }
 
 impl Gathering {
-    /// For `rows` rows of at most `bytes_max` bytes, in slots of `step` rows, which is rounded down to a multiple of 64.
+    /// For `rows` rows of at most `bytes_max` bytes, in slots of `step` rows, a multiple of 64.
     pub(crate) fn new(layout: Arc<Layout>, rows: usize, step: usize, bytes_max: u64) -> Arc<Self> {
         fn room<T: Word>(columns: &[usize], len: usize) -> Vec<Column<T>> {
             columns.iter().map(|_| Column::new(len)).collect()
@@ -61,7 +61,7 @@ impl Gathering {
         let bitmap = rows.div_ceil(8);
         Arc::new(Self {
             rows,
-            step: (step / 64 * 64).max(64),
+            step,
             next: AtomicUsize::new(0),
             landed: AtomicUsize::new(0),
             bytes_left: AtomicU64::new(bytes_max),
@@ -84,6 +84,11 @@ impl Gathering {
         Some(Slot { gathering: self.clone(), start, rows })
     }
 
+    /// Whether there are rows that nobody has taken.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.rows
+    }
+
     /// No more slots are handed out.
     pub(crate) fn stop(&self) {
         // Far from both ends: whoever asks meanwhile adds a step.
@@ -104,7 +109,7 @@ impl Gathering {
         let nulls = whole.nulls.into_inner();
         // SAFETY: as many rows landed as there are, each in a slot of its own, so every value of a column was written.
         #[expect(unsafe_code, reason = "columns are written by several threads, each its own rows")]
-        unsafe {
+        let finish = unsafe {
             Finish {
                 f64s: filled(whole.f64s),
                 f32s: filled(whole.f32s),
@@ -115,8 +120,8 @@ impl Gathering {
                 layout,
                 rows,
             }
-        }
-        .batch()
+        };
+        Ok(finish.batch())
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Lent {
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
+    /// Whether it only helps another instance: see [`Instance::helps`].
+    pub(crate) helps: bool,
 }
 
 impl Prepared {
@@ -157,10 +159,13 @@ impl Prepared {
         self.clock.end_call();
         match made {
             Ok(instance) => {
-                Ok(Instance { store, instance, prepared: self.clone(), deadline, broken: false, began, _seat: seat })
+                let (prepared, helps) = (self.clone(), lent.helps);
+                Ok(Instance { store, instance, prepared, deadline, broken: false, helps, began, _seat: seat })
             }
             Err(error) => {
-                self.breaker.fault(self.clock.since(began));
+                if !lent.helps {
+                    self.breaker.fault(self.clock.since(began));
+                }
                 Err(classify(call, &error, store.data(), deadline))
             }
         }
@@ -197,6 +202,7 @@ pub(crate) struct Instance {
     pub(crate) prepared: Arc<Prepared>,
     deadline: Deadline,
     broken: bool,
+    helps: bool,
     /// When its last call began, by the clock's ticks: only a fault makes anybody ask how long that took.
     began: u64,
     // After the store, so that the place is free only when the memory is.
@@ -207,6 +213,12 @@ impl Instance {
     /// Whether it had a fault.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Whether it helps another instance from here on: what it fails at that one will do, so its faults do not make the
+    /// plugin rest, nor does what it can make it sound.
+    pub(crate) fn helps(&mut self, helps: bool) {
+        self.helps = helps;
     }
 
     /// Whether it has grown so much that a fresh one is better.
@@ -276,12 +288,16 @@ impl Instance {
         state.log.end();
         match result {
             Ok(value) => {
-                self.prepared.breaker.success(call);
+                if !self.helps {
+                    self.prepared.breaker.success(call);
+                }
                 Ok(value)
             }
             Err(error) => {
                 self.broken = true;
-                self.prepared.breaker.fault(self.prepared.clock.since(self.began));
+                if !self.helps {
+                    self.prepared.breaker.fault(self.prepared.clock.since(self.began));
+                }
                 if let Some((_, captured)) = &state.wasi {
                     let printed = captured.take();
                     if !printed.is_empty() {
@@ -317,7 +333,9 @@ impl Instance {
     /// Something that it returned broke the contract: it is not used again.
     pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
         self.broken = true;
-        self.prepared.breaker.fault(self.prepared.clock.since(self.began));
+        if !self.helps {
+            self.prepared.breaker.fault(self.prepared.clock.since(self.began));
+        }
         call.output_fault(text)
     }
 }

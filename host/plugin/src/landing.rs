@@ -162,6 +162,14 @@ impl Landing {
         }
     }
 
+    /// The part of a table that it was for, if no block landed there.
+    pub(crate) fn into_slot(self) -> Option<Slot> {
+        match self.into {
+            Into::Table(slot) => slot,
+            Into::Empty | Into::Alone(_) => None,
+        }
+    }
+
     /// Checks a block and copies it.
     fn take(&mut self, memory: &[u8], block: &RawBlock) -> Result<()> {
         let rows = block.rows as usize;
@@ -245,7 +253,7 @@ impl Alone {
             validity: nulls.then(|| Columns::list(self.validity)),
             layout,
         };
-        finish.batch()
+        Ok(finish.batch())
     }
 }
 
@@ -270,8 +278,7 @@ pub(crate) fn texts(layout: &Layout, offsets: &[u8], bytes: &[u8], rows: usize) 
             return Err(bad_output(too_long(name)));
         }
         let mut text = Text::with_capacity(rows, 0);
-        let mut before = first;
-        let mut sorted = true;
+        let (mut before, mut sorted) = (first, true);
         text.offsets.extend(offsets[1..].iter().map(|offset| {
             let offset = u32::from_le_bytes(*offset);
             sorted &= offset >= before;
@@ -282,10 +289,19 @@ pub(crate) fn texts(layout: &Layout, offsets: &[u8], bytes: &[u8], rows: usize) 
         if !sorted {
             return Err(bad_output(format!("the text offsets of column `{name}` decrease")));
         }
-        text.bytes.extend_from_slice(&bytes[first as usize..last as usize]);
+        let bytes = &bytes[first as usize..last as usize];
+        if layout.schema.fields()[column].kind == Kind::Utf8 && !is_utf8(bytes, &text.offsets) {
+            return Err(bad_output(format!("the text of column `{name}` is not UTF-8")));
+        }
+        text.bytes.extend_from_slice(bytes);
         Ok(text)
     };
     offsets.chunks_exact((rows + 1) * 4).zip(&layout.texts).map(text).collect()
+}
+
+/// Whether each text is UTF-8: all of them end to end, and none ends within a character. The offsets are sorted.
+fn is_utf8(bytes: &[u8], offsets: &[i32]) -> bool {
+    str::from_utf8(bytes).is_ok_and(|text| offsets.iter().all(|offset| text.is_char_boundary(*offset as usize)))
 }
 
 /// What is wrong with a text column that Arrow's 32-bit offsets cannot tell.
@@ -378,16 +394,18 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
-    pub(crate) fn batch(self) -> std::result::Result<Batch, String> {
+    pub(crate) fn batch(self) -> Batch {
         let (schema, rows) = (self.layout.schema.clone(), self.rows);
-        let columns = self.columns()?;
+        let columns = self.columns();
         // SAFETY: one column for each field, of its kind and with as many rows as landed, and with nulls only where its
         // field allows them: `columns` makes them so, whatever the guest returned.
         #[expect(unsafe_code, reason = "to look at every column again costs a tenth of scoring one row")]
-        Ok(unsafe { Batch::new_unchecked(schema, columns, rows) })
+        unsafe {
+            Batch::new_unchecked(schema, columns, rows)
+        }
     }
 
-    fn columns(self) -> std::result::Result<Vec<ArrayRef>, String> {
+    fn columns(self) -> Vec<ArrayRef> {
         let Self { layout, rows, f64s, f32s, s64s, bits, texts, validity } = self;
         let mut texts = texts.into_iter();
         let (mut f64_at, mut f32_at, mut s64_at, mut bit_at, mut null_at) = (0, 0, 0, 0, 0);
@@ -418,13 +436,15 @@ impl Finish {
                     if field.kind == Kind::Binary {
                         Arc::new(BinaryArray::new(offsets, bytes, nulls))
                     } else {
-                        let array = StringArray::try_new(offsets, bytes, nulls);
-                        Arc::new(array.map_err(|_| format!("the text of column `{}` is not UTF-8", field.name))?)
+                        // SAFETY: `texts` found sorted offsets within the bytes and UTF-8, and texts of several blocks are
+                        // each of them.
+                        #[expect(unsafe_code, reason = "text is checked where it lands, by whoever returned it")]
+                        Arc::new(unsafe { StringArray::new_unchecked(offsets, bytes, nulls) })
                     }
                 }
             });
         }
-        Ok(columns)
+        columns
     }
 }
 

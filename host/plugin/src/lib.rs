@@ -23,6 +23,7 @@ mod gathering;
 mod grants;
 mod host;
 mod imports;
+mod in_blocks;
 mod instance;
 mod items;
 mod keys;

@@ -64,7 +64,7 @@ impl LoaderAdapter {
     }
 
     fn instance(&self, item: &str) -> Result<Instance, ExtError> {
-        let lent = Lent { objects: Some(self.source.clone()), tables: None };
+        let lent = Lent { objects: Some(self.source.clone()), ..Lent::default() };
         self.prepared.instantiate(item, lent, Deadline::ordinary(&self.prepared.limits))
     }
 

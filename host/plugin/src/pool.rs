@@ -2,7 +2,7 @@
 //! state, a model), handed out one to a caller.
 
 use std::{
-    sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,10 +13,8 @@ use wasmtime::component::{ComponentExportIndex, ResourceAny, TypedFunc};
 use crate::{
     block::{BlockIn, Layout, Source},
     fault::{Call, Deadline},
-    gathering::Gathering,
     instance::{Instance, Lent, Prepared},
     landing::{Landed, Landing, rows_max},
-    limiter::Totals,
     wire::{WireProblem, WireSchema},
 };
 
@@ -51,16 +49,21 @@ pub(crate) struct Deadlines {
 
 /// Instances that have the same loaded, handed out one to a caller.
 pub(crate) struct Pool {
-    prepared: Arc<Prepared>,
+    pub(crate) prepared: Arc<Prepared>,
     names: PoolNames,
     call: ComponentExportIndex,
     bind: Bind,
     input: Layout,
-    output: Arc<Layout>,
+    pub(crate) output: Arc<Layout>,
     deadlines: Deadlines,
+    /// How long it took to make the first instance.
+    made_in: Duration,
     warm: Mutex<Warmth>,
     returned: Condvar,
 }
+
+/// An instance to help is made only where one is made as soon as this: the caller waits for it in the end.
+const MADE_IN_MAX: Duration = Duration::from_millis(20);
 
 struct Warmth {
     idle: Vec<Warm>,
@@ -86,7 +89,9 @@ impl Pool {
         deadlines: Deadlines,
         bind: Bind,
     ) -> Result<Self, ExtError> {
-        let mut warm = warm_one(&prepared, &names, &exports.call, &bind, deadlines)?;
+        let began = Instant::now();
+        let mut warm = warm_one(&prepared, &names, &exports.call, &bind, deadlines, Lent::default())?;
+        let made_in = began.elapsed();
         let call = Call { plugin: &prepared.name, item: &names.item, func: names.output };
         let func: TypedFunc<(ResourceAny,), (WireSchema,)> = warm.instance.func(call, &exports.output)?;
         let resource = warm.resource;
@@ -99,6 +104,7 @@ impl Pool {
             input: Layout::new(input.clone()),
             output: Arc::new(Layout::new(output)),
             deadlines,
+            made_in,
             warm: Mutex::new(Warmth { idle: vec![warm], live: 1, waiting: 0 }),
             returned: Condvar::new(),
             prepared,
@@ -122,79 +128,45 @@ impl Pool {
         let total = rows.num_rows();
         let step = self.input.rows_per_block(rows, limits.block_bytes_target).min(rows_max(limits) / 64 * 64);
         let mut lease = self.checkout()?;
-        if total > step {
-            return self.table(&mut lease, rows, step);
+        if total > step.max(64) {
+            return self.in_blocks(lease, rows, step.max(64));
         }
-        let landing = self.block(&mut lease, rows, 0, Landing::one(self.output.clone(), Some(total), total))?;
-        landing.finish().map_err(|text| self.output_fault(&mut lease, &text))
+        let (landing, called) = self.block(&mut lease, rows, 0, Landing::one(self.output.clone(), Some(total), total));
+        called?;
+        landing.finish().map_err(|text| lease.output_fault(&text))
     }
 
     /// Rows of `rows` from row `start` on, as many as the landing expects.
-    fn block(
+    pub(crate) fn block(
         &self,
         lease: &mut Lease<'_>,
         rows: &Batch,
         start: usize,
         landing: Box<Landing>,
-    ) -> Result<Box<Landing>, ExtError> {
+    ) -> (Box<Landing>, Result<(), ExtError>) {
         let warm = lease.warm();
         let source = Source::new(rows, &self.input, start, landing.rows());
         let (func, resource) = (retyped(warm.func), warm.resource);
         let instance = &mut warm.instance;
         let (landing, called) = landing
             .during(|| instance.try_call(self.named(), |store| func.call(store, (resource, BlockIn::new(&source)))));
-        called.map(|Landed| landing)
-    }
-
-    /// Rows in blocks of `step`, on as many instances as threads can be spared.
-    fn table(&self, lease: &mut Lease<'_>, rows: &Batch, step: usize) -> Result<Batch, ExtError> {
-        let total = rows.num_rows();
-        let table = Gathering::new(self.output.clone(), total, step, self.prepared.limits.output_bytes_max);
-        // Of the first block that failed, so that it does not depend on who was faster.
-        let failed: Mutex<Option<(usize, ExtError)>> = Mutex::new(None);
-        let work = |lease: &mut Lease<'_>| {
-            while let Some(slot) = table.slot() {
-                let start = slot.start();
-                let Err(error) = self.block(lease, rows, start, Landing::part(slot)) else { continue };
-                table.stop();
-                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                if failed.as_ref().is_none_or(|(before, _)| start < *before) {
-                    *failed = Some((start, error));
-                }
-                return;
+        let called = called.map(|Landed| ()).map_err(|error| match error {
+            // A plugin counts from the start of its block.
+            ExtError::Problem { who, mut problem } => {
+                problem.row = problem.row.map(|row| row.saturating_add(start as u64));
+                ExtError::Problem { who, problem }
             }
-        };
-        let helpers = Helpers::of(&self.prepared, total.div_ceil(step));
-        let span = tracing::Span::current();
-        std::thread::scope(|scope| {
-            for _ in 0..helpers.count {
-                let help = || {
-                    let _entered = span.enter();
-                    if let Some(Ok(mut lease)) = self.checkout_at_once() {
-                        work(&mut lease);
-                    }
-                };
-                // Nobody waits for those that find no instance, or that the system has no thread for.
-                let _ = std::thread::Builder::new().name("plinth-table".into()).spawn_scoped(scope, help);
-            }
-            work(lease);
+            error => error,
         });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((_, error)) => Err(error),
-            None => table.finish().map_err(|text| self.output_fault(lease, &text)),
-        }
+        (landing, called)
     }
 
-    fn output_fault(&self, lease: &mut Lease<'_>, text: &str) -> ExtError {
-        lease.warm().instance.output_fault(self.named(), text)
-    }
-
-    fn named(&self) -> Call<'_> {
+    pub(crate) fn named(&self) -> Call<'_> {
         Call { plugin: &self.prepared.name, item: &self.names.item, func: self.names.call }
     }
 
     /// An instance for one call: an idle one, a new one, or the next that comes back.
-    fn checkout(&self) -> Result<Lease<'_>, ExtError> {
+    pub(crate) fn checkout(&self) -> Result<Lease<'_>, ExtError> {
         let mut until = None;
         loop {
             if let Some(found) = self.checkout_at_once() {
@@ -229,14 +201,54 @@ impl Pool {
         }
         warm.live += 1;
         drop(warm);
-        let mut lease = Lease { pool: self, warm: None };
-        Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, self.deadlines).map(|made| {
-            lease.warm = Some(made);
-            lease
-        }))
+        Some(self.another(self.deadlines, Lent::default()))
     }
 
-    fn max(&self) -> usize {
+    /// A new instance, which is counted already.
+    fn another(&self, deadlines: Deadlines, lent: Lent) -> Result<Lease<'_>, ExtError> {
+        let mut lease = Lease { pool: self, warm: None };
+        lease.warm = Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, deadlines, lent)?);
+        Ok(lease)
+    }
+
+    /// An instance that helps with a caller's rows, if others can do without it: whoever comes next finds one all the same,
+    /// and a new one is soon made and leaves half of what there is of memory and of places. Its faults are not the plugin's.
+    pub(crate) fn checkout_to_help(&self) -> Option<Lease<'_>> {
+        let Prepared { limits, totals, .. } = &*self.prepared;
+        let mut warm = self.lock();
+        if warm.waiting > 0 || warm.idle.len() + self.max() < warm.live + 2 {
+            return None;
+        }
+        let mut lease = if let Some(idle) = warm.idle.pop() {
+            Lease { pool: self, warm: Some(idle) }
+        } else {
+            let room = totals.instances.load(Ordering::Relaxed) < limits.instances_max / 2
+                && totals.memory.load(Ordering::Relaxed) < limits.memory_total_bytes_max / 2;
+            if !room || self.made_in > MADE_IN_MAX {
+                return None;
+            }
+            warm.live += 1;
+            drop(warm);
+            let deadlines = Deadlines { load: self.deadlines.call, ..self.deadlines };
+            self.another(deadlines, Lent { helps: true, ..Lent::default() }).ok()?
+        };
+        lease.helps(true);
+        Some(lease)
+    }
+
+    /// Whether a caller waits for an instance.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.lock().waiting > 0
+    }
+
+    /// Gives up the instances that nobody uses.
+    pub(crate) fn forget_idle(&self) {
+        let mut warm = self.lock();
+        let idle = std::mem::take(&mut warm.idle);
+        warm.live -= idle.len();
+    }
+
+    pub(crate) fn max(&self) -> usize {
         self.prepared.limits.warm_instances_max.max(1) as usize
     }
 
@@ -246,7 +258,7 @@ impl Pool {
 }
 
 /// An instance that is out. When dropped it goes back, unless it had a fault, grew too much, or never came to be.
-struct Lease<'a> {
+pub(crate) struct Lease<'a> {
     pool: &'a Pool,
     warm: Option<Warm>,
 }
@@ -255,11 +267,29 @@ impl Lease<'_> {
     fn warm(&mut self) -> &mut Warm {
         self.warm.as_mut().expect("a lease holds its instance until it is dropped")
     }
+
+    pub(crate) fn is_broken(&mut self) -> bool {
+        self.warm().instance.is_broken()
+    }
+
+    /// Whether its faults are another's: see [`Instance::helps`].
+    pub(crate) fn helps(&mut self, helps: bool) {
+        self.warm().instance.helps(helps);
+    }
+
+    /// Something that it returned broke the contract.
+    pub(crate) fn output_fault(&mut self, text: &str) -> ExtError {
+        let call = self.pool.named();
+        self.warm().instance.output_fault(call, text)
+    }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let kept = self.warm.take().filter(|warm| !warm.instance.is_broken() && !warm.instance.is_worn());
+        let mut kept = self.warm.take().filter(|warm| !warm.instance.is_broken() && !warm.instance.is_worn());
+        if let Some(kept) = &mut kept {
+            kept.instance.helps(false);
+        }
         let mut warm = self.pool.lock();
         match kept {
             Some(kept) => warm.idle.push(kept),
@@ -273,39 +303,6 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Threads that one call may have beside its own. They are free for others when this is dropped.
-struct Helpers<'a> {
-    count: u32,
-    totals: &'a Totals,
-}
-
-impl<'a> Helpers<'a> {
-    /// For a table of so many blocks, of which each thread is to have two or more.
-    fn of(prepared: &'a Prepared, blocks: usize) -> Self {
-        static PROCESSORS: LazyLock<u32> =
-            LazyLock::new(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32));
-        let threads = match prepared.limits.table_threads_max {
-            0 => *PROCESSORS,
-            max => max,
-        };
-        // Which instance has which block depends on who is faster, and an instance may remember blocks before.
-        let spare = if prepared.deterministic { 0 } else { threads - 1 };
-        let wanted = u32::try_from(blocks / 2).unwrap_or(u32::MAX);
-        let (totals, mut count) = (&*prepared.totals, 0);
-        let _ = totals.helping.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |helping| {
-            count = wanted.min(spare.saturating_sub(helping));
-            Some(helping + count)
-        });
-        Self { count, totals }
-    }
-}
-
-impl Drop for Helpers<'_> {
-    fn drop(&mut self) {
-        self.totals.helping.fetch_sub(self.count, Ordering::Relaxed);
-    }
-}
-
 /// An instance with everything loaded.
 fn warm_one(
     prepared: &Arc<Prepared>,
@@ -313,9 +310,10 @@ fn warm_one(
     call: &ComponentExportIndex,
     bind: &Bind,
     deadlines: Deadlines,
+    lent: Lent,
 ) -> Result<Warm, ExtError> {
     let named = |func| Call { plugin: &prepared.name, item: &names.item, func };
-    let mut instance = prepared.instantiate(&names.item, Lent::default(), deadlines.load)?;
+    let mut instance = prepared.instantiate(&names.item, lent, deadlines.load)?;
     let resource = bind(&mut instance, named(names.load), &names.item)?;
     let func = instance.func(named(names.call), call)?;
     instance.answers_by(deadlines.call);

@@ -11,6 +11,8 @@ mod evil;
 mod evil_imports;
 #[path = "plugins/first_party.rs"]
 mod first_party;
+#[path = "plugins/in_blocks.rs"]
+mod in_blocks;
 #[path = "plugins/load.rs"]
 mod load;
 #[path = "plugins/predict.rs"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import mlflow
@@ -122,6 +123,15 @@ def test_the_server_serves_what_the_client_logged_as_onnx(start, serve, monkeypa
 
     told = ask("/v2/models/matrix/infer", {"inputs": [tensor("x", matrix)]})
     assert told["outputs"][0]["data"] == pytest.approx(wanted)
+    # A model known by its columns is asked by the matrix that it was made for, too, and what is wrong with it is told.
+    assert ask("/v2/models/columns/infer", {"inputs": [tensor("x", matrix)]})["outputs"][0]["data"] == pytest.approx(wanted)
+    for given, part in [
+        ({"shape": [1, 3], "data": [1, None, 2]}, "element 1: null is not FP32"),
+        ({"shape": [1, 2], "data": [1, None]}, "unknown column `x`"),
+    ]:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask("/v2/models/columns/infer", {"inputs": [{"name": "x", "datatype": "FP32", **given}]})
+        assert refused.value.code == 400 and part in refused.value.read().decode()
     one_each = [tensor(name, rows[[name]]) for name in rows]
     assert ask("/v2/models/several/infer", {"inputs": one_each})["outputs"][0]["data"] == pytest.approx(wanted)
 

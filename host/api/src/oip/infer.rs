@@ -5,7 +5,10 @@ use std::fmt;
 
 use plinth_ext::{Batch, DType};
 use plinth_score::Scorer;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -28,13 +31,29 @@ pub(crate) enum Unread {
 }
 
 impl Unread {
-    /// The error to tell.
-    pub(crate) fn told(self, scorer: &Scorer) -> ApiError {
+    /// The error to tell, of this one and of the one that reading the body in the other way ended with.
+    pub(crate) fn told(self, scorer: &Scorer, body: &[u8], other: ApiError) -> ApiError {
         match self {
             Self::Wrong(error) => error,
+            Self::Unknown(_) if is_shaped_as_matrix(scorer, body) => other,
             Self::Unknown(name) => scorer.signature().unknown(&name).into(),
         }
     }
+}
+
+/// Whether it is one tensor that is as wide as the rows.
+fn is_shaped_as_matrix(scorer: &Scorer, body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Shapes {
+        inputs: Vec<Shape>,
+    }
+    #[derive(Deserialize)]
+    struct Shape {
+        shape: Vec<i64>,
+    }
+    let shapes = serde_json::from_slice(body).map(|Shapes { inputs }| inputs);
+    let width = scorer.signature().columns().len();
+    shapes.is_ok_and(|shapes| matches!(&shapes[..], [only] if matches!(only.shape[..], [_, wide] if usize::try_from(wide) == Ok(width))))
 }
 
 impl From<ApiError> for Unread {

@@ -268,7 +268,7 @@ impl Protocol for Infer {
                     // It may be written in a way that is not the quick one; if not, the first error is the one to tell.
                     Err(unread) => {
                         let other = asked::read(body, &[]).and_then(|asked| feed(call, asked));
-                        other.map_err(|_| unread.told(scorer))?
+                        other.map_err(|error| unread.told(scorer, body, error))?
                     }
                 };
                 return kept(call, rows, rest);
