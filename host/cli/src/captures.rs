@@ -88,15 +88,20 @@ impl Captures {
         kind: CaptureKind,
         [model, version]: [String; 2],
         [from, to]: [Micros; 2],
-        parts: &[Batch],
+        parts: Vec<Batch>,
+        mut rest: Rest,
     ) -> Result<(), ServeError> {
         let Some(first) = parts.first() else { return Ok(()) };
         let blob = self.host.store().blobs().writer().map_err(|error| ServeError::outside(&error))?;
-        let mut rest = Rest::new();
-        let blob = plinth_table::write_in_pieces(blob, first.schema(), parts, || rest.take());
+        let blob = plinth_table::write_in_pieces(blob, first.schema(), &parts, || rest.take());
         let blob = blob.map_err(|error| ServeError::outside(&error))?;
         let (blob, _) = blob.finish().map_err(|error| ServeError::outside(&error))?;
+        rest.take();
         let rows = parts.iter().map(|part| part.num_rows() as u64).sum();
+        for part in parts {
+            drop(part);
+            rest.take();
+        }
         let version = version.parse().unwrap_or_default();
         let capture = Capture { kind, blob, version, model, rows, from, to };
         self.host.tracking().add_capture(&capture).map_err(|error| ServeError::outside(&error))?;
@@ -115,12 +120,13 @@ impl CaptureSink for Captures {
         let times = captured
             .iter()
             .fold([first.first_at, first.last_at], |[from, to], part| [from.min(part.first_at), to.max(part.last_at)]);
-        let parts: Vec<Batch> = captured.iter().map(Captured::table).collect();
-        self.store(CaptureKind::Requests, which, times, &parts)
+        let mut rest = Rest::new();
+        let parts = Captured::tables(captured, &mut rest);
+        self.store(CaptureKind::Requests, which, times, parts, rest)
     }
 
     fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
         let Attributions { model, version, first_at, last_at, table } = attributions;
-        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], &[table])
+        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], vec![table], Rest::new())
     }
 }

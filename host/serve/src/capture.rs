@@ -84,18 +84,39 @@ impl Captured {
 
     /// All of it as one table: `request_id`, `at`, `row`, `input.NAME`…, `output.NAME`…, and `shadow` for a shadow's.
     pub fn table(&self) -> Batch {
+        self.under(self.schema())
+    }
+
+    /// The same for each part, with a rest where it is due.
+    pub fn tables(parts: Vec<Self>, rest: &mut Rest) -> Vec<Batch> {
+        let Some(schema) = parts.first().map(Self::schema) else { return Vec::new() };
+        let table = |part: Self| {
+            let table = part.under(schema.clone());
+            drop(part);
+            rest.take();
+            table
+        };
+        parts.into_iter().map(table).collect()
+    }
+
+    fn schema(&self) -> Schema {
         let mut fields = self.requests.schema().fields().to_vec();
-        let mut columns: Vec<ArrayRef> = self.requests.columns().to_vec();
         for (prefix, part) in [(Self::INPUT, &self.inputs), (Self::OUTPUT, &self.outputs)] {
             let named = part.schema().fields().iter();
             fields.extend(named.map(|field| Field { name: format!("{prefix}{}", field.name), ..field.clone() }));
-            columns.extend(part.columns().iter().cloned());
         }
         if self.shadow {
             fields.push(Field::new(Self::SHADOW, Kind::Boolean, false));
+        }
+        Schema::new(fields).expect("prefixes keep unique names unique")
+    }
+
+    fn under(&self, schema: Schema) -> Batch {
+        let parts = [&self.requests, &self.inputs, &self.outputs];
+        let mut columns: Vec<ArrayRef> = parts.iter().flat_map(|part| part.columns().iter().cloned()).collect();
+        if self.shadow {
             columns.push(Arc::new(BooleanArray::from(vec![true; self.requests.num_rows()])));
         }
-        let schema = Schema::new(fields).expect("prefixes keep unique names unique");
         Batch::new(schema, columns, self.requests.num_rows()).expect("the parts have the same rows")
     }
 

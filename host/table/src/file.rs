@@ -166,9 +166,11 @@ pub fn to_bytes<'a>(schema: &Schema, batches: impl IntoIterator<Item = &'a Batch
     writer.finish()
 }
 
-/// Rows of one column that [`write_in_pieces`] encodes at once, and rows of a page.
+/// Rows of one column that [`write_in_pieces`] encodes at once, rows of a page, and bytes of a dictionary, which is compressed
+/// at once when its column ends.
 const PIECE_ROWS: usize = 256;
-const PIECE_PAGE_ROWS: usize = 2_048;
+const PIECE_PAGE_ROWS: usize = 1_024;
+const PIECE_DICTIONARY_BYTES: usize = 16 << 10;
 
 /// A table whose rows come in `parts`, to `to`, with a call of `pause` after each piece of the work, which is some rows of
 /// one column or their way to `to`: who encodes a table at once keeps a processor from those that answer requests. Its
@@ -185,7 +187,12 @@ pub fn write_in_pieces<W: Write + Send>(
     for part in parts {
         schema.expect_same(part.schema())?;
     }
-    let pages = properties().set_data_page_row_count_limit(PIECE_PAGE_ROWS).set_write_batch_size(PIECE_ROWS);
+    // Each column's zstd has memory of its own that is cleared first, for all columns at once.
+    let pages = properties()
+        .set_compression(Compression::SNAPPY)
+        .set_data_page_row_count_limit(PIECE_PAGE_ROWS)
+        .set_write_batch_size(PIECE_ROWS)
+        .set_dictionary_page_size_limit(PIECE_DICTIONARY_BYTES);
     let (writer, failed) = start(to, schema, pages)?;
     let why = |error| why(&failed, error);
     let (mut file, columns) = writer.into_serialized_writer().map_err(why)?;
@@ -200,7 +207,9 @@ pub fn write_in_pieces<W: Write + Send>(
     // A piece has no more than so many rows, so neither has a group.
     for (group, pieces) in pieces.chunks(ROW_GROUP_ROWS / PIECE_ROWS).enumerate() {
         let mut encoded = Vec::with_capacity(schema.len());
-        for (index, mut column) in columns.create_column_writers(group).map_err(why)?.into_iter().enumerate() {
+        let writers = columns.create_column_writers(group).map_err(why)?;
+        pause();
+        for (index, mut column) in writers.into_iter().enumerate() {
             for &(part, from, rows) in pieces {
                 let rows = parts[part].column(index).slice(from, rows);
                 for leaf in compute_leaves(schema.arrow().field(index), &rows).map_err(why)? {
@@ -424,8 +433,8 @@ mod tests {
         assert_eq!(read.rows(), rows.num_rows() as u64);
         assert!(same(&read.read_all().unwrap(), &rows));
         let pieces = parts.iter().map(|part| part.num_rows().div_ceil(PIECE_ROWS)).sum::<usize>();
-        // Each column also ends in each of the two groups, and goes to the file.
-        assert_eq!(pauses, (pieces + 2 * 2) * rows.num_columns());
+        // Each of the two groups begins, and each column ends there and goes to the file.
+        assert_eq!(pauses, (pieces + 2 * 2) * rows.num_columns() + 2);
     }
 
     #[test]

@@ -162,8 +162,8 @@ struct Counted {
 
 impl CaptureSink for Counted {
     fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
-        let parts: Vec<Batch> = captured.iter().map(Captured::table).collect();
         let mut rest = Rest::new();
+        let parts = Captured::tables(captured, &mut rest);
         let bytes = plinth_table::write_in_pieces(Vec::new(), parts[0].schema(), &parts, || rest.take());
         std::hint::black_box(bytes.map_err(|error| ServeError::outside(&error))?);
         let rows: usize = parts.iter().map(Batch::num_rows).sum();
