@@ -89,7 +89,7 @@ impl Captures {
         [model, version]: [String; 2],
         [from, to]: [Micros; 2],
         parts: Vec<Batch>,
-        mut rest: Rest,
+        rest: &mut Rest<'_>,
     ) -> Result<(), ServeError> {
         let Some(first) = parts.first() else { return Ok(()) };
         let blob = self.host.store().blobs().writer().map_err(|error| ServeError::outside(&error))?;
@@ -114,19 +114,18 @@ impl Captures {
 }
 
 impl CaptureSink for Captures {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, captured: Vec<Captured>, rest: &mut Rest<'_>) -> Result<(), ServeError> {
         let Some(first) = captured.first() else { return Ok(()) };
         let which = [first.model.clone(), first.version.clone()];
         let times = captured
             .iter()
             .fold([first.first_at, first.last_at], |[from, to], part| [from.min(part.first_at), to.max(part.last_at)]);
-        let mut rest = Rest::new();
-        let parts = Captured::tables(captured, &mut rest);
+        let parts = Captured::tables(captured, rest);
         self.store(CaptureKind::Requests, which, times, parts, rest)
     }
 
-    fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
+    fn write_attributions(&self, attributions: Attributions, rest: &mut Rest<'_>) -> Result<(), ServeError> {
         let Attributions { model, version, first_at, last_at, table } = attributions;
-        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], vec![table], Rest::new())
+        self.store(CaptureKind::Attributions, [model, version], [first_at, last_at], vec![table], rest)
     }
 }

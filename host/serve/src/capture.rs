@@ -26,7 +26,7 @@ use plinth_score::PART;
 use crate::{
     Deployment, ServeError,
     pool::Idleness,
-    rest::Rest,
+    rest::{Rest, per_work},
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
@@ -37,17 +37,17 @@ const COMPACT_ROWS: usize = 128;
 /// Where captured rows go. Called from one thread; may block.
 pub trait CaptureSink: Send + Sync + 'static {
     /// Keeps the parts of a table, in order: rows of one version, all with the same columns. To put them together would keep
-    /// a processor from those that answer.
+    /// a processor from those that answer; so would more than 0.1 ms of work without a [`Rest::take`].
     ///
     /// # Errors
     /// [`ServeError::outside`]; the rows are then lost, counted and logged.
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError>;
+    fn write(&self, captured: Vec<Captured>, rest: &mut Rest<'_>) -> Result<(), ServeError>;
 
     /// Keeps attributions; asked only where a part of the requests is to be explained. One that keeps none says so.
     ///
     /// # Errors
     /// [`ServeError::outside`]; the attributions are then lost, counted and logged.
-    fn write_attributions(&self, _: Attributions) -> Result<(), ServeError> {
+    fn write_attributions(&self, _: Attributions, _: &mut Rest<'_>) -> Result<(), ServeError> {
         Err(ServeError::GivenUp { reason: "attributions are not kept here" })
     }
 }
@@ -88,7 +88,7 @@ impl Captured {
     }
 
     /// The same for each part, with a rest where it is due.
-    pub fn tables(parts: Vec<Self>, rest: &mut Rest) -> Vec<Batch> {
+    pub fn tables(parts: Vec<Self>, rest: &mut Rest<'_>) -> Vec<Batch> {
         let Some(schema) = parts.first().map(Self::schema) else { return Vec::new() };
         let table = |part: Self| {
             let table = part.under(schema.clone());
@@ -253,6 +253,9 @@ pub(crate) struct Capture {
 struct Shared {
     sink: Arc<dyn CaptureSink>,
     keep: Keep,
+    idle: Idleness,
+    /// Requests that wait for so long come before what is kept of them.
+    pressed_ms: u64,
     queue: Mutex<Queue>,
     wake: Condvar,
     flushed: Condvar,
@@ -298,12 +301,14 @@ impl Capture {
         idle: Idleness,
     ) -> std::io::Result<Self> {
         let sampled = match keep.explained > 0.0 {
-            true => Some(Sampled::new(Arc::clone(&sink), keep.clone(), limits, idle)?),
+            true => Some(Sampled::new(Arc::clone(&sink), keep.clone(), limits, idle.clone())?),
             false => None,
         };
         let shared = Arc::new(Shared {
             sink,
             keep,
+            idle,
+            pressed_ms: limits.queue_ms_max / 4,
             queue: Mutex::default(),
             wake: Condvar::new(),
             flushed: Condvar::new(),
@@ -431,6 +436,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether half of what may wait does.
+    fn piles_up(&self) -> bool {
+        self.waiting.load(Relaxed) > self.queue_rows_max / 2
+            || self.waiting_bytes.load(Relaxed) > self.queue_bytes_max / 2
+    }
+
     fn leave(&self, rows: u64, bytes: u64) {
         self.waiting.fetch_sub(rows, Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Relaxed);
@@ -438,9 +449,10 @@ impl Shared {
 
     fn work(&self) {
         let mut pending: Vec<Pending> = Vec::new();
+        let per_work = || per_work(&self.idle, self.piles_up(), self.pressed_ms);
         loop {
             let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
-            let (mut rest, mut rows) = (Rest::new(), 0);
+            let (mut rest, mut rows) = (Rest::new(&per_work), 0);
             for entry in entries {
                 rows += entry.inputs.num_rows();
                 take_in(&mut pending, entry);
@@ -457,7 +469,7 @@ impl Shared {
                 .partition(|held| all || held.rows >= self.file_rows_max || held.since.elapsed() >= self.flush_after);
             pending = kept;
             for held in ready {
-                self.write(held);
+                self.write(held, &mut rest);
             }
             if let Some(ticket) = flush {
                 self.lock().flush_done = ticket;
@@ -497,9 +509,9 @@ impl Shared {
         }
     }
 
-    fn write(&self, held: Pending) {
+    fn write(&self, held: Pending, rest: &mut Rest<'_>) {
         let (rows, bytes) = (held.rows as u64, held.bytes);
-        let outcome = self.sink.write(held.parts);
+        let outcome = self.sink.write(held.parts, rest);
         self.leave(rows, bytes);
         match outcome {
             Ok(()) => self.stored.fetch_add(rows, Relaxed),

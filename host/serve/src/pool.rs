@@ -252,13 +252,7 @@ impl Pool {
     /// than the first in the queue has waited, and no more than four times that: many that come at once are answered
     /// faster than one by one.
     pub(crate) fn wait_ms(&self) -> u64 {
-        let first = match self.shared.first_us.load(Relaxed) {
-            0 => return 0,
-            came => Duration::from_micros(came),
-        };
-        let waited = self.shared.began.elapsed().saturating_sub(first).as_millis() as u64;
-        let queued = self.shared.queued_us.load(Relaxed) / 1_000;
-        queued.clamp(waited, waited * 4)
+        self.shared.wait_ms()
     }
 
     /// Requests that wait for a thread.
@@ -280,13 +274,17 @@ impl Pool {
     }
 }
 
-/// Tells whether a thread has nothing to do.
+/// Tells whether a thread has nothing to do, and how long those wait for one that come now.
 #[derive(Clone)]
 pub(crate) struct Idleness(Arc<Shared>);
 
 impl Idleness {
     pub(crate) fn is_some(&self) -> bool {
         self.0.spare() > 0
+    }
+
+    pub(crate) fn wait_ms(&self) -> u64 {
+        self.0.wait_ms()
     }
 }
 
@@ -353,6 +351,17 @@ impl Sleepers for Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Pool::wait_ms`].
+    fn wait_ms(&self) -> u64 {
+        let first = match self.first_us.load(Relaxed) {
+            0 => return 0,
+            came => Duration::from_micros(came),
+        };
+        let waited = self.began.elapsed().saturating_sub(first).as_millis() as u64;
+        let queued = self.queued_us.load(Relaxed) / 1_000;
+        queued.clamp(waited, waited * 4)
     }
 
     /// Threads that have nothing to do, unless others do their work.

@@ -5,33 +5,50 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::pool::Idleness;
+
 /// Work after which a rest is due.
 const WORK: Duration = Duration::from_micros(50);
-/// A rest is so many times as long as the work before it, and never longer than this: the work may have been kept waiting
-/// itself, and has to be done in the end.
-const REST_PER_WORK: u32 = 3;
-const REST_MAX: Duration = Duration::from_micros(500);
+/// The longest rest: the work may have been kept waiting itself, and has to be done in the end.
+const REST_MAX: Duration = Duration::from_millis(1);
+/// A rest is so many times as long as the work before it where a thread that scores has nothing to do,
+const WHILE_IDLE: u32 = 1;
+/// where none has,
+const WHILE_BUSY: u32 = 9;
+/// and where none has, but the work piles up.
+const WHILE_CROWDED: u32 = 3;
 
-/// Rests between short pieces of work. A thread that computes for milliseconds is left to it by the system's scheduler, whatever its
-/// priority, and everybody who came meanwhile waits; one that sleeps every now and then is not in their way.
-#[derive(Debug)]
-pub struct Rest {
+/// Rests between short pieces of work. A thread that computes for milliseconds is left to it by the system's scheduler,
+/// whatever its priority, and everybody who came meanwhile waits; one that sleeps every now and then is not in their way.
+pub struct Rest<'a> {
     since: Instant,
+    per_work: &'a dyn Fn() -> u32,
 }
 
-impl Rest {
+impl<'a> Rest<'a> {
     /// Work begins.
-    #[expect(clippy::new_without_default, reason = "it is a moment")]
-    pub fn new() -> Self {
-        Self { since: Instant::now() }
+    pub(crate) fn new(per_work: &'a dyn Fn() -> u32) -> Self {
+        Self { since: Instant::now(), per_work }
     }
 
     /// Between two pieces of work: sleeps if there was enough of it.
     pub fn take(&mut self) {
         let worked = self.since.elapsed();
         if worked >= WORK {
-            thread::sleep((worked * REST_PER_WORK).min(REST_MAX));
+            thread::sleep((worked * (self.per_work)()).min(REST_MAX));
             self.since = Instant::now();
         }
+    }
+}
+
+/// How many times as long as the work before it a rest is now. Work that piles up is done sooner, unless requests pile up as
+/// well: those that wait for longer than `pressed_ms` come before what is kept of them.
+pub(crate) fn per_work(idle: &Idleness, piles_up: bool, pressed_ms: u64) -> u32 {
+    if idle.is_some() {
+        WHILE_IDLE
+    } else if piles_up && idle.wait_ms() < pressed_ms {
+        WHILE_CROWDED
+    } else {
+        WHILE_BUSY
     }
 }

@@ -20,7 +20,12 @@ use plinth_core::{Micros, ServeLimits};
 use plinth_ext::{Batch, Field, Kind, Schema};
 use plinth_score::{attribution_schema, attribution_table};
 
-use crate::{CaptureSink, Deployment, Keep, ServeError, capture::concat, pool::Idleness};
+use crate::{
+    CaptureSink, Deployment, Keep, ServeError,
+    capture::concat,
+    pool::Idleness,
+    rest::{Rest, per_work},
+};
 
 /// Rows that are explained between two looks whether somebody waits for a thread.
 const ROWS_AT_ONCE: usize = 4;
@@ -362,7 +367,8 @@ impl Shared {
             last_at: held.last_at,
             table: concat(&held.lines),
         };
-        match self.sink.write_attributions(attributions) {
+        let per_work = || per_work(&self.idle, false, 0);
+        match self.sink.write_attributions(attributions, &mut Rest::new(&per_work)) {
             Ok(()) => self.leave(held.rows, &self.stored),
             Err(error) => {
                 tracing::error!(%error, rows = held.rows, "attributions could not be stored and are lost");

@@ -14,7 +14,7 @@ use plinth_score::ScoreError;
 use plinth_score::{Explainer, Sampling, Scorer, Signature};
 use plinth_serve::{
     Attributions, Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation,
-    Input, Keep, KeySource, Options, Output, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
+    Input, Keep, KeySource, Options, Output, Rest, Routing, Rule, ServeError, Server, Source, SwapStats, Work,
 };
 
 fn schema(name: &str, kind: Kind) -> Schema {
@@ -109,7 +109,7 @@ fn deployment(server: &Server) -> Arc<Deployment> {
 struct Drawer(Mutex<Vec<Captured>>);
 
 impl CaptureSink for Drawer {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, captured: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.0.lock().unwrap().extend(captured);
         Ok(())
     }
@@ -267,7 +267,7 @@ struct Slow {
 }
 
 impl CaptureSink for Slow {
-    fn write(&self, _: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, _: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.began.send(()).unwrap();
         self.go.lock().unwrap().recv().unwrap();
         Err(ServeError::outside(&ExtError::fault("sink", codes::DISK_FULL, "no room")))
@@ -311,7 +311,7 @@ fn a_slow_sink_makes_rows_drop_and_a_failing_one_is_counted_but_nobody_waits() {
 struct Tables(Mutex<Vec<Vec<Captured>>>);
 
 impl CaptureSink for Tables {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, captured: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.0.lock().unwrap().push(captured);
         Ok(())
     }
@@ -526,10 +526,10 @@ fn a_row_that_cannot_be_scored_costs_only_its_own_request_and_nobody_scores_for_
 struct Reasons(Mutex<Vec<Attributions>>);
 
 impl CaptureSink for Reasons {
-    fn write(&self, _: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, _: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         Ok(())
     }
-    fn write_attributions(&self, attributions: Attributions) -> Result<(), ServeError> {
+    fn write_attributions(&self, attributions: Attributions, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.0.lock().unwrap().push(attributions);
         Ok(())
     }

@@ -16,8 +16,8 @@ use plinth_ext::{Batch, Check, CheckOutcome, ExtError, Field, Kind, Model, Schem
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
     Batching, Capacity, CaptureSink, Captured, Deployment, DeploymentPlan, Endpoint, EndpointPlan, Generation, Guards,
-    Next, Options, Outcome, RolloutEvidence, RolloutPlan, Routing, Rule, ServeError, Server, ShadowSnapshot, Source,
-    Steward, Transition,
+    Next, Options, Outcome, Rest, RolloutEvidence, RolloutPlan, Routing, Rule, ServeError, Server, ShadowSnapshot,
+    Source, Steward, Transition,
 };
 
 fn schema(name: &str) -> Schema {
@@ -127,7 +127,7 @@ impl Source for Shelf {
 struct Drawer(Mutex<Vec<Captured>>);
 
 impl CaptureSink for Drawer {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, captured: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.0.lock().unwrap().extend(captured);
         Ok(())
     }

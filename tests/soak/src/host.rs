@@ -161,9 +161,8 @@ struct Counted {
 }
 
 impl CaptureSink for Counted {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
-        let mut rest = Rest::new();
-        let parts = Captured::tables(captured, &mut rest);
+    fn write(&self, captured: Vec<Captured>, rest: &mut Rest<'_>) -> Result<(), ServeError> {
+        let parts = Captured::tables(captured, rest);
         let bytes = plinth_table::write_in_pieces(Vec::new(), parts[0].schema(), &parts, || rest.take());
         std::hint::black_box(bytes.map_err(|error| ServeError::outside(&error))?);
         let rows: usize = parts.iter().map(Batch::num_rows).sum();

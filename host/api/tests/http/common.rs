@@ -15,7 +15,8 @@ use plinth_core::{ContentHash, ServeLimits, codes};
 use plinth_ext::{Batch, ExtError, Field, Fitted, Kind, Model, Problem, Schema};
 use plinth_score::{Scorer, Signature};
 use plinth_serve::{
-    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, ServeError, Server, Source,
+    CaptureSink, Captured, Deployment, DeploymentPlan, EndpointPlan, Generation, Options, Rest, ServeError, Server,
+    Source,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -149,7 +150,7 @@ impl Source for Shelf {
 pub(crate) struct Drawer(pub(crate) Mutex<Vec<Captured>>);
 
 impl CaptureSink for Drawer {
-    fn write(&self, captured: Vec<Captured>) -> Result<(), ServeError> {
+    fn write(&self, captured: Vec<Captured>, _: &mut Rest<'_>) -> Result<(), ServeError> {
         self.0.lock().unwrap().extend(captured);
         Ok(())
     }

@@ -84,7 +84,10 @@ fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figure
     drop(bare);
     let server = folder.serve(folder.plinth_on(serving), &["models:/forest/1".to_owned()])?;
     let request = |rows| load::request(server.port, "POST", INFER, &infer_body(rows));
+    let captured = Captured::of(server.port)?;
     let ours = near_saturation(place, server.port, &request(1), "Plinth", figures)?;
+    let dropped = captured.dropped_since(server.port)?;
+    figures.add("1 row, at saturation and at 70 % of it, captured rows that were dropped", dropped, "%", Target::None);
     figures.add_expected("at 70 % of saturation, p99 / p50", ours, "x", Target::AtMost(4.0), 3.5);
     figures.add("at 70 % of saturation, p99 / p50, of the bare server's", ours / least, "x", Target::None);
     let what = format!("{HEAVY} rows");
@@ -150,11 +153,16 @@ fn overload(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut 
     let most = || Ok::<_, anyhow::Error>(paced::saturate(port, request, CONNECTIONS, place.lasting(2.0))?.goodput());
     paced::saturate(port, request, CONNECTIONS, place.lasting(1.0))?;
     let (mut asked, mut kept, mut longest) = (Vec::new(), Vec::new(), 0.0_f64);
+    let (mut dropped, mut dropped_between) = (Vec::new(), Vec::new());
     let mut before = most()?;
     for _ in 0..ROUNDS {
         ensure!(before > 0.0, "nothing was answered at saturation with {what}");
+        let captured = Captured::of(port)?;
         let beyond = paced::run(port, request, CROWD, (before * 3.0, Gaps::Random), place.lasting(5.0))?;
+        dropped.push(captured.dropped_since(port)?);
+        let captured = Captured::of(port)?;
         let after = most()?;
+        dropped_between.push(captured.dropped_since(port)?);
         let between = f64::midpoint(before, after);
         asked.push(beyond.asked() / between);
         kept.push(beyond.goodput() / between * 100.0);
@@ -165,7 +173,10 @@ fn overload(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut 
         list.sort_by(f64::total_cmp);
         list[list.len() / 2]
     };
+    let at = format!("at saturation, {what}, captured rows that were dropped");
+    figures.add(at, median(&mut dropped_between), "%", Target::None);
     let what = format!("under 3x overload, {what}");
+    figures.add(format!("{what}, captured rows that were dropped"), median(&mut dropped), "%", Target::None);
     figures.add(format!("{what}, asked of saturation"), median(&mut asked), "x", Target::None);
     figures.add_expected(
         format!("{what}, goodput of its maximum"),
@@ -177,6 +188,33 @@ fn overload(place: &Place, port: u16, request: &[u8], what: &str, figures: &mut 
     figures.add(format!("{what}, goodput in the worst of {ROUNDS} rounds"), kept[0], "%", Target::None);
     figures.add_expected(format!("{what}, longest wait"), longest, "ms", Target::AtMost(DEADLINE_MS), 1_800.0);
     Ok(())
+}
+
+/// Rows that a server has captured, and those for which there was no room.
+struct Captured {
+    kept: f64,
+    dropped: f64,
+}
+
+impl Captured {
+    fn of(port: u16) -> Result<Self> {
+        let answer = String::from_utf8(load::once(port, "GET", "/metrics", "")?)?;
+        let count = |outcome: &str| {
+            let start = format!("plinth_capture_rows_total{{outcome=\"{outcome}\"}}");
+            let line = answer.lines().find_map(|line| line.strip_prefix(&start)?.trim().parse::<f64>().ok());
+            line.with_context(|| format!("no {start} among the metrics"))
+        };
+        let waiting =
+            answer.lines().find_map(|line| line.strip_prefix("plinth_capture_waiting_rows ")?.parse::<f64>().ok());
+        Ok(Self { kept: count("stored")? + waiting.unwrap_or_default(), dropped: count("dropped")? })
+    }
+
+    /// The part of those since then that was dropped, in percent.
+    fn dropped_since(&self, port: u16) -> Result<f64> {
+        let now = Self::of(port)?;
+        let (kept, dropped) = (now.kept - self.kept, now.dropped - self.dropped);
+        Ok(dropped / (kept + dropped).max(1.0) * 100.0)
+    }
 }
 
 /// Has this process run on some of the processors only, with the threads that it starts from now on.
