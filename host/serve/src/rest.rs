@@ -52,3 +52,50 @@ pub(crate) fn per_work(idle: &Idleness, piles_up: bool, pressed_ms: u64) -> u32 
         WHILE_BUSY
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::pool::Pool;
+
+    #[test]
+    fn what_piles_up_is_done_sooner_unless_requests_pile_up_as_well() {
+        let pool = Pool::new(1).unwrap();
+        let idle = pool.idleness();
+        while !idle.is_some() {
+            thread::yield_now();
+        }
+        assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [WHILE_IDLE; 2]);
+        let (begin, begun) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let busy = pool.run(move || {
+                begin.send(()).unwrap();
+                gone.recv().unwrap();
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            scope.spawn(move || runtime.block_on(busy).unwrap());
+            begun.recv().unwrap();
+            assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [WHILE_BUSY, WHILE_CROWDED]);
+            assert_eq!(per_work(&idle, true, 0), WHILE_BUSY, "nobody waits for less than nothing");
+            go.send(()).unwrap();
+        });
+    }
+
+    #[test]
+    fn work_has_a_rest_and_none_has_not() {
+        let asked = std::cell::Cell::new(0);
+        let per_work = || {
+            asked.set(asked.get() + 1);
+            1
+        };
+        let mut rest = Rest { since: Instant::now() + Duration::from_secs(60), per_work: &per_work };
+        rest.take();
+        assert_eq!(asked.get(), 0);
+        rest.since = Instant::now().checked_sub(WORK).unwrap();
+        rest.take();
+        assert_eq!(asked.get(), 1);
+    }
+}

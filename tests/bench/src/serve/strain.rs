@@ -44,6 +44,10 @@ requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half
 many requests of one row as the other half answers. Who is refused gets 503 at once. What is answered is told of the mean \
 of what saturation is before and after, in the median of five rounds.
 
+Requests come before what is kept of them: the thread that captures rests the longer the more wait. At saturation all rows \
+are kept; under overload it works for a tenth of the time at most, and rows that find no room in its queue are dropped and \
+counted, as the table says.
+
 When the processor is taken away from the load, nothing is due until it is back: or the server would get at once what was \
 meant to come at a distance.
 
