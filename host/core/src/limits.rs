@@ -301,7 +301,7 @@ pub struct ServeLimits {
     pub capture_queue_bytes_max: u64,
     /// Rows of one captured file.
     pub capture_file_rows_max: u32,
-    /// Time after which a captured file is written although it is not full.
+    /// Time after which a captured file is written although it is not full; requests that come meanwhile come first.
     pub capture_flush_ms: u64,
     /// Rows waiting to be explained, where a part of the requests is; more are dropped and counted.
     pub explain_queue_rows_max: u32,

@@ -60,7 +60,9 @@ impl Layout {
 
     /// Bytes that so many rows have at least.
     pub(crate) fn bytes_min(&self, rows: usize) -> u64 {
-        (rows as u64).saturating_mul(self.row_bytes as u64)
+        let bits = self.bits.len() as u64;
+        let whole = self.row_bytes as u64 - bits.div_ceil(8);
+        (rows as u64).saturating_mul(whole).saturating_add(bits.saturating_mul(rows.div_ceil(8) as u64))
     }
 
     fn text_bytes(&self, columns: &[ArrayRef], start: usize, rows: usize) -> usize {

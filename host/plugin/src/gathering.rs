@@ -18,7 +18,7 @@ use wasmtime::Result;
 
 use crate::{
     block::Layout,
-    fault::TooManyBytes,
+    fault::{TooManyBytes, bad_output},
     landing::{Columns, Finish, RawBlock, Text, Word, texts, too_long},
 };
 
@@ -138,14 +138,18 @@ impl Slot {
         &self.gathering.layout
     }
 
-    /// Writes a block to the rows of the slot. Its lengths were checked.
-    pub(crate) fn fill(self, memory: &[u8], block: &RawBlock) -> Result<()> {
-        let Self { gathering, start, rows } = self;
+    /// Writes a block to the rows of the slot, which is used up then. Its lengths were checked. What fails leaves the slot.
+    pub(crate) fn fill(slot: &mut Option<Self>, memory: &[u8], block: &RawBlock) -> Result<()> {
+        let Some(Self { gathering, start, rows }) = slot.as_ref() else {
+            return Err(bad_output("a second block where one was expected"));
+        };
+        let (start, rows) = (*start, *rows);
+        let texts = texts(&gathering.layout, block.offsets.of(memory), block.bytes.of(memory), rows)?;
         let left = |left: u64| left.checked_sub(block.bytes_in_all());
         gathering.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).map_err(|_| TooManyBytes)?;
         let bitmap = rows.div_ceil(8);
         let validity = block.validity.of(memory);
-        // SAFETY: a row is in one slot, a slot is used up here, and a bitmap's byte has bits of one slot's rows only, whose
+        // SAFETY: a row is in one slot, which nobody else has, and a bitmap's byte has bits of one slot's rows only, whose
         // number is a multiple of 64.
         #[expect(unsafe_code, reason = "columns are written by several threads, each its own rows")]
         unsafe {
@@ -160,11 +164,11 @@ impl Slot {
                 put(&gathering.validity, validity, start / 8, bitmap);
             }
         }
-        if !gathering.layout.texts.is_empty() {
-            let texts = texts(&gathering.layout, block.offsets.of(memory), block.bytes.of(memory), rows)?;
+        if !texts.is_empty() {
             gathering.texts.lock().unwrap_or_else(PoisonError::into_inner).insert(start, texts);
         }
         gathering.landed.fetch_add(rows, Ordering::Release);
+        *slot = None;
         Ok(())
     }
 }

@@ -1,10 +1,14 @@
 //! Rows that are too many for one block: on several instances at once, as far as others can do without them.
 //!
-//! Whoever calls has an instance; those beside it help. What a helper could not do the caller's instance does again, and
-//! only that one says what is wrong. So a table has the error that it has on one thread, whoever was faster, and no call
-//! fails because there was no memory or no place for a helper.
+//! Whoever calls has an instance; those beside it help, and those made for that go when the table is done. What a helper
+//! could not do the caller's instance does again, unless its rows had come back already, and says what is wrong. So a
+//! table has the error that it has on one thread, whoever was faster, counts as one call that failed or did not, and does not
+//! fail because there was no memory or no place for a helper.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    sync::{Arc, LazyLock, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use plinth_core::{Coded, codes};
 use plinth_ext::{Batch, ExtError};
@@ -24,18 +28,34 @@ struct Failed {
     /// Where its rows are to go, unless they went there before it failed.
     slot: Option<Slot>,
     error: ExtError,
+    /// How long it took to fail.
+    took: Duration,
+    /// Whether it failed for want of memory that others had.
+    lacked_memory: bool,
 }
 
 impl Pool {
     /// Rows in blocks of `step`, a multiple of 64.
-    pub(crate) fn in_blocks<'a>(&'a self, mut lease: Lease<'a>, rows: &Batch, step: usize) -> Result<Batch, ExtError> {
+    pub(crate) fn in_blocks(&self, lease: Lease<'_>, rows: &Batch, step: usize) -> Result<Batch, ExtError> {
+        let call = self.named();
+        self.prepared.is_awake(call)?;
+        let outcome = self.gathered(lease, rows, step);
+        let fault = outcome.as_ref().err().filter(|failed| {
+            // Who says no is sound, and who found no place did nothing.
+            !matches!(failed.error, ExtError::Problem { .. }) && failed.error.code() != codes::PLUGIN_UNAVAILABLE
+        });
+        self.prepared.settle(call, fault.map(|failed| failed.took));
+        outcome.map_err(|failed| failed.error)
+    }
+
+    fn gathered<'a>(&'a self, mut lease: Lease<'a>, rows: &Batch, step: usize) -> Result<Batch, Failed> {
         let (total, max) = (rows.num_rows(), self.prepared.limits.output_bytes_max);
         if self.output.bytes_min(total) > max {
-            return Err(fault::too_many_bytes(self.named(), max, "output-bytes-max"));
+            return Err(fault::too_many_bytes(self.named(), max, "output-bytes-max").into());
         }
+        lease.uncounted();
         let table = Gathering::new(self.output.clone(), total, step, max);
         let helpers = Helper::of(self, total.div_ceil(step));
-        let helped = !helpers.is_empty();
         let left = Mutex::new(Vec::new());
         let span = tracing::Span::current();
         let own = std::thread::scope(|scope| {
@@ -54,15 +74,15 @@ impl Pool {
                 let _ = std::thread::Builder::new().name("plinth-table".into()).spawn_scoped(scope, help);
             }
             let own = self.work(&mut lease, rows, &table, || true);
-            if own.as_ref().is_err_and(|failed| !wants_memory(failed)) {
+            if own.as_ref().is_err_and(|failed| !failed.lacked_memory) {
                 table.stop();
             }
             own
         });
         let mut left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
         let own = match own {
-            // Those that helped may have had the memory.
-            Err(failed) if helped && wants_memory(&failed) => {
+            // Those that helped may have had it; they are gone.
+            Err(failed) if failed.lacked_memory && failed.slot.is_some() => {
                 self.forget_idle();
                 left.push(failed);
                 Ok(())
@@ -71,18 +91,22 @@ impl Pool {
         };
         left.sort_by_key(|failed| failed.start);
         let first = own.as_ref().err().map_or(usize::MAX, |failed| failed.start);
-        for Failed { slot, error, .. } in left.into_iter().take_while(|failed| failed.start < first) {
-            let slot = slot.ok_or(error)?;
+        for mut again in left.into_iter().take_while(|failed| failed.start < first) {
+            let Some(slot) = again.slot.take() else { return Err(again) };
             if lease.is_broken() {
                 drop(lease);
-                lease = self.checkout()?;
-                // One table is one fault.
-                lease.helps(own.is_err());
+                lease = match self.checkout() {
+                    Ok(lease) => lease,
+                    Err(error) => return Err(own.err().unwrap_or_else(|| error.into())),
+                };
+                lease.uncounted();
             }
-            self.part(&mut lease, rows, slot).map_err(|failed| failed.error)?;
+            self.part(&mut lease, rows, slot)?;
         }
-        own.and_then(|()| self.work(&mut lease, rows, &table, || true)).map_err(|failed| failed.error)?;
-        table.finish().map_err(|text| lease.output_fault(&text))
+        own?;
+        // What is left where the caller's instance had to give up for a while.
+        self.work(&mut lease, rows, &table, || true)?;
+        table.finish().map_err(|text| lease.output_fault(&text).into())
     }
 
     /// Parts of a table, until there are none left, or one fails, or somebody has to be let go first.
@@ -102,14 +126,22 @@ impl Pool {
     }
 
     fn part(&self, lease: &mut Lease<'_>, rows: &Batch, slot: Slot) -> Result<(), Failed> {
-        let start = slot.start();
+        let (start, began) = (slot.start(), Instant::now());
         let (landing, called) = self.block(lease, rows, start, Landing::part(slot));
-        called.map_err(|error| Failed { start, slot: landing.into_slot(), error })
+        called.map_err(|error| Failed {
+            start,
+            slot: landing.into_slot(),
+            error,
+            took: began.elapsed(),
+            lacked_memory: lease.lacked_memory_of_others(),
+        })
     }
 }
 
-fn wants_memory(failed: &Failed) -> bool {
-    failed.error.code() == codes::PLUGIN_MEMORY
+impl From<ExtError> for Failed {
+    fn from(error: ExtError) -> Self {
+        Self { start: 0, slot: None, error, took: Duration::ZERO, lacked_memory: false }
+    }
 }
 
 /// A thread that one call may have beside its own. Another call may have it when this is dropped.

@@ -63,8 +63,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Lent {
     pub(crate) objects: Option<Arc<dyn ObjectSource>>,
     pub(crate) tables: Option<Arc<dyn Tables>>,
-    /// Whether it only helps another instance: see [`Instance::helps`].
-    pub(crate) helps: bool,
+    /// Whether its faults are counted elsewhere: see [`Instance::uncounted`].
+    pub(crate) uncounted: bool,
 }
 
 impl Prepared {
@@ -129,6 +129,22 @@ impl Prepared {
         Ok(found.try_into().unwrap_or_else(|_| unreachable!("one index for each name")))
     }
 
+    /// Whether it may be called, or rests.
+    ///
+    /// # Errors
+    /// Who rests, and for how long.
+    pub(crate) fn is_awake(&self, call: Call<'_>) -> Result<(), ExtError> {
+        self.breaker.check(call)
+    }
+
+    /// What came of a call that several instances made: nothing wrong, or a fault after so long.
+    pub(crate) fn settle(&self, call: Call<'_>, fault: Option<Duration>) {
+        match fault {
+            Some(took) => self.breaker.fault(took),
+            None => self.breaker.success(call),
+        }
+    }
+
     /// Makes an instance whose calls end at a deadline.
     pub(crate) fn instantiate(
         self: &Arc<Self>,
@@ -137,7 +153,9 @@ impl Prepared {
         deadline: Deadline,
     ) -> Result<Instance, ExtError> {
         let call = Call { plugin: &self.name, item, func: "instantiate" };
-        self.breaker.check(call)?;
+        if !lent.uncounted {
+            self.breaker.check(call)?;
+        }
         let seat = Seat::take(self, call)?;
         let limits = &*self.limits;
         let budget = Budget::new(limits, self.totals.clone());
@@ -159,11 +177,11 @@ impl Prepared {
         self.clock.end_call();
         match made {
             Ok(instance) => {
-                let (prepared, helps) = (self.clone(), lent.helps);
-                Ok(Instance { store, instance, prepared, deadline, broken: false, helps, began, _seat: seat })
+                let (prepared, uncounted) = (self.clone(), lent.uncounted);
+                Ok(Instance { store, instance, prepared, deadline, broken: false, uncounted, began, _seat: seat })
             }
             Err(error) => {
-                if !lent.helps {
+                if !lent.uncounted {
                     self.breaker.fault(self.clock.since(began));
                 }
                 Err(classify(call, &error, store.data(), deadline))
@@ -202,7 +220,7 @@ pub(crate) struct Instance {
     pub(crate) prepared: Arc<Prepared>,
     deadline: Deadline,
     broken: bool,
-    helps: bool,
+    uncounted: bool,
     /// When its last call began, by the clock's ticks: only a fault makes anybody ask how long that took.
     began: u64,
     // After the store, so that the place is free only when the memory is.
@@ -215,10 +233,15 @@ impl Instance {
         self.broken
     }
 
-    /// Whether it helps another instance from here on: what it fails at that one will do, so its faults do not make the
-    /// plugin rest, nor does what it can make it sound.
-    pub(crate) fn helps(&mut self, helps: bool) {
-        self.helps = helps;
+    /// Whether its calls are parts of one that [`Prepared::settle`] is told of: they are made although the plugin rests, and
+    /// neither make it rest nor make it sound.
+    pub(crate) fn uncounted(&mut self, uncounted: bool) {
+        self.uncounted = uncounted;
+    }
+
+    /// Whether it was refused memory because of what others have.
+    pub(crate) fn lacked_memory_of_others(&self) -> bool {
+        self.store.data().budget.denied().is_some_and(|denied| denied.total)
     }
 
     /// Whether it has grown so much that a fresh one is better.
@@ -265,7 +288,9 @@ impl Instance {
             return Err(ExtError::fault(call.who(), codes::PLUGIN_TRAP, "it failed in an earlier call")
                 .with_hint("start anew: an instance is not used again after a fault"));
         }
-        self.prepared.breaker.check(call)?;
+        if !self.uncounted {
+            self.prepared.breaker.check(call)?;
+        }
         // Costs a look at one flag unless someone listens.
         let prepared = &self.prepared;
         let _span = tracing::debug_span!(
@@ -288,14 +313,14 @@ impl Instance {
         state.log.end();
         match result {
             Ok(value) => {
-                if !self.helps {
+                if !self.uncounted {
                     self.prepared.breaker.success(call);
                 }
                 Ok(value)
             }
             Err(error) => {
                 self.broken = true;
-                if !self.helps {
+                if !self.uncounted {
                     self.prepared.breaker.fault(self.prepared.clock.since(self.began));
                 }
                 if let Some((_, captured)) = &state.wasi {
@@ -333,7 +358,7 @@ impl Instance {
     /// Something that it returned broke the contract: it is not used again.
     pub(crate) fn output_fault(&mut self, call: Call<'_>, text: &str) -> ExtError {
         self.broken = true;
-        if !self.helps {
+        if !self.uncounted {
             self.prepared.breaker.fault(self.prepared.clock.since(self.began));
         }
         call.output_fault(text)

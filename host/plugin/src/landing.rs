@@ -179,8 +179,8 @@ impl Landing {
                 self.into = Into::Alone(Alone::copy(&self.layout, memory, block)?);
                 Ok(())
             }
-            Into::Table(slot) if slot.is_some() => slot.take().map_or(Ok(()), |slot| slot.fill(memory, block)),
-            Into::Alone(_) | Into::Table(_) => Err(bad_output("a second block where one was expected")),
+            Into::Table(slot) => Slot::fill(slot, memory, block),
+            Into::Alone(_) => Err(bad_output("a second block where one was expected")),
         }
     }
 

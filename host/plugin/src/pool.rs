@@ -194,7 +194,7 @@ impl Pool {
     fn checkout_at_once(&self) -> Option<Result<Lease<'_>, ExtError>> {
         let mut warm = self.lock();
         if let Some(idle) = warm.idle.pop() {
-            return Some(Ok(Lease { pool: self, warm: Some(idle) }));
+            return Some(Ok(Lease { pool: self, warm: Some(idle), kept: true }));
         }
         if warm.live >= self.max() {
             return None;
@@ -206,13 +206,13 @@ impl Pool {
 
     /// A new instance, which is counted already.
     fn another(&self, deadlines: Deadlines, lent: Lent) -> Result<Lease<'_>, ExtError> {
-        let mut lease = Lease { pool: self, warm: None };
+        let mut lease = Lease { pool: self, warm: None, kept: true };
         lease.warm = Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, deadlines, lent)?);
         Ok(lease)
     }
 
     /// An instance that helps with a caller's rows, if others can do without it: whoever comes next finds one all the same,
-    /// and a new one is soon made and leaves half of what there is of memory and of places. Its faults are not the plugin's.
+    /// and a new one is soon made, leaves half of the places and enough memory, and goes when its table is done.
     pub(crate) fn checkout_to_help(&self) -> Option<Lease<'_>> {
         let Prepared { limits, totals, .. } = &*self.prepared;
         let mut warm = self.lock();
@@ -220,19 +220,22 @@ impl Pool {
             return None;
         }
         let mut lease = if let Some(idle) = warm.idle.pop() {
-            Lease { pool: self, warm: Some(idle) }
+            Lease { pool: self, warm: Some(idle), kept: true }
         } else {
+            let largest = totals.largest.load(Ordering::Relaxed);
             let room = totals.instances.load(Ordering::Relaxed) < limits.instances_max / 2
-                && totals.memory.load(Ordering::Relaxed) < limits.memory_total_bytes_max / 2;
+                && totals.memory.load(Ordering::Relaxed) + largest.saturating_mul(2) <= limits.memory_total_bytes_max;
             if !room || self.made_in > MADE_IN_MAX {
                 return None;
             }
             warm.live += 1;
             drop(warm);
             let deadlines = Deadlines { load: self.deadlines.call, ..self.deadlines };
-            self.another(deadlines, Lent { helps: true, ..Lent::default() }).ok()?
+            let mut made = self.another(deadlines, Lent { uncounted: true, ..Lent::default() }).ok()?;
+            made.kept = false;
+            made
         };
-        lease.helps(true);
+        lease.uncounted();
         Some(lease)
     }
 
@@ -261,6 +264,8 @@ impl Pool {
 pub(crate) struct Lease<'a> {
     pool: &'a Pool,
     warm: Option<Warm>,
+    /// Whether it goes back at all.
+    kept: bool,
 }
 
 impl Lease<'_> {
@@ -272,9 +277,13 @@ impl Lease<'_> {
         self.warm().instance.is_broken()
     }
 
-    /// Whether its faults are another's: see [`Instance::helps`].
-    pub(crate) fn helps(&mut self, helps: bool) {
-        self.warm().instance.helps(helps);
+    /// What it calls is part of a call that is told of as a whole.
+    pub(crate) fn uncounted(&mut self) {
+        self.warm().instance.uncounted(true);
+    }
+
+    pub(crate) fn lacked_memory_of_others(&mut self) -> bool {
+        self.warm().instance.lacked_memory_of_others()
     }
 
     /// Something that it returned broke the contract.
@@ -286,9 +295,10 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let mut kept = self.warm.take().filter(|warm| !warm.instance.is_broken() && !warm.instance.is_worn());
+        let sound = |warm: &Warm| self.kept && !warm.instance.is_broken() && !warm.instance.is_worn();
+        let mut kept = self.warm.take().filter(sound);
         if let Some(kept) = &mut kept {
-            kept.instance.helps(false);
+            kept.instance.uncounted(false);
         }
         let mut warm = self.pool.lock();
         match kept {

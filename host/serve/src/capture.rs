@@ -26,7 +26,7 @@ use plinth_score::PART;
 use crate::{
     Deployment, ServeError,
     pool::Idleness,
-    rest::{Rest, per_work},
+    rest::{Rest, SOON, per_work},
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
@@ -37,7 +37,7 @@ const COMPACT_ROWS: usize = 128;
 /// Where captured rows go. Called from one thread; may block.
 pub trait CaptureSink: Send + Sync + 'static {
     /// Keeps the parts of a table, in order: rows of one version, all with the same columns. To put them together would keep
-    /// a processor from those that answer; so would more than 0.1 ms of work without a [`Rest::take`].
+    /// a processor from those that answer; so would much more than 0.1 ms of work without a [`Rest::take`].
     ///
     /// # Errors
     /// [`ServeError::outside`]; the rows are then lost, counted and logged.
@@ -436,6 +436,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody waits until all is stored.
+    fn is_waited_for(&self) -> bool {
+        let queue = self.lock();
+        queue.stop || queue.flush_asked > queue.flush_done
+    }
+
     /// Whether half of what may wait does.
     fn piles_up(&self) -> bool {
         self.waiting.load(Relaxed) > self.queue_rows_max / 2
@@ -449,7 +455,10 @@ impl Shared {
 
     fn work(&self) {
         let mut pending: Vec<Pending> = Vec::new();
-        let per_work = || per_work(&self.idle, self.piles_up(), self.pressed_ms);
+        let per_work = || match self.is_waited_for() {
+            true => SOON,
+            false => per_work(&self.idle, self.piles_up(), self.pressed_ms),
+        };
         loop {
             let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
             let (mut rest, mut rows) = (Rest::new(&per_work), 0);

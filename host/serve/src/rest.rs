@@ -11,8 +11,9 @@ use crate::pool::Idleness;
 const WORK: Duration = Duration::from_micros(50);
 /// The longest rest: the work may have been kept waiting itself, and has to be done in the end.
 const REST_MAX: Duration = Duration::from_millis(1);
-/// A rest is so many times as long as the work before it where a thread that scores has nothing to do,
-const WHILE_IDLE: u32 = 1;
+/// A rest is so many times as long as the work before it where somebody waits for its end, or a thread that scores has
+/// nothing to do,
+pub(crate) const SOON: u32 = 1;
 /// where none has,
 const WHILE_BUSY: u32 = 9;
 /// and where none has, but the work piles up.
@@ -45,7 +46,7 @@ impl<'a> Rest<'a> {
 /// well: those that wait for longer than `pressed_ms` come before what is kept of them.
 pub(crate) fn per_work(idle: &Idleness, piles_up: bool, pressed_ms: u64) -> u32 {
     if idle.is_some() {
-        WHILE_IDLE
+        SOON
     } else if piles_up && idle.wait_ms() < pressed_ms {
         WHILE_CROWDED
     } else {
@@ -67,7 +68,7 @@ mod tests {
         while !idle.is_some() {
             thread::yield_now();
         }
-        assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [WHILE_IDLE; 2]);
+        assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [SOON; 2]);
         let (begin, begun) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         thread::scope(|scope| {

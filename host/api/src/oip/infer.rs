@@ -41,7 +41,7 @@ impl Unread {
     }
 }
 
-/// Whether it is one tensor that is as wide as the rows.
+/// Whether it is one tensor that is as wide as the rows, or nothing that could be told from.
 fn is_shaped_as_matrix(scorer: &Scorer, body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Shapes {
@@ -51,9 +51,13 @@ fn is_shaped_as_matrix(scorer: &Scorer, body: &[u8]) -> bool {
     struct Shape {
         shape: Vec<i64>,
     }
-    let shapes = serde_json::from_slice(body).map(|Shapes { inputs }| inputs);
     let width = scorer.signature().columns().len();
-    shapes.is_ok_and(|shapes| matches!(&shapes[..], [only] if matches!(only.shape[..], [_, wide] if usize::try_from(wide) == Ok(width))))
+    match serde_json::from_slice(body) {
+        Ok(Shapes { inputs }) => {
+            matches!(&inputs[..], [only] if matches!(only.shape[..], [_, wide] if usize::try_from(wide) == Ok(width)))
+        }
+        Err(error) => !error.is_data(),
+    }
 }
 
 impl From<ApiError> for Unread {

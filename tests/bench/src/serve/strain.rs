@@ -44,9 +44,9 @@ requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half
 many requests of one row as the other half answers. Who is refused gets 503 at once. What is answered is told of the mean \
 of what saturation is before and after, in the median of five rounds.
 
-Requests come before what is kept of them: the thread that captures rests the longer the more wait. At saturation all rows \
-are kept; under overload it works for a tenth of the time at most, and rows that find no room in its queue are dropped and \
-counted, as the table says.
+Requests come before what is kept of them: while threads score, the thread that captures works for little more than a \
+tenth of the time, or for a quarter if half of its queue is full and nobody waits for long. Rows that find no room in the queue are \
+dropped and counted. So a part of the goodput under overload is paid for with rows that are not kept; the table says how many.
 
 When the processor is taken away from the load, nothing is due until it is back: or the server would get at once what was \
 meant to come at a distance.
@@ -210,6 +210,7 @@ impl Captured {
         };
         let waiting =
             answer.lines().find_map(|line| line.strip_prefix("plinth_capture_waiting_rows ")?.parse::<f64>().ok());
+        ensure!(count("failed")? == 0.0, "captured rows could not be stored");
         Ok(Self { kept: count("stored")? + waiting.unwrap_or_default(), dropped: count("dropped")? })
     }
 
