@@ -103,6 +103,13 @@ double *plinth_find_f64s(const plinth_schema_t *schema, const plinth_block_t *bl
 bool plinth_find_nulls(const plinth_schema_t *schema, const plinth_block_t *block, size_t column,
                        plinth_problem_t *problem);
 
+/* Before a loop over values: eight of them a turn. Each turn costs a look at the host's clock, so that is faster. */
+#ifdef __clang__
+#define PLINTH_EIGHT_A_TURN _Pragma("clang loop unroll_count(8)")
+#else
+#define PLINTH_EIGHT_A_TURN
+#endif
+
 /* The values of a column, `block->rows` of them, to be read or changed in place; NULL only with a problem: `wrong-kind`
  * where the column holds something else, `bad-block` where the block is too short for the schema. The slot of a null
  * holds zero, and zero must be left there. */

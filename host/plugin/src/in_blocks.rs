@@ -1,6 +1,6 @@
 //! Rows that are too many for one block: on several instances at once, as far as others can do without them.
 //!
-//! Whoever calls has an instance; those beside it help, and those made for that go when the table is done. What a helper
+//! Whoever calls has an instance; those beside it help. What a helper
 //! could not do the caller's instance does again, unless its rows had come back already, and says what is wrong. So a
 //! table has the error that it has on one thread, whoever was faster, counts as one call that failed or did not, and does not
 //! fail because there was no memory or no place for a helper.
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plinth_core::{Coded, codes};
+use plinth_core::{Coded, PluginLimits, codes};
 use plinth_ext::{Batch, ExtError};
 
 use crate::{
@@ -144,21 +144,25 @@ impl From<ExtError> for Failed {
     }
 }
 
+/// Threads that may compute one table.
+pub(crate) fn table_threads(limits: &PluginLimits) -> u32 {
+    static PROCESSORS: LazyLock<u32> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32));
+    match limits.table_threads_max {
+        0 => *PROCESSORS,
+        max => max,
+    }
+}
+
 /// A thread that one call may have beside its own. Another call may have it when this is dropped.
 struct Helper<'a>(&'a Totals);
 
 impl<'a> Helper<'a> {
     /// For a table of so many blocks, of which each thread is to have two or more.
     fn of(pool: &'a Pool, blocks: usize) -> Vec<Self> {
-        static PROCESSORS: LazyLock<u32> =
-            LazyLock::new(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32));
         let Prepared { limits, totals, deterministic, .. } = &*pool.prepared;
-        let threads = match limits.table_threads_max {
-            0 => *PROCESSORS,
-            max => max,
-        };
         // Which instance has which block depends on who is faster, and an instance may remember blocks before.
-        let spare = if *deterministic { 0 } else { threads - 1 };
+        let spare = if *deterministic { 0 } else { table_threads(limits) - 1 };
         let wanted = (blocks / 2).min(pool.max()).saturating_sub(1) as u32;
         let mut count = 0;
         let _ = totals.helping.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |helping| {

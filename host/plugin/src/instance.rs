@@ -196,9 +196,16 @@ struct Seat(Arc<Prepared>);
 impl Seat {
     fn take(prepared: &Arc<Prepared>, call: Call<'_>) -> Result<Self, ExtError> {
         let max = prepared.limits.instances_max;
-        let before = prepared.totals.instances.fetch_add(1, Ordering::Relaxed);
-        let seat = Self(prepared.clone());
-        if before >= max {
+        let sit = || {
+            let before = prepared.totals.instances.fetch_add(1, Ordering::Relaxed);
+            (Self(prepared.clone()), before < max)
+        };
+        let (mut seat, mut free) = sit();
+        if !free && prepared.totals.spares.forget_all() {
+            drop(seat);
+            (seat, free) = sit();
+        }
+        if !free {
             let message = format!("all {max} instances are busy");
             return Err(ExtError::fault(call.who(), codes::PLUGIN_UNAVAILABLE, message)
                 .with_hint("try again, or raise [limits.plugin] instances-max in plinth.toml"));

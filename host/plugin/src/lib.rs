@@ -39,6 +39,7 @@ mod pool;
 mod predict;
 mod services;
 mod since_v0_1;
+mod spares;
 mod state;
 mod transform;
 mod version;

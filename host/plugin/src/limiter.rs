@@ -8,7 +8,7 @@ use std::sync::{
 use plinth_core::{PluginLimits, codes};
 use wasmtime::{Error, ResourceLimiter, Result};
 
-use crate::fault::OverLimit;
+use crate::{fault::OverLimit, spares::Spares};
 
 /// What all instances of a host have together.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Totals {
     pub(crate) instances: AtomicU32,
     /// Threads that help with large tables.
     pub(crate) helping: AtomicU32,
+    /// Instances that helped, until somebody else needs their memory or their place.
+    pub(crate) spares: Spares,
 }
 
 /// The memory of one instance. Gives back to the total what it took when it is dropped.
@@ -92,9 +94,17 @@ impl ResourceLimiter for Budget {
         if wanted > self.max {
             return self.refuse(Denied { wanted, max: self.max, total: false });
         }
-        let all = self.totals.memory.fetch_add(more, Ordering::Relaxed) + more;
-        if all > self.total_max {
+        let add = || {
+            let all = self.totals.memory.fetch_add(more, Ordering::Relaxed) + more;
+            if all <= self.total_max {
+                return Ok(());
+            }
             self.totals.memory.fetch_sub(more, Ordering::Relaxed);
+            Err(all)
+        };
+        // With what those have that nobody uses, there may be enough.
+        let added = add().or_else(|all| if self.totals.spares.forget_all() { add() } else { Err(all) });
+        if let Err(all) = added {
             return self.refuse(Denied { wanted: all, max: self.total_max, total: true });
         }
         self.used = wanted;

@@ -13,8 +13,10 @@ use wasmtime::component::{ComponentExportIndex, ResourceAny, TypedFunc};
 use crate::{
     block::{BlockIn, Layout, Source},
     fault::{Call, Deadline},
+    in_blocks::table_threads,
     instance::{Instance, Lent, Prepared},
     landing::{Landed, Landing, rows_max},
+    spares::PoolId,
     wire::{WireProblem, WireSchema},
 };
 
@@ -58,6 +60,8 @@ pub(crate) struct Pool {
     deadlines: Deadlines,
     /// How long it took to make the first instance.
     made_in: Duration,
+    /// Whose spares are its own.
+    id: PoolId,
     warm: Mutex<Warmth>,
     returned: Condvar,
 }
@@ -73,7 +77,7 @@ struct Warmth {
     waiting: usize,
 }
 
-struct Warm {
+pub(crate) struct Warm {
     instance: Instance,
     resource: ResourceAny,
     func: RowsToRows<'static>,
@@ -105,6 +109,7 @@ impl Pool {
             output: Arc::new(Layout::new(output)),
             deadlines,
             made_in,
+            id: prepared.totals.spares.id(),
             warm: Mutex::new(Warmth { idle: vec![warm], live: 1, waiting: 0 }),
             returned: Condvar::new(),
             prepared,
@@ -194,7 +199,7 @@ impl Pool {
     fn checkout_at_once(&self) -> Option<Result<Lease<'_>, ExtError>> {
         let mut warm = self.lock();
         if let Some(idle) = warm.idle.pop() {
-            return Some(Ok(Lease { pool: self, warm: Some(idle), kept: true }));
+            return Some(Ok(Lease { pool: self, warm: Some(idle), helps: false }));
         }
         if warm.live >= self.max() {
             return None;
@@ -206,21 +211,24 @@ impl Pool {
 
     /// A new instance, which is counted already.
     fn another(&self, deadlines: Deadlines, lent: Lent) -> Result<Lease<'_>, ExtError> {
-        let mut lease = Lease { pool: self, warm: None, kept: true };
+        let mut lease = Lease { pool: self, warm: None, helps: false };
         lease.warm = Some(warm_one(&self.prepared, &self.names, &self.call, &self.bind, deadlines, lent)?);
         Ok(lease)
     }
 
     /// An instance that helps with a caller's rows, if others can do without it: whoever comes next finds one all the same,
-    /// and a new one is soon made, leaves half of the places and enough memory, and goes when its table is done.
+    /// and a new one is soon made and leaves half of the places and enough memory.
     pub(crate) fn checkout_to_help(&self) -> Option<Lease<'_>> {
         let Prepared { limits, totals, .. } = &*self.prepared;
         let mut warm = self.lock();
         if warm.waiting > 0 || warm.idle.len() + self.max() < warm.live + 2 {
             return None;
         }
-        let mut lease = if let Some(idle) = warm.idle.pop() {
-            Lease { pool: self, warm: Some(idle), kept: true }
+        let mut lease = if let Some(spare) = totals.spares.take(self.id) {
+            warm.live += 1;
+            Lease { pool: self, warm: Some(spare), helps: true }
+        } else if let Some(idle) = warm.idle.pop() {
+            Lease { pool: self, warm: Some(idle), helps: false }
         } else {
             let largest = totals.largest.load(Ordering::Relaxed);
             let room = totals.instances.load(Ordering::Relaxed) < limits.instances_max / 2
@@ -232,7 +240,7 @@ impl Pool {
             drop(warm);
             let deadlines = Deadlines { load: self.deadlines.call, ..self.deadlines };
             let mut made = self.another(deadlines, Lent { uncounted: true, ..Lent::default() }).ok()?;
-            made.kept = false;
+            made.helps = true;
             made
         };
         lease.uncounted();
@@ -260,12 +268,18 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.prepared.totals.spares.forget(self.id);
+    }
+}
+
 /// An instance that is out. When dropped it goes back, unless it had a fault, grew too much, or never came to be.
 pub(crate) struct Lease<'a> {
     pool: &'a Pool,
     warm: Option<Warm>,
-    /// Whether it goes back at all.
-    kept: bool,
+    /// Whether it was made to help: then it waits among the spares of all pools.
+    helps: bool,
 }
 
 impl Lease<'_> {
@@ -295,10 +309,15 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let sound = |warm: &Warm| self.kept && !warm.instance.is_broken() && !warm.instance.is_worn();
-        let mut kept = self.warm.take().filter(sound);
+        let mut kept = self.warm.take().filter(|warm| !warm.instance.is_broken() && !warm.instance.is_worn());
         if let Some(kept) = &mut kept {
             kept.instance.uncounted(false);
+        }
+        if self.helps
+            && let Some(spare) = kept.take()
+        {
+            let Prepared { limits, totals, .. } = &*self.pool.prepared;
+            totals.spares.keep(self.pool.id, spare, 2 * table_threads(limits) as usize);
         }
         let mut warm = self.pool.lock();
         match kept {

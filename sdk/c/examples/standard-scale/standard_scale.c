@@ -152,8 +152,7 @@ static bool apply(const void *made, plinth_block_t *rows, plinth_problem_t *prob
         scaling s = self->scalings[i];
         double *values = plinth_f64s(self->input, rows, s.column, problem);
         if (!values) return false;
-/* Each turn of a loop costs a look at the host's clock. */
-#pragma clang loop unroll_count(8)
+        PLINTH_EIGHT_A_TURN
         for (size_t row = 0; row < rows->rows; row++) values[row] = (values[row] - s.mean) / s.deviation;
         if (!plinth_zero_nulls(self->input, rows, s.column, problem)) return false;
     }
