@@ -1,9 +1,9 @@
 //! Rows that are too many for one block: on several instances at once, as far as others can do without them.
 //!
-//! Whoever calls has an instance; those beside it help. What a helper
-//! could not do the caller's instance does again, unless its rows had come back already, and says what is wrong. So a
-//! table has the error that it has on one thread, whoever was faster, counts as one call that failed or did not, and does not
-//! fail because there was no memory or no place for a helper.
+//! Whoever calls has an instance; those beside it help. What a helper could not do the caller's instance does again, unless
+//! its rows had come back already, and says what is wrong. So a table has the error that it has on one thread, whoever was
+//! faster, counts as one call that failed or did not, and does not fail because there was no memory or no place for a
+//! helper.
 
 use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError, atomic::Ordering},

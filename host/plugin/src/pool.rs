@@ -1,5 +1,5 @@
 //! What turns rows into rows, ready to be called: instances of a component with something loaded into them (a fitted
-//! state, a model), handed out one to a caller.
+//! state, a model), handed out one to a caller, and more where they help with a large table.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},

@@ -1,7 +1,7 @@
 //! Parquet files whose bytes depend on nothing but schema and rows.
 //!
 //! Batches are re-cut to [`BATCH_ROWS`] before they are written, because page boundaries follow write calls; the
-//! writer's name is fixed, because the library's default carries its version.
+//! writer's name is fixed, because the library's default carries its version. [`write_in_pieces`] is the exception.
 
 use std::{
     fs::File,
@@ -174,7 +174,7 @@ const PIECE_DICTIONARY_BYTES: usize = 16 << 10;
 
 /// A table whose rows come in `parts`, to `to`, with a call of `pause` after each piece of the work, which is some rows of
 /// one column or their way to `to`: who encodes a table at once keeps a processor from those that answer requests. Its
-/// bytes are not those of [`Writer`].
+/// bytes are not those of [`Writer`], and depend on how the rows are cut into parts.
 ///
 /// # Errors
 /// As for [`Writer`].

@@ -97,7 +97,7 @@ fn no_call_fails_for_want_of_memory_or_places_for_those_that_help() {
     assert_eq!(fitted.apply(&rows).unwrap(), rows);
     let memory = alone.host.usage().memory_bytes;
     for scarce in [
-        // Room for two instances, of which the second cannot grow as it must.
+        // Room for two instances, which is not enough for one that only helps.
         PluginLimits { memory_total_bytes_max: memory * 2 + 1, ..limits(8) },
         PluginLimits { instances_max: 3, ..limits(8) },
         PluginLimits { warm_instances_max: 1, ..limits(8) },
