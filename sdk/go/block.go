@@ -108,45 +108,60 @@ func (b *Block) Valid(schema *Schema, column int) (Valid, error) {
 	return Valid{b.Validity[before*width : (before+1)*width : (before+1)*width], int(b.Rows)}, nil
 }
 
-// Numbers is the values of a numeric column of any type as floats, with whether each holds a value. Booleans are 0 and
-// 1, timestamps microseconds.
+// Floats is the values of a numeric column of any type as floats, 0 where a row is null. Booleans are 0 and 1, timestamps
+// microseconds. Of a float64 column they are the block's own, as from [Block.Float64]; of another they are converted.
+func (b *Block) Floats(schema *Schema, column int) ([]float64, error) {
+	if column < 0 || column >= len(schema.Fields) {
+		return nil, noColumn(schema, column)
+	}
+	switch field := schema.Fields[column]; field.Kind {
+	case Float64:
+		return b.Float64(schema, column)
+	case Float32:
+		values, err := b.Float32(schema, column)
+		return floats(values), err
+	case Int64, TimestampUs:
+		values, err := b.Int64(schema, column)
+		return floats(values), err
+	case Boolean:
+		values, err := b.Bool(schema, column)
+		if err != nil {
+			return nil, err
+		}
+		floats := make([]float64, values.Len())
+		for row := range floats {
+			if values.At(row) {
+				floats[row] = 1
+			}
+		}
+		return floats, nil
+	default:
+		return nil, wrongKind(field, "a number")
+	}
+}
+
+func floats[T float32 | int64](values []T) []float64 {
+	floats := make([]float64, len(values))
+	for row, value := range values {
+		floats[row] = float64(value)
+	}
+	return floats
+}
+
+// Numbers is the values of a numeric column of any type as floats, as from [Block.Floats], with whether each holds a
+// value.
 func (b *Block) Numbers(schema *Schema, column int) (iter.Seq2[float64, bool], error) {
+	values, err := b.Floats(schema, column)
+	if err != nil {
+		return nil, err
+	}
 	valid, err := b.Valid(schema, column)
 	if err != nil {
 		return nil, err
 	}
-	var at func(row int) float64
-	switch field := schema.Fields[column]; field.Kind {
-	case Float64:
-		var values []float64
-		values, err = b.Float64(schema, column)
-		at = func(row int) float64 { return values[row] }
-	case Float32:
-		var values []float32
-		values, err = b.Float32(schema, column)
-		at = func(row int) float64 { return float64(values[row]) }
-	case Int64, TimestampUs:
-		var values []int64
-		values, err = b.Int64(schema, column)
-		at = func(row int) float64 { return float64(values[row]) }
-	case Boolean:
-		var values Bits
-		values, err = b.Bool(schema, column)
-		at = func(row int) float64 {
-			if values.At(row) {
-				return 1
-			}
-			return 0
-		}
-	default:
-		return nil, wrongKind(field, "a number")
-	}
-	if err != nil {
-		return nil, err
-	}
 	return func(yield func(float64, bool) bool) {
-		for row := range int(b.Rows) {
-			if !yield(at(row), valid.At(row)) {
+		for row, value := range values {
+			if !yield(value, valid.At(row)) {
 				return
 			}
 		}
@@ -260,22 +275,22 @@ func bit(bits []byte, row int) bool { return bits[row>>3]>>(row&7)&1 == 1 }
 func bitmapLen(rows int) int { return (rows + 7) / 8 }
 
 // shares tells whether columns of two kinds lie in the same list.
-func shares(left, right Kind) bool {
-	place := func(kind Kind) Kind {
-		switch kind {
-		case TimestampUs:
-			return Int64
-		case Binary:
-			return Utf8
-		default:
-			return kind
-		}
+func shares(left, right Kind) bool { return listOf(left) == listOf(right) }
+
+// listOf is the kind that names the list in which columns of a kind lie.
+func listOf(kind Kind) Kind {
+	switch kind {
+	case TimestampUs:
+		return Int64
+	case Binary:
+		return Utf8
+	default:
+		return kind
 	}
-	return place(left) == place(right)
 }
 
 // slots is a column's part of the list of its physical type.
-func slots[T any](schema *Schema, column int, kind Kind, list []T, width int) ([]T, error) {
+func slots[T any](schema *Schema, column int, kind Kind, all []T, width int) ([]T, error) {
 	if column < 0 || column >= len(schema.Fields) {
 		return nil, noColumn(schema, column)
 	}
@@ -283,17 +298,18 @@ func slots[T any](schema *Schema, column int, kind Kind, list []T, width int) ([
 	if !shares(field.Kind, kind) {
 		return nil, wrongKind(field, kind.String())
 	}
-	before := 0
-	for _, field := range schema.Fields[:column] {
-		if shares(field.Kind, kind) {
+	// It is done for each column in each call, so it has to be quick.
+	before, list := 0, listOf(kind)
+	for index := range column {
+		if listOf(schema.Fields[index].Kind) == list {
 			before++
 		}
 	}
 	start, end := before*width, (before+1)*width
-	if len(list) < end {
+	if len(all) < end {
 		return nil, tooShort(field)
 	}
-	return list[start:end:end], nil
+	return all[start:end:end], nil
 }
 
 func noColumn(schema *Schema, column int) error {

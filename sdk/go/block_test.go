@@ -74,6 +74,12 @@ func TestWhatWasBuiltIsWhatTheViewsShow(t *testing.T) {
 		}
 	}
 	equal(t, seen, nil, 4, 5)
+	for column, wanted := range map[int][]float64{
+		2: {4, 5, 0}, 3: {1, 0, 1}, 5: {7, 8, 9}, 6: {10, 20, 30}, 7: {1, 2, 4},
+	} {
+		made, err := block.Floats(schema, column)
+		equal(t, made, err, wanted...)
+	}
 	floats, _ = block.Float64(schema, 2)
 	floats[2] = 1
 	if err := block.ZeroNulls(schema, 2); err != nil || floats[2] != 0 {
@@ -116,6 +122,8 @@ func TestWrongKindsAndShortBlocksAreProblems(t *testing.T) {
 	told(t, err, "wrong-kind", "column `raw` is binary, not utf8")
 	_, err = block.Numbers(schema, 4)
 	told(t, err, "wrong-kind", "column `raw` is binary, not a number")
+	_, err = block.Floats(schema, 8)
+	told(t, err, "unknown-column", "column 8 of 8")
 	_, err = block.Float64(schema, 8)
 	told(t, err, "unknown-column", "column 8 of 8")
 	block.Bytes[0] = 0xff

@@ -64,6 +64,14 @@ export class Schema {
     return index;
   }
 
+  /** Which of the columns of its kind a column is, counted from 0, by its name or its place: see `all` of rows. */
+  among(which) {
+    const index = typeof which === "number" ? which : this.require(which);
+    if (!(index in this.#fields)) throw new RangeError(`there is no column ${index}: there are ${this.length}`);
+    const { kind } = this.#fields[index];
+    return this.#fields.slice(0, index).filter((field) => field.kind === kind).length;
+  }
+
   /** This schema with more columns at its end. */
   with(...fields) {
     return new Schema([...this.#fields, ...fields]);

@@ -49,6 +49,21 @@ test("the data of a column alone is that of the column, over the same memory", (
   assert.throws(() => short.column("b"), { code: "bad-block", column: "b" });
 });
 
+test("the floats of all columns are one after another, over the same memory", () => {
+  const made = Rows.of(schema, columns);
+  assert.deepEqual([schema.among("a"), schema.among("b"), schema.among(7), schema.among("t")], [0, 1, 0, 0]);
+  assert.deepEqual([...made.all("float64")], [1, 2, 3, 4, 5, 0]);
+  assert.deepEqual([...made.all("float32")], [0.5, 0, -0]);
+  made.all("float64")[schema.among("b") * made.length] = 7;
+  assert.deepEqual(made.column("b").values(), [7, 5, null]);
+  assert.throws(() => made.all("int64"), { name: "TypeError" });
+  assert.throws(() => schema.among("c"), { code: "unknown-column", column: "c" });
+  assert.throws(() => schema.among(8), { name: "RangeError", message: "there is no column 8: there are 8" });
+  const short = new Rows(schema, { ...made.toBlock(), f64s: new Float64Array(5) });
+  assert.throws(() => short.all("float64"), { code: "bad-block", column: "b" });
+  assert.equal(rows({ t: ["x"] }).all("float64").length, 0);
+});
+
 test("the block is column-major, with bitmaps of the nullable columns and zero in slots of nulls", () => {
   const block = Rows.of(schema, columns).toBlock();
   assert.deepEqual([...block.f64s], [1, 2, 3, 4, 5, 0]);
@@ -63,6 +78,8 @@ test("the block is column-major, with bitmaps of the nullable columns and zero i
 test("a block without a null carries no bitmap", () => {
   assert.equal(rows({ x: [1, 2] }).toBlock().validity.length, 0);
   assert.equal(rows({ x: [1, 2] }).column("x").hasNulls, false);
+  assert.equal(rows({ x: [1, 2] }).hasNulls, false);
+  assert.equal(rows({ x: [1, 2], y: [1, null] }).hasNulls, true);
 });
 
 test("bits after the last row are zero, whatever the number of rows", () => {

@@ -77,28 +77,41 @@ func (l *linear) Output() *plinth.Schema { return l.output }
 // Predict goes column by column. Sums are in the order of the artifact, so that the same rows are the same bits on every
 // machine; a row in which a value is null has no prediction.
 func (l *linear) Predict(rows *plinth.Block) (*plinth.Block, error) {
-	sums, known := make([]float64, rows.Rows), make([]bool, rows.Rows)
+	sums := make([]float64, rows.Rows)
 	for row := range sums {
-		sums[row], known[row] = l.intercept, true
+		sums[row] = l.intercept
 	}
+	var known []byte // nil while no row lacks a value
 	for _, term := range l.terms {
-		values, err := rows.Numbers(l.input, term.column)
+		values, err := rows.Floats(l.input, term.column)
 		if err != nil {
 			return nil, err
 		}
-		row := 0
-		for value, valid := range values {
+		for row, value := range values {
 			// The product is converted before it is added: on some processors Go would else fuse the two.
 			sums[row] += float64(term.coefficient * value)
-			known[row] = known[row] && valid
-			row++
 		}
+		valid, err := rows.Valid(l.input, term.column)
+		if err != nil {
+			return nil, err
+		}
+		known = both(known, valid.Bitmap())
 	}
 	if l.logistic {
 		for row, sum := range sums {
 			sums[row] = 1 / (1 + exp(-sum))
 		}
 	}
-	valid := plinth.Bitmap(len(known), func(row int) bool { return known[row] })
-	return plinth.NewBuilder(l.output, len(sums)).Float64(sums, valid).Finish()
+	return plinth.NewBuilder(l.output, len(sums)).Float64(sums, known).Finish()
+}
+
+// both is the rows that two bitmaps have, of which nil has all.
+func both(left, right []byte) []byte {
+	if left == nil {
+		return slices.Clone(right)
+	}
+	for index, bits := range right {
+		left[index] &= bits
+	}
+	return left
 }

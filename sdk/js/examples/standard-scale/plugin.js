@@ -76,13 +76,16 @@ class Fitted {
     if (this.columns.some(({ index }) => input.fields[index]?.kind !== "float64")) {
       throw new Problem("bad-state", "the state was fitted on other columns");
     }
+    for (const column of this.columns) column.among = input.among(column.index);
   }
 
   // Changes the rows that it was given, which copies nothing. Slots of nulls become zero again by themselves.
   apply(rows) {
-    for (const { index, mean, deviation } of this.columns) {
-      const data = rows.data(index);
-      for (let row = 0, end = data.length; row < end; row++) data[row] = (data[row] - mean) / deviation;
+    const { length } = rows;
+    const values = rows.all("float64");
+    for (const { among, mean, deviation } of this.columns) {
+      const end = (among + 1) * length;
+      for (let at = among * length; at < end; at++) values[at] = (values[at] - mean) / deviation;
     }
     return rows;
   }
