@@ -22,27 +22,36 @@ pub(crate) struct BySize;
 /// commands that work on tables and end.
 pub(crate) fn keep_large() {
     // A column of half a million numbers still comes from pages that are used again.
-    set_system(4 << 20, 64 << 20);
+    set_system(4 << 20, 64 << 20, None);
 }
 
 /// Has the system take very large pieces back as soon as they are freed: for servers, which must not stay as large as they
 /// were when they loaded a model or answered many at once. Left to itself, its allocator keeps ever larger ones. Tensors of
-/// ordinary requests come from pages that are used again.
+/// ordinary requests come from pages that are used again. Two processors share what is kept: what one of them freed is
+/// there for the other.
 pub(crate) fn return_large() {
-    set_system(2 << 20, 8 << 20);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let arenas = libc::c_int::try_from(processors.div_ceil(2)).unwrap_or(libc::c_int::MAX);
+    // What an operator says counts.
+    let arenas = std::env::var_os("MALLOC_ARENA_MAX").is_none().then_some(arenas);
+    set_system(2 << 20, 8 << 20, arenas);
 }
 
-/// From how many bytes on a piece is mapped for itself, and how much free memory is kept at most.
-fn set_system(mapped: libc::c_int, kept: libc::c_int) {
-    // SAFETY: both only set a number that the allocator looks at.
+/// From how many bytes on a piece is mapped for itself, how much free memory is kept at most, and in how many places, of
+/// which every thread uses one.
+fn set_system(mapped: libc::c_int, kept: libc::c_int, arenas: Option<libc::c_int>) {
+    // SAFETY: each only sets a number that the allocator looks at.
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "the system's allocator is told by a call of C")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, mapped);
         libc::mallopt(libc::M_TRIM_THRESHOLD, kept);
+        if let Some(arenas) = arenas {
+            libc::mallopt(libc::M_ARENA_MAX, arenas);
+        }
     }
     #[cfg(not(target_env = "gnu"))]
-    let _ = (mapped, kept);
+    let _ = (mapped, kept, arenas);
 }
 
 const fn is_large(size: usize) -> bool {

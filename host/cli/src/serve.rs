@@ -186,7 +186,11 @@ pub(crate) fn serve(
         telling.abort();
         served.map_err(|error| io_failure("the server", &error))
     })?;
-    output.say("stopped; what was captured is stored");
+    output.say(match server.capture_stats().map(|stats| stats.failed + stats.waiting) {
+        None => "stopped".to_owned(),
+        Some(0) => "stopped; what was captured is stored".to_owned(),
+        Some(rows) => format!("stopped; captured rows that could not be stored: {rows}; the log says why"),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

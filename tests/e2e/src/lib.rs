@@ -313,11 +313,14 @@ impl Server {
         (response.status().as_u16(), told.to_owned())
     }
 
-    /// Asks it to end, as an operator would, and waits until it has: everything that was captured is then stored.
-    pub fn stop(mut self) {
+    /// Asks it to end, as an operator would, and waits until it has; its last line. What was captured is then stored, if that
+    /// could be.
+    pub fn stop(mut self) -> String {
         signal(self.pid(), "TERM");
         let status = self.child.wait().expect("the server is ours");
         assert!(status.success(), "the server ended with {status} on SIGTERM");
+        let lines = self.lines.get_mut().expect("nobody panicked");
+        std::iter::from_fn(|| lines.recv_timeout(PATIENCE).ok()).last().unwrap_or_default()
     }
 }
 

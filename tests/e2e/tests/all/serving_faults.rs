@@ -352,7 +352,8 @@ fn a_disk_that_is_full_loses_captured_rows_and_counts_them_and_serving_goes_on()
     let stored = captured_rows(&server, "stored");
     answers(&server);
     until("rows that are stored again", || captured_rows(&server, "stored") > stored);
-    server.stop();
+    let last = server.stop();
+    assert!(last.starts_with("stopped; captured rows that could not be stored: "), "{last}");
     let kept = project.run(&["sql", "select count(*) from 'captures:/price/1'", "--format", "csv"]);
     let kept: f64 = kept.succeeds().stdout.lines().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     assert!(kept >= 2.0, "{kept}");
