@@ -84,6 +84,11 @@ fn main() -> Result<()> {
         let [_, folder] = &arguments[..] else { bail!("file-server needs a folder") };
         return tracking::serve_files(folder.as_ref());
     }
+    if arguments.first().is_some_and(|a| a == serve::SPIN) {
+        let [_, parent] = &arguments[..] else { bail!("{} needs the number of a process", serve::SPIN) };
+        serve::spin(parent.parse()?);
+        return Ok(());
+    }
     let json = arguments.iter().any(|a| a == "--json");
     arguments.retain(|a| a != "--json");
     let quick = arguments.iter().any(|a| a == "--quick");

@@ -373,13 +373,15 @@ impl Answer {
         let head = std::str::from_utf8(&come[..end]).context("the head of an answer")?;
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("a status line")?.parse()?;
-        let (mut length, mut last) = (0_usize, false);
+        let (mut length, mut last, mut chunked) = (0_usize, false, false);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().context("a content length")?;
             }
             last |= name.eq_ignore_ascii_case("connection") && value.trim().eq_ignore_ascii_case("close");
+            chunked |= name.eq_ignore_ascii_case("transfer-encoding");
         }
-        Ok((come.len() >= end + 4 + length).then_some(Self { status, last }))
+        let whole = if chunked { come.ends_with(b"\r\n0\r\n\r\n") } else { come.len() >= end + 4 + length };
+        Ok(whole.then_some(Self { status, last }))
     }
 }

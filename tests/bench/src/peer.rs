@@ -17,7 +17,8 @@ pub(crate) fn serve(model: &str, library: &str) -> Result<()> {
         .and_then(|mut builder| builder.commit_from_file(model))
         .context("the peer's session")?;
     let state = Arc::new(Mutex::new(session));
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+    // As many threads as there are processors.
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?.port());
         let app = Router::new().route("/predict", post(predict)).with_state(state);

@@ -21,8 +21,14 @@ pub(super) fn run_for(
     lasting: Duration,
 ) -> Result<Cost> {
     let message = message(model, row);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build()?;
     runtime.block_on(async {
+        // Like the load over HTTP it never sleeps: to wake it would cost the server.
+        tokio::spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
         let open = (0..connections).map(|_| async {
             let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
             stream.set_nodelay(true)?;

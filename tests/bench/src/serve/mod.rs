@@ -2,13 +2,16 @@
 //! saturation, at the start, and in memory.
 //!
 //! What counts is the CPU time of a server's process tree per request, so that it does not matter how many cores a
-//! server keeps busy.
+//! server keeps busy. Every server has the same half of the processors for it.
 
 mod grpc;
+mod halves;
 mod models;
 mod page;
 mod peers;
 mod strain;
+
+pub(crate) use self::halves::{SPIN, spin};
 
 use std::{path::Path, time::Instant};
 
@@ -17,11 +20,15 @@ use plinth_ext::Model as _;
 use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
 
-use self::models::{Folder, INFER, PREDICT, bare, check_answer, forest_file, infer_body, plain_body, row, small_model};
+use self::{
+    halves::Halves,
+    models::{Folder, INFER, PREDICT, bare, check_answer, forest_file, infer_body, plain_body, row, small_model},
+};
 use crate::{
     Place,
     figures::{Figures, Target},
     load::{self, Cost},
+    paced,
     server::Server,
 };
 
@@ -31,6 +38,8 @@ const LEVELS: [usize; 2] = [16, 64];
 const ROUNDS: usize = 3;
 const ROUND_SECONDS: f64 = 1.5;
 const WARM_SECONDS: f64 = 0.5;
+/// Where raw rows go.
+const INVOCATIONS: &str = "/invocations";
 /// Rows of the requests with many.
 const BATCH: usize = 32;
 const SMALL_MODELS: usize = 100;
@@ -65,14 +74,14 @@ enum What<'a> {
 
 /// Plinth, and a bare server.
 pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
-    alone(place, figures).map(drop)
+    alone(place, &Halves::split()?, figures).map(drop)
 }
 
 /// The same, and servers in Python; then writes the page.
 pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> {
-    let mut own = Figures::default();
-    let (mut all, right) = alone(place, &mut own)?;
-    let theirs = peers::measure(place, &all[1], right, &mut own)?;
+    let (mut own, halves) = (Figures::default(), Halves::split()?);
+    let (mut all, right) = alone(place, &halves, &mut own)?;
+    let theirs = peers::measure(place, &halves, &all[1], right, &mut own)?;
     all.extend(theirs);
     if !place.quick {
         page::write(place, &own, &all)?;
@@ -84,32 +93,38 @@ pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> 
 /// Only what happens near saturation and beyond it.
 pub(crate) fn measure_strain(place: &Place, figures: &mut Figures) -> Result<()> {
     let runtime = Runtime::start(&RuntimeConfig::default())?;
-    strain::measure(place, &Folder::with_forest(place)?, runtime.library(), figures)
+    strain::measure(place, &Halves::split()?, &Folder::with_forest(place)?, runtime.library(), figures)
 }
 
 /// What the bare server and Plinth cost in each way, in this order; and the right answer.
-fn alone(place: &Place, figures: &mut Figures) -> Result<(Vec<Served>, f64)> {
+fn alone(place: &Place, halves: &Halves, figures: &mut Figures) -> Result<(Vec<Served>, f64)> {
     let runtime = Runtime::start(&RuntimeConfig::default())?;
     let folder = Folder::with_forest(place)?;
-    let mut all = forest(place, &folder, runtime.library(), figures)?;
-    let right = all.1;
-    all.0.extend(raw_rows(place, &runtime, figures)?);
-    strain::measure(place, &folder, runtime.library(), figures)?;
+    let (mut all, right) = forest(place, halves, &folder, runtime.library(), figures)?;
+    all.extend(raw_rows(place, halves, &runtime, figures)?);
+    strain::measure(place, halves, &folder, runtime.library(), figures)?;
     small_models(place, figures)?;
-    Ok((all.0, right))
+    Ok((all, right))
 }
 
 /// One row of a forest, and many; the right answer beside.
-fn forest(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures) -> Result<(Vec<Served>, f64)> {
+fn forest(
+    place: &Place,
+    halves: &Halves,
+    folder: &Folder,
+    library: &Path,
+    figures: &mut Figures,
+) -> Result<(Vec<Served>, f64)> {
     let (plain, infer) = (plain_body(), infer_body(1));
-    let bare = bare(&forest_file(place), library)?;
-    let ours = folder.serve(folder.plinth(), &["models:/forest/1".to_owned()])?;
+    let bare = bare(halves, &forest_file(place), library)?;
+    let ours = folder.serve(folder.plinth_on(halves), &["models:/forest/1".to_owned()])?;
     let answer: Value = serde_json::from_slice(&load::once(bare.port, "POST", PREDICT, &plain)?)?;
     let right = answer["probabilities"][1].as_f64().unwrap_or(f64::NAN);
     check_answer(ours.port, INFER, &infer, right)?;
     let wide: Vec<f32> = row().iter().map(|value| *value as f32).collect();
     let all = one_row(
         place,
+        halves,
         &[
             Asked { name: "bare axum + ort", server: &bare, what: What::Http(PREDICT, &plain) },
             Asked { name: "Plinth", server: &ours, what: What::Http(INFER, &infer) },
@@ -122,9 +137,10 @@ fn forest(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures)
     let connections = LEVELS[0];
     let lasting = place.lasting(ROUND_SECONDS * 2.0);
     let many = load::request(ours.port, "POST", INFER, &infer_body(BATCH));
-    load::run_for(ours.pid(), ours.port, &many, connections, place.lasting(WARM_SECONDS))?;
-    let batches = load::run_for(ours.pid(), ours.port, &many, connections, lasting)?;
-    let rows = batches.rate() * BATCH as f64;
+    let rows = halves.load(|| {
+        paced::saturate(ours.port, &many, connections, place.lasting(WARM_SECONDS))?;
+        Ok(paced::saturate(ours.port, &many, connections, lasting)?.goodput() * BATCH as f64)
+    })?;
     figures.add(format!("rows per second, {BATCH} a request"), rows, "1/s", Target::None);
     let times = rows / all[1].levels[0].cost.rate();
     figures.add_expected(
@@ -138,7 +154,7 @@ fn forest(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures)
 }
 
 /// A raw row through one transform, against a bare server around the same forest that gets the transformed row.
-fn raw_rows(place: &Place, runtime: &Runtime, figures: &mut Figures) -> Result<Vec<Served>> {
+fn raw_rows(place: &Place, halves: &Halves, runtime: &Runtime, figures: &mut Figures) -> Result<Vec<Served>> {
     let folder = Folder::with_churn(place)?;
     let file = folder.trained_file()?;
     let width = OnnxModel::load(runtime, &std::fs::read(&file)?, &SessionOptions::default())?.input().len();
@@ -146,16 +162,30 @@ fn raw_rows(place: &Place, runtime: &Runtime, figures: &mut Figures) -> Result<V
     let (plain, raw) = (json!({ "inputs": [vector] }).to_string(), folder.customer()?);
     let model = ["models:/churn@champion".to_owned()];
     start_up(&folder, &model, &raw, figures)?;
-    let bare = bare(&file, runtime.library())?;
-    let ours = folder.serve(folder.plinth(), &model)?;
+    let bare = bare(halves, &file, runtime.library())?;
+    let ours = folder.serve(folder.plinth_on(halves), &model)?;
     let all = one_row(
         place,
+        halves,
         &[
             Asked { name: "bare axum + ort, trained forest", server: &bare, what: What::Http(PREDICT, &plain) },
-            Asked { name: "Plinth, raw row, one transform", server: &ours, what: What::Http("/invocations", &raw) },
+            Asked { name: "Plinth, raw row, one transform", server: &ours, what: What::Http(INVOCATIONS, &raw) },
         ],
     )?;
     against(&all[0], &all[1], "raw row through one transform / bare, CPU per request", 3.0, 2.3, figures);
+    drop((bare, ours));
+
+    // With all processors, each of which has a thread that scores with a session of its own.
+    let ours = folder.serve(folder.plinth(), &model)?;
+    for connections in LEVELS {
+        load::run_for(
+            ours.pid(),
+            ours.port,
+            &load::request(ours.port, "POST", INVOCATIONS, &raw),
+            connections,
+            place.lasting(4.0),
+        )?;
+    }
     let memory = load::resident_mib(ours.pid())? * 1.048_576;
     figures.add_expected("resident memory, one forest + transform", memory, "MB", Target::AtMost(100.0), 95.0);
     Ok(all)
@@ -167,7 +197,7 @@ fn start_up(folder: &Folder, model: &[String], body: &str, figures: &mut Figures
     for _ in 0..=STARTS {
         let start = Instant::now();
         let server = folder.serve(folder.plinth(), model)?;
-        load::once(server.port, "POST", "/invocations", body)?;
+        load::once(server.port, "POST", INVOCATIONS, body)?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     // The first may have had to compile.
@@ -209,18 +239,22 @@ fn small_inputs(port: u16, model: &str) -> Result<String> {
 }
 
 /// Puts each load on each server in turns.
-fn one_row(place: &Place, asked: &[Asked<'_>]) -> Result<Vec<Served>> {
+fn one_row(place: &Place, halves: &Halves, asked: &[Asked<'_>]) -> Result<Vec<Served>> {
     let mut all: Vec<Served> =
         asked.iter().map(|one| Served { name: one.name.to_owned(), levels: Vec::new() }).collect();
     for connections in LEVELS {
         let run = |one: &Asked<'_>, seconds: f64| {
             let (pid, port, lasting) = (one.server.pid(), one.server.port, place.lasting(seconds));
-            match one.what {
+            halves.load(|| match one.what {
                 What::Http(path, body) => {
-                    load::run_for(pid, port, &load::request(port, "POST", path, body), connections, lasting)
+                    let before = load::cpu_time(pid)?;
+                    let request = load::request(port, "POST", path, body);
+                    let done = paced::saturate(port, &request, connections, lasting)?;
+                    ensure!(done.refused.is_empty(), "{} requests were refused by {}", done.refused.len(), one.name);
+                    Ok(Cost::of(done.answered, load::cpu_time(pid)? - before, lasting))
                 }
                 What::Grpc(model, row) => grpc::run_for(pid, port, model, row, connections, lasting),
-            }
+            })
         };
         for one in asked {
             run(one, WARM_SECONDS)?;

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::halves::Halves;
 use crate::{
     Place, load,
     server::{Channel, Server},
@@ -126,10 +127,9 @@ impl Folder {
         command
     }
 
-    /// The same on one part of the processors.
-    pub(super) fn plinth_on(&self, processors: &str) -> Command {
-        let mut command = Command::new("taskset");
-        command.args(["-c", processors]).arg(&self.plinth);
+    /// The same on the half of the processors that serves.
+    pub(super) fn plinth_on(&self, halves: &Halves) -> Command {
+        let mut command = halves.serving(&self.plinth);
         self.at_home(&mut command);
         command
     }
@@ -174,19 +174,9 @@ pub(super) fn small_model(number: usize) -> String {
     format!("small-{number}")
 }
 
-/// The least that a server around a model file can do, started.
-pub(super) fn bare(file: &Path, library: &Path) -> Result<Server> {
-    start_bare(Command::new(std::env::current_exe()?), file, library)
-}
-
-/// The same on one part of the processors.
-pub(super) fn bare_on(processors: &str, file: &Path, library: &Path) -> Result<Server> {
-    let mut command = Command::new("taskset");
-    command.args(["-c", processors]).arg(std::env::current_exe()?);
-    start_bare(command, file, library)
-}
-
-fn start_bare(mut command: Command, file: &Path, library: &Path) -> Result<Server> {
+/// The least that a server around a model file can do, started on the half of the processors that serves.
+pub(super) fn bare(halves: &Halves, file: &Path, library: &Path) -> Result<Server> {
+    let mut command = halves.serving(std::env::current_exe()?);
     Server::start(command.arg("peer-server").arg(file).arg(library), Channel::Stdout)
 }
 

@@ -1,11 +1,12 @@
 //! Servers of models in Python, each in the quickest of its ordinary ways (`tests/bench/peers`).
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use super::{
     Asked, Served, What,
+    halves::Halves,
     models::{INFER, PREDICT, check_answer, forest_file, infer_body, plain_body},
     one_row,
 };
@@ -33,10 +34,16 @@ const PEERS: [Peer; 5] = [
 ];
 
 /// Measures each peer in turn with the load that `ours` had, after it gave the `right` answer.
-pub(super) fn measure(place: &Place, ours: &Served, right: f64, figures: &mut Figures) -> Result<Vec<Served>> {
+pub(super) fn measure(
+    place: &Place,
+    halves: &Halves,
+    ours: &Served,
+    right: f64,
+    figures: &mut Figures,
+) -> Result<Vec<Served>> {
     let mut all = Vec::new();
     for peer in PEERS {
-        let served = one(place, &peer, right).with_context(|| format!("measuring {}", peer.called))?;
+        let served = one(place, halves, &peer, right).with_context(|| format!("measuring {}", peer.called))?;
         for (theirs, ours) in served.levels.iter().zip(&ours.levels) {
             let times = theirs.cost.cpu_us_per_request() / ours.cost.cpu_us_per_request();
             let what = format!("{} / Plinth, CPU per request, {} connections", peer.called, ours.connections);
@@ -47,7 +54,7 @@ pub(super) fn measure(place: &Place, ours: &Served, right: f64, figures: &mut Fi
     Ok(all)
 }
 
-fn one(place: &Place, peer: &Peer, right: f64) -> Result<Served> {
+fn one(place: &Place, halves: &Halves, peer: &Peer, right: f64) -> Result<Served> {
     let variable = format!("PLINTH_BENCH_{}", peer.name.to_uppercase());
     let bin = std::env::var_os(&variable)
         .with_context(|| format!("{variable} is not set: run `cargo xtask bench --peers serve`"))?;
@@ -56,7 +63,7 @@ fn one(place: &Place, peer: &Peer, right: f64) -> Result<Served> {
     let body = if peer.path == INFER { infer_body(1) } else { plain_body() };
     let server = Server::start_on(
         |port, _| {
-            let mut command = Command::new(bin.join("python"));
+            let mut command = halves.serving(bin.join("python"));
             command.arg(&script).arg(forest_file(place)).arg(port.to_string());
             command
         },
@@ -64,7 +71,7 @@ fn one(place: &Place, peer: &Peer, right: f64) -> Result<Served> {
     )?;
     let version = version(place, peer.name)?;
     let name = format!("{} {version}", peer.called);
-    one_row(place, &[Asked { name: &name, server: &server, what: What::Http(peer.path, &body) }])
+    one_row(place, halves, &[Asked { name: &name, server: &server, what: What::Http(peer.path, &body) }])
         .map(|mut all| all.remove(0))
 }
 

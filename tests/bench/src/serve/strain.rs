@@ -1,18 +1,19 @@
-//! What happens near saturation and beyond it. Half of the processors serve and the other half load, or the load would
-//! take from the server what it is meant to strain.
+//! What happens near saturation and beyond it.
 //!
 //! Overload is of requests that are dear to answer: half of a machine cannot send three times as many requests of one
 //! row as the other half can answer.
 
 use std::{
     path::Path,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::models::{Folder, INFER, PREDICT, bare_on, forest_file, infer_body, plain_body};
+use super::{
+    halves::Halves,
+    models::{Folder, INFER, PREDICT, bare, forest_file, infer_body, plain_body},
+};
 use crate::{
     Place,
     figures::{Figures, Target},
@@ -35,7 +36,7 @@ const DEADLINE_MS: f64 = 2_000.0;
 
 /// What the page says of it.
 pub(super) const HOW: &str = "\
-For saturation and overload the server has half of the processors and the load the other half. Requests come when they are \
+Requests come when they are \
 due, whether or not answers do, and a wait counts from that moment. They come at even distances, \
 where p99 has its bar, and once more at random: of those that come at random to a server that takes the same time for each and is busy \
 for 70 % of the time, 1 of 100 waits 4.3 times as long as the median (M/D/1). Saturation is what 64 \
@@ -44,9 +45,12 @@ requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half
 many requests of one row as the other half answers. Who is refused gets 503 at once. What is answered is told of the mean \
 of what saturation is before and after, in the median of five rounds.
 
-Requests come before what is kept of them: while threads score, the thread that captures works for little more than a \
-tenth of the time, or for a quarter if half of its queue is full and nobody waits for long. Rows that find no room in the queue are \
+Requests come before what is kept of them: while threads score, the thread that captures works for an eighth to a \
+quarter of the time, or for a quarter and more if half of its queue is full and nobody waits for long. Rows that find no room in the queue are \
 dropped and counted. So a part of the goodput under overload is paid for with rows that are not kept; the table says how many.
+
+On the server's half a loop of the lowest priority (`SCHED_IDLE`) runs beside, which makes room at once for anything else: \
+the owner of a virtual machine may take milliseconds to give a processor back that had nothing to do.
 
 When the processor is taken away from the load, nothing is due until it is back: or the server would get at once what was \
 meant to come at a distance.
@@ -59,25 +63,23 @@ changed; in the median of short windows most of it is not seen. A server that sc
 more to do for each request at 70 % than at saturation, so it is busy for more than 70 % of the time.\n";
 
 /// p99 at 70 % of saturation, and what is answered under three times of it.
-pub(super) fn measure(place: &Place, folder: &Folder, library: &Path, figures: &mut Figures) -> Result<()> {
-    let processors = std::thread::available_parallelism()?.get();
-    ensure!(processors > 1, "a load beside a server needs two processors");
-    let half = processors / 2;
-    let (serving, loading) = (format!("0-{}", half - 1), format!("{half}-{}", processors - 1));
-    let all = format!("0-{}", processors - 1);
-    on_processors(&serving)?;
-    let (share, longest, slowest) = away(place.lasting(6.0));
+pub(super) fn measure(
+    place: &Place,
+    halves: &Halves,
+    folder: &Folder,
+    library: &Path,
+    figures: &mut Figures,
+) -> Result<()> {
+    let (share, longest, slowest) = halves.instead_of_serving(|| Ok(away(place.lasting(6.0))))?;
     figures.add("the processor is away from a loop that only looks at the clock", share * 100.0, "%", Target::None);
     figures.add("the longest that it is away", longest.as_secs_f64() * 1e3, "ms", Target::None);
     figures.add("its pace in its slowest 0.2 s, of its best", slowest * 100.0, "%", Target::None);
-    on_processors(&loading)?;
-    let outcome = on_half(place, folder, library, &serving, figures);
-    on_processors(&all)?;
-    outcome
+    let _awake = halves.awake()?;
+    halves.load(|| on_half(place, halves, folder, library, figures))
 }
 
-fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figures: &mut Figures) -> Result<()> {
-    let bare = bare_on(serving, &forest_file(place), library)?;
+fn on_half(place: &Place, halves: &Halves, folder: &Folder, library: &Path, figures: &mut Figures) -> Result<()> {
+    let bare = bare(halves, &forest_file(place), library)?;
     let least = near_saturation(
         place,
         bare.port,
@@ -86,7 +88,7 @@ fn on_half(place: &Place, folder: &Folder, library: &Path, serving: &str, figure
         figures,
     )?;
     drop(bare);
-    let server = folder.serve(folder.plinth_on(serving), &["models:/forest/1".to_owned()])?;
+    let server = folder.serve(folder.plinth_on(halves), &["models:/forest/1".to_owned()])?;
     let request = |rows| load::request(server.port, "POST", INFER, &infer_body(rows));
     let captured = Captured::of(server.port)?;
     let ours = near_saturation(place, server.port, &request(1), "Plinth", figures)?;
@@ -220,13 +222,4 @@ impl Captured {
         let (kept, dropped) = (now.kept - self.kept, now.dropped - self.dropped);
         Ok(dropped / (kept + dropped).max(1.0) * 100.0)
     }
-}
-
-/// Has this process run on some of the processors only, with the threads that it starts from now on.
-fn on_processors(list: &str) -> Result<()> {
-    let mut command = Command::new("taskset");
-    command.args(["-acp", list, &std::process::id().to_string()]).stdout(Stdio::null());
-    let status = command.status().context("starting taskset")?;
-    ensure!(status.success(), "taskset could not move the load to processors {list}");
-    Ok(())
 }
