@@ -119,7 +119,7 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
          fresh ones.\n\
          \nAll five return the same bytes in the deterministic profile, so a plugin may begin in the language that its \
          author knows and move when its cost is felt. **Rust and C** suit every place, the online endpoint and the edge \
-         included. **Go** suits batches and endpoints that can spare tens of microseconds. **JavaScript and Python** suit \
+         included. **Go** suits batches and endpoints that can spare some microseconds. **JavaScript and Python** suit \
          batches of moderate size, gates and drift tests, where a call looks at many rows or is made seldom; Python's \
          size and first compile are felt on an edge device.\n",
     );
