@@ -16,9 +16,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use plinth_core::{ContentHash, codes};
+use plinth_core::{ContentHash, codes, refs::ModelRef};
 use plinth_serve::Server;
-use plinth_tracking::{Principal, Resource, Role, Tracking};
+use plinth_tracking::{EndpointSpec, Principal, Resource, Role, Tracking};
 
 use super::{Caller, Serving, text};
 use crate::{
@@ -152,12 +152,17 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
     Some(if asks { Role::Reader } else { Role::Editor })
 }
 
-/// Refuses those who have not that role.
-pub(super) fn require(principal: &Principal, role: Role) -> Result<(), ApiError> {
-    refuse(principal.role, role)
+/// Refuses those who may not change every model of an endpoint to be: or who may change one model could have any other one
+/// served, and ask it.
+pub(super) fn require_models(principal: &Principal, spec: &EndpointSpec) -> Result<(), ApiError> {
+    // What is no reference the catalog tells of.
+    let models = spec.deployments.iter().filter_map(|deployment| deployment.model.parse::<ModelRef>().ok());
+    let mut roles = models.map(|model| principal.role_for(&Resource::Model(model.name().to_owned())));
+    roles.try_for_each(|role| require(role, Role::Editor))
 }
 
-fn refuse(has: Role, needs: Role) -> Result<(), ApiError> {
+/// Refuses those who have not that role.
+pub(super) fn require(has: Role, needs: Role) -> Result<(), ApiError> {
     if has >= needs {
         return Ok(());
     }
@@ -169,7 +174,7 @@ fn refuse(has: Role, needs: Role) -> Result<(), ApiError> {
 pub(crate) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let Some(role) = needed(request.method(), &path) else {
-        request.extensions_mut().insert(Caller(Arc::new(Principal { role: Role::None, ..Principal::anyone() })));
+        request.extensions_mut().insert(Caller::from(Arc::new(Principal { role: Role::None, ..Principal::anyone() })));
         return next.run(request).await;
     };
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
@@ -177,18 +182,12 @@ pub(crate) async fn guard(State(access): State<Arc<Access>>, mut request: Reques
     let let_in = async {
         let principal = access.principal(&headers, peer).await?;
         let has = access.role(&principal, &path);
-        refuse(has, role)?;
+        require(has, role)?;
         // What a grant allows here is what a handler may count on.
-        let principal = if has == principal.role {
-            principal
-        } else {
-            Arc::new(Principal { role: has, ..Principal::clone(&principal) })
-        };
-        Ok::<_, ApiError>(principal)
+        Ok::<_, ApiError>(Caller(principal, has))
     };
     match let_in.await {
-        Ok(principal) => {
-            let caller = Caller(principal);
+        Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
             let mut response = next.run(request).await;
             // For the access log.

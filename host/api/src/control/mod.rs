@@ -99,12 +99,19 @@ pub(crate) fn routes(open: bool) -> Router<App> {
         .route("/endpoints/{endpoint}/resume", post(resume))
         .route("/endpoints/{endpoint}/feedback", post(feedback::feedback))
         .layer(middleware::from_fn(access::same_site));
-    if open { routes.layer(Extension(Caller(Arc::new(Principal::anyone())))) } else { routes }
+    if open { routes.layer(Extension(Caller::from(Arc::new(Principal::anyone())))) } else { routes }
 }
 
-/// Whoever sends a request.
+/// Whoever sends a request, and their role for what it is about, which grants may have raised.
 #[derive(Clone)]
-pub(crate) struct Caller(pub(crate) Arc<Principal>);
+pub(crate) struct Caller(pub(crate) Arc<Principal>, pub(crate) Role);
+
+impl From<Arc<Principal>> for Caller {
+    fn from(principal: Arc<Principal>) -> Self {
+        let role = principal.role;
+        Self(principal, role)
+    }
+}
 
 impl From<TrackingError> for ApiError {
     fn from(error: TrackingError) -> Self {
@@ -264,8 +271,9 @@ async fn replace(
             let there = tracking.endpoint(&endpoint)?;
             // Whoever may not approve a rollout may not write down that it is over, either.
             if there.spec.active_rollout().is_some_and(|rollout| rollout.approval) {
-                access::require(&caller.0, Role::Approver)?;
+                access::require(caller.1, Role::Approver)?;
             }
+            access::require_models(&caller.0, &spec)?;
             begin(&mut spec, Some(&there.spec), tracking)?;
             let change = EndpointChange { who: &caller.0.name, action: "replace", reason: &reason, evidence: None };
             Ok(tracking.change_endpoint(&endpoint, revision.unwrap_or(there.revision), &spec, change)?)

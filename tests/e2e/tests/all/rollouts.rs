@@ -470,6 +470,18 @@ fn who_may_do_what() {
     let by: Vec<&str> =
         log.as_array().expect("a list").iter().filter_map(|event| event["principal"].as_str()).collect();
     assert_eq!(by[..3], ["editor", "approver", "editor"]);
+    // A grant for a model is for endpoints of that model, and does not let its owner have another one served.
+    project.run(&["user", "grant", "reader", "editor", "--model", "price"]).succeeds();
+    std::thread::sleep(Duration::from_secs(1));
+    let put = |model: &str| {
+        let spec = json!({"deployments": [{"name": "a", "model": model, "weight": 1.0}]});
+        send("PUT", "/endpoints/price", "reader", json!({"spec": spec}))
+    };
+    assert_eq!(put("models:/price/2").0, 200);
+    let (status, answer) = put("models:/secret/1");
+    assert!(status == 403 && answer.contains("permission-denied"), "{status} {answer}");
+    let editor = json!({"spec": {"deployments": [{"name": "a", "model": "models:/secret/1", "weight": 1.0}]}});
+    assert_eq!(send("PUT", "/endpoints/price", "editor", editor).0, 404);
     // A page of another site must not talk a browser into it, whoever is asked.
     let site = [("content-type", "application/json"), ("origin", "https://evil.example")];
     let open = serve(&project, &[]);
