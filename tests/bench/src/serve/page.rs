@@ -17,9 +17,9 @@ pub(super) fn write(place: &Place, figures: &Figures, all: &[Served]) -> Result<
     let mut page = format!(
         "# What serving costs\n\n\
          Written by `cargo xtask bench --peers serve`: every figure of this page was measured in one run of {build}, \
-         on a shared machine with {processors} cores, which ran the load as well: the server on half of them and the load on the other half; only starts and memory \
-         are of servers on all of them. Ratios count; absolute figures are \
-         that machine's. What was expected stands in the program and was written down before the first run of the \
+         on a shared machine with {processors} cores, which ran the load as well: the server on half of them and the \
+         load on the other half; only starts and memory are of servers on all of them. Ratios count; absolute figures \
+         are that machine's. What was expected stands in the program and was written down before the first run of the \
          benchmark; of the peers, after a rough trial.\n\n\
          The model is a random forest of 100 trees, 10 deep at most, over 17 columns (`tests/bench/peers/rf.onnx`), \
          the request one row in JSON over connections that are kept. Plinth checks it against the model's signature, \
