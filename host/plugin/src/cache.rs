@@ -7,12 +7,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use plinth_core::{ContentHash, PluginLimits, codes};
 use wasmtime::{Engine, component::Component};
 
 use crate::{
+    code::Code,
     compiler::{Compiler, Refusal},
     fault::PluginError,
 };
@@ -36,7 +38,7 @@ impl Cache {
         plugin: &str,
         hash: ContentHash,
         bytes: &[u8],
-    ) -> Result<Component, Refusal> {
+    ) -> Result<Arc<Code>, Refusal> {
         let key = key(engine, hash);
         let limits = &*self.compiler.limits;
         let dir = match self.trusted_dir() {
@@ -67,7 +69,9 @@ impl Cache {
         // SAFETY: this program made the bytes a moment ago, and they came through a pipe that nobody else holds.
         #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
         let component = unsafe { Component::deserialize(engine, &code) };
-        component.map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)))
+        component
+            .map(Code::in_memory)
+            .map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)))
     }
 
     /// The folder, made if need be, if nobody else can write to it.
@@ -161,7 +165,7 @@ fn load(
     path: &Path,
     key: ContentHash,
     limits: &PluginLimits,
-) -> Option<Result<Component, Refusal>> {
+) -> Option<Result<Arc<Code>, Refusal>> {
     match sealed(path, key, limits.compiled_bytes_max.saturating_add(HASH_BYTES)) {
         Ok(true) => {}
         Ok(false) => {
@@ -181,7 +185,7 @@ fn load(
     #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
     let component = unsafe { Component::deserialize_file(engine, path) };
     match component {
-        Ok(component) => Some(Ok(component)),
+        Ok(component) => Some(Ok(Code::mapped(component))),
         Err(error) => needs(&error, limits).map(Err).or_else(|| {
             tracing::warn!(plugin, path = %path.display(), error = %format!("{error:#}"), "a compiled plugin does not load; compiling it again");
             None

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::Thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use plinth_core::PluginLimits;
@@ -18,12 +18,14 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use crate::fault::FRAMES;
+use crate::{code::Codes, fault::FRAMES};
 
 /// The length of one tick of the epoch: how exact a deadline is.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Ticks without a call after which the clock stops until the next call.
 const IDLE_TICKS: u32 = 100;
+/// How often compiled code is looked at: what was not used between two looks is given back.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Makes an engine.
 ///
@@ -93,9 +95,11 @@ fn config(limits: &PluginLimits, deterministic: bool, pool: bool) -> Config {
     config
 }
 
-/// Moves an engine's epoch on while calls run. Its thread sleeps when there are none.
+/// Moves an engine's epoch on while calls run. Its thread sleeps when there are none, and gives back the code of those
+/// that are not called.
 pub(crate) struct Clock {
     engine: Engine,
+    codes: Arc<Codes>,
     shared: Arc<Shared>,
     thread: Mutex<Option<Thread>>,
 }
@@ -114,9 +118,9 @@ struct Shared {
 }
 
 impl Clock {
-    pub(crate) fn new(engine: Engine) -> Self {
+    pub(crate) fn new(engine: Engine, codes: Arc<Codes>) -> Self {
         let shared = Shared { asleep: AtomicBool::new(true), ..Shared::default() };
-        Self { engine, shared: Arc::new(shared), thread: Mutex::new(None) }
+        Self { engine, codes, shared: Arc::new(shared), thread: Mutex::new(None) }
     }
 
     /// A call begins. Costs one addition unless the clock has to be woken.
@@ -157,8 +161,8 @@ impl Clock {
             thread.unpark();
             return;
         }
-        let (engine, shared) = (self.engine.clone(), self.shared.clone());
-        let spawned = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || run(&engine, &shared));
+        let (engine, codes, shared) = (self.engine.clone(), self.codes.clone(), self.shared.clone());
+        let spawned = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || run(&engine, &codes, &shared));
         match spawned {
             Ok(handle) => *thread = Some(handle.thread().clone()),
             Err(error) => {
@@ -179,14 +183,22 @@ impl Drop for Clock {
     }
 }
 
-fn run(engine: &Engine, shared: &Shared) {
+fn run(engine: &Engine, codes: &Codes, shared: &Shared) {
     let mut seen = 0;
     let mut idle = 0;
+    let mut looked = Instant::now();
+    let mut look = || {
+        if looked.elapsed() >= LOOK {
+            codes.look();
+            looked = Instant::now();
+        }
+    };
     while !shared.stop.load(Ordering::SeqCst) {
         std::thread::park_timeout(TICK);
         engine.increment_epoch();
         shared.ticks.fetch_add(1, Ordering::Relaxed);
         let begun = shared.begun.load(Ordering::SeqCst);
+        look();
         idle = if begun == seen && begun == shared.ended.load(Ordering::SeqCst) { idle + 1 } else { 0 };
         seen = begun;
         if idle < IDLE_TICKS {
@@ -198,7 +210,12 @@ fn run(engine: &Engine, shared: &Shared) {
             shared.asleep.store(false, Ordering::SeqCst);
         }
         while shared.asleep.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
-            std::thread::park();
+            if codes.hold() {
+                std::thread::park_timeout(LOOK);
+                look();
+            } else {
+                std::thread::park();
+            }
         }
         idle = 0;
     }
@@ -211,7 +228,7 @@ mod tests {
     #[test]
     fn the_clock_sleeps_without_calls_and_wakes_with_one() {
         let engine = Engine::default();
-        let clock = Clock::new(engine);
+        let clock = Clock::new(engine, Arc::default());
         let asleep = || clock.shared.asleep.load(Ordering::SeqCst);
         assert!(asleep(), "no thread before the first call");
         for _ in 0..2 {

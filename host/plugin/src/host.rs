@@ -10,10 +10,11 @@ use std::{
 
 use plinth_core::{ContentHash, PluginLimits};
 use plinth_ext::{DriftTest, Gate, Loader, Models, Transform};
-use wasmtime::{Engine, component::Component};
+use wasmtime::Engine;
 
 use crate::{
     cache::Cache,
+    code::{Code, Codes},
     compiler::{Compiler, CompilerCommand, Progress, Refusal},
     drift::DriftAdapter,
     engine::{self, Clock},
@@ -66,6 +67,7 @@ struct Inner {
     cache: Cache,
     engine: OnceLock<Result<(Engine, Arc<Clock>), String>>,
     totals: Arc<Totals>,
+    codes: Arc<Codes>,
     /// What became of the components that were asked for.
     components: Mutex<HashMap<ContentHash, Arc<Mutex<Known>>>>,
 }
@@ -76,7 +78,7 @@ enum Known {
     #[default]
     Nothing,
     /// A second load of the same bytes costs nothing.
-    Ready(Component),
+    Ready(Arc<Code>),
     /// Neither does another try to compile it, until then or for ever.
     Refused(Refusal, Option<Instant>),
 }
@@ -93,6 +95,7 @@ impl Host {
             deterministic,
             engine: OnceLock::new(),
             totals: Arc::default(),
+            codes: Arc::default(),
             components: Mutex::new(HashMap::new()),
         }))
     }
@@ -177,20 +180,20 @@ impl Inner {
     fn engine(&self, plugin: &str) -> Result<&(Engine, Arc<Clock>), PluginError> {
         let made = self.engine.get_or_init(|| {
             let engine = engine::make(&self.limits, self.deterministic).map_err(|error| format!("{error:#}"))?;
-            let clock = Arc::new(Clock::new(engine.clone()));
+            let clock = Arc::new(Clock::new(engine.clone(), self.codes.clone()));
             Ok((engine, clock))
         });
         made.as_ref().map_err(|reason| PluginError::Engine { plugin: plugin.to_owned(), reason: reason.clone() })
     }
 
-    fn component(&self, engine: &Engine, plugin: &PluginInner) -> Result<Component, PluginError> {
+    fn code(&self, engine: &Engine, plugin: &PluginInner) -> Result<Arc<Code>, PluginError> {
         let name = &plugin.anatomy.manifest.name;
         let known = Arc::clone(lock(&self.components).entry(plugin.hash).or_default());
         let mut known = lock(&known);
         match &*known {
-            Known::Ready(component) => {
+            Known::Ready(code) => {
                 lock(&plugin.bytes).take();
-                return Ok(component.clone());
+                return Ok(code.clone());
             }
             Known::Refused(refusal, until) if until.is_none_or(|until| Instant::now() < until) => {
                 return Err(refusal.error(name, &self.limits));
@@ -199,10 +202,11 @@ impl Inner {
         }
         let bytes = lock(&plugin.bytes).clone().unwrap_or_default();
         match self.cache.component(engine, name, plugin.hash, &bytes) {
-            Ok(component) => {
+            Ok(code) => {
                 lock(&plugin.bytes).take();
-                *known = Known::Ready(component.clone());
-                Ok(component)
+                self.codes.add(&code);
+                *known = Known::Ready(code.clone());
+                Ok(code)
             }
             Err(refusal) => {
                 let error = refusal.error(name, &self.limits);
@@ -384,9 +388,9 @@ impl Plugin {
         }
         let host = &plugin.host;
         let (engine, clock) = host.engine(self.name())?;
-        let component = host.component(engine, plugin)?;
+        let code = host.code(engine, plugin)?;
         let prepared = Prepared::new(
-            component,
+            code,
             plugin.hash,
             &plugin.anatomy,
             &plugin.grants,

@@ -12,11 +12,12 @@ use plinth_core::{ContentHash, PluginLimits, codes};
 use plinth_ext::{ExtError, Tables};
 use wasmtime::{
     Store,
-    component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower, TypedFunc},
+    component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower, TypedFunc},
 };
 
 use crate::{
     cache::engine_error,
+    code::Code,
     engine::Clock,
     fault::{Call, Deadline, PluginError, classify},
     grants::Grants,
@@ -46,7 +47,7 @@ pub(crate) struct Prepared {
     called: Arc<str>,
     hash: ContentHash,
     pub(crate) limits: Arc<PluginLimits>,
-    component: Component,
+    code: Arc<Code>,
     pre: InstancePre<State>,
     wasi: bool,
     services: Services,
@@ -69,7 +70,7 @@ pub(crate) struct Lent {
 
 impl Prepared {
     pub(crate) fn new(
-        component: Component,
+        code: Arc<Code>,
         hash: ContentHash,
         anatomy: &Anatomy,
         grants: &Grants,
@@ -77,9 +78,9 @@ impl Prepared {
     ) -> Result<Self, PluginError> {
         let name = &anatomy.manifest.name;
         let Runtime { limits, clock, totals, deterministic } = runtime;
-        let mut linker = Linker::new(component.engine());
+        let mut linker = Linker::new(code.component.engine());
         imports::link(&mut linker, anatomy, grants).map_err(|error| engine_error(name, &error))?;
-        let pre = linker.instantiate_pre(&component).map_err(|error| PluginError::UnknownImport {
+        let pre = linker.instantiate_pre(&code.component).map_err(|error| PluginError::UnknownImport {
             plugin: name.clone(),
             import: format!("{:#}", error.root_cause()),
             hint: "build the plugin against the WIT packages of this version".into(),
@@ -93,7 +94,7 @@ impl Prepared {
             real_clock: !deterministic && grants.has("clock"),
             real_random: !deterministic && grants.has("random"),
             breaker: Breaker::new(&limits),
-            component,
+            code,
             pre,
             limits,
             clock,
@@ -104,7 +105,7 @@ impl Prepared {
 
     /// The newest version in which it exports an extension point.
     pub(crate) fn version_of(&self, point: ExtensionPoint) -> Option<WitVersion> {
-        let has = |version: &WitVersion| self.component.get_export_index(None, point.interface_in(*version)).is_some();
+        let has = |version: &WitVersion| self.code.component.get_export_index(None, point.interface_in(*version)).is_some();
         WitVersion::ALL.into_iter().rev().find(has)
     }
 
@@ -120,11 +121,11 @@ impl Prepared {
             exports: "an interface of that name without it".into(),
         };
         let version = self.version_of(point).ok_or_else(|| missing(""))?;
-        let interface = self.component.get_export_index(None, point.interface_in(version));
+        let interface = self.code.component.get_export_index(None, point.interface_in(version));
         let interface = interface.ok_or_else(|| missing(""))?;
         let mut found = Vec::with_capacity(N);
         for name in names {
-            found.push(self.component.get_export_index(Some(&interface), name).ok_or_else(|| missing(name))?);
+            found.push(self.code.component.get_export_index(Some(&interface), name).ok_or_else(|| missing(name))?);
         }
         Ok(found.try_into().unwrap_or_else(|_| unreachable!("one index for each name")))
     }
@@ -167,10 +168,11 @@ impl Prepared {
             state.wasi = Some(wasi::context(self.real_clock, self.real_random));
         }
         state.begin(deadline.ms);
-        let mut store = Store::new(self.component.engine(), state);
+        let mut store = Store::new(self.code.component.engine(), state);
         store.limiter(|state| &mut state.budget);
         store.set_hostcall_fuel(usize::try_from(limits.state_bytes_max).unwrap_or(usize::MAX));
         store.set_epoch_deadline(Clock::ticks(deadline.ms));
+        self.code.use_it();
         self.clock.start_call();
         let began = self.clock.ticked();
         let made = self.pre.instantiate(&mut store);
@@ -312,6 +314,7 @@ impl Instance {
         state.log.start();
         state.begin(self.deadline.ms);
         self.store.set_epoch_deadline(Clock::ticks(self.deadline.ms));
+        self.prepared.code.use_it();
         self.prepared.clock.start_call();
         self.began = self.prepared.clock.ticked();
         let result = body(&mut self.store);

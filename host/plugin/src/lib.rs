@@ -14,6 +14,7 @@
 
 mod block;
 mod cache;
+mod code;
 mod compiler;
 mod drift;
 mod engine;

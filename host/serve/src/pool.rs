@@ -4,7 +4,7 @@
 //! every connection, and the runtime's own blocking threads grow without bound. The hop to a waiting thread and back
 //! costs 25 to 40 µs of processor time on an idle machine and about 10 µs under load, when threads need no waking. So
 //! what is soon done by its pace of late, needs no sandbox and has little to read is scored where it came
-//! ([`Shared::done_here`]).
+//! ([`Shared::do_here`]).
 //!
 //! A thread that becomes free takes its part of what waits for the same deployment and runs transforms and model once
 //! for all of it; all of what waits, where that is done sooner than another thread would wake. Nobody waits for company
@@ -29,7 +29,7 @@ use crate::{
     Batching, Deployment, ServeError,
     pace::Pace,
     together::{Done, Taken, guarded, score},
-    turn::{MOST, Queued, Sleepers},
+    turn::{Here, MOST, Queued, Sleepers},
 };
 
 /// One request, as whoever scores it sees it. Its methods are called in this order, on one thread; [`Work::bytes`] at any
@@ -187,7 +187,7 @@ const ON_THE_ONLY_SPOT: Duration = Duration::from_micros(500);
 /// After so many requests that may be scored on the spot somebody is woken all the same.
 const MOST_ON_THE_SPOT: usize = 4 * MOST;
 
-/// Nor more bytes than this in all: the pace may be known from requests that were quicker for each byte.
+/// Nor one of more bytes than this: the pace may be known from requests that were quicker for each byte.
 const SMALL_BYTES: usize = 8 << 10;
 
 /// For so long after something was scored on the spot its processor is taken for busy: what is not scoring there reads and
@@ -305,22 +305,23 @@ impl Sleepers for Shared {
         self.wake.notify_one();
     }
 
-    fn done_here(&self) -> bool {
+    fn do_here(&self) -> Here {
         let mut queue = self.lock();
         let deployment = match queue.jobs.front() {
-            None => return true,
+            None => return Here::Done,
             Some(Job::Score { deployment, .. }) if deployment.may_be_scored_on_the_spot() => Arc::clone(deployment),
-            Some(_) => return false,
+            Some(_) => return Here::Not,
         };
         let time = if self.threads == 1 { ON_THE_ONLY_SPOT } else { ON_THE_SPOT };
         let pace = deployment.pace();
         let most = pace.jobs_in(time).min(deployment.batching().rows_max as usize);
-        let mut bytes_left = pace.bytes_in(time).min(SMALL_BYTES);
+        let mut bytes_left = pace.bytes_in(time);
         let mut taken = Taken::new();
         while taken.len() < most {
             let next = queue.jobs.pop_front_if(|job| match job {
                 Job::Score { deployment: other, work, .. } if Arc::ptr_eq(other, &deployment) => {
-                    let left = work.bytes().and_then(|bytes| bytes_left.checked_sub(bytes));
+                    let bytes = work.bytes().filter(|bytes| *bytes <= SMALL_BYTES);
+                    let left = bytes.and_then(|bytes| bytes_left.checked_sub(bytes));
                     bytes_left = left.unwrap_or(bytes_left);
                     left.is_some()
                 }
@@ -330,11 +331,14 @@ impl Sleepers for Shared {
             taken.push((work, at));
         }
         if taken.is_empty() {
-            return false;
+            return Here::Not;
         }
         self.changed(&queue);
-        // Nobody was woken for those behind.
-        self.call_others(&queue);
+        // Nobody was woken for those behind; whoever would be would take the only processor from this thread.
+        let rest = if queue.jobs.is_empty() || self.threads > 1 { Here::Done } else { Here::Again };
+        if rest == Here::Done {
+            self.call_others(&queue);
+        }
         drop(queue);
         deployment.waiting.fetch_sub(taken.len() as u32, Relaxed);
         self.helping.fetch_add(1, Relaxed);
@@ -344,7 +348,7 @@ impl Sleepers for Shared {
         if let Some(Done { jobs, time }) = done {
             self.lock().pace.took(time, jobs);
         }
-        true
+        rest
     }
 }
 

@@ -23,8 +23,19 @@ pub(crate) trait Sleepers: Send + Sync {
     fn untold(&self) -> &AtomicUsize;
     /// Wakes one thread.
     fn wake_one(&self);
-    /// Does on this thread what is soon done of what waits: whether nobody has to be woken any more.
-    fn done_here(&self) -> bool;
+    /// Does on this thread what is soon done of what waits.
+    fn do_here(&self) -> Here;
+}
+
+/// What came of doing it on the spot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Here {
+    /// Nobody has to be woken any more.
+    Done,
+    /// There is more, which is as soon done once the other tasks of this thread had their turn.
+    Again,
+    /// Somebody has to be woken.
+    Not,
 }
 
 fn tell(sleepers: &dyn Sleepers) {
@@ -57,15 +68,21 @@ impl Queued {
     /// Lets the other tasks of this thread go first, once, and then does what they put into the queue, if that is soon
     /// done, or wakes a thread that scores, if that has to be.
     pub async fn told(mut self) {
-        if self.0.is_none() {
-            return;
-        }
-        tokio::task::yield_now().await;
-        if let Some(sleepers) = self.0.take()
-            && sleepers.untold().swap(0, AcqRel) > 0
-            && !sleepers.done_here()
-        {
-            sleepers.wake_one();
+        while let Some(sleepers) = &self.0 {
+            let sleepers = Arc::clone(sleepers);
+            tokio::task::yield_now().await;
+            if sleepers.untold().swap(0, AcqRel) > 0 {
+                match sleepers.do_here() {
+                    // Somebody is woken for the rest if this task is dropped meanwhile.
+                    Here::Again => {
+                        sleepers.untold().fetch_add(1, AcqRel);
+                        continue;
+                    }
+                    Here::Not => sleepers.wake_one(),
+                    Here::Done => {}
+                }
+            }
+            self.0 = None;
         }
     }
 }
@@ -91,7 +108,7 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Calls(AtomicUsize, AtomicUsize);
+    struct Calls(AtomicUsize, AtomicUsize, AtomicUsize);
 
     impl Sleepers for Calls {
         fn untold(&self) -> &AtomicUsize {
@@ -100,8 +117,10 @@ mod tests {
         fn wake_one(&self) {
             self.1.fetch_add(1, Relaxed);
         }
-        fn done_here(&self) -> bool {
-            false
+        fn do_here(&self) -> Here {
+            let left = self.2.load(Relaxed);
+            self.2.store(left.saturating_sub(1), Relaxed);
+            if left > 0 { Here::Again } else { Here::Not }
         }
     }
 
@@ -126,6 +145,23 @@ mod tests {
             assert_eq!(one.await.unwrap(), 0);
         }
         assert_eq!((calls.0.load(Relaxed), calls.1.load(Relaxed)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_done_after_the_others_and_by_somebody_else_if_the_task_leaves() {
+        let calls = Arc::new(Calls::default());
+        calls.2.store(3, Relaxed);
+        Queued::one_more(&calls, MOST).told().await;
+        assert_eq!((calls.0.load(Relaxed), calls.1.load(Relaxed), calls.2.load(Relaxed)), (0, 1, 0));
+        calls.2.store(1, Relaxed);
+        let mut left = Box::pin(Queued::one_more(&calls, MOST).told());
+        for _ in 0..2 {
+            let pending = std::future::poll_fn(|context| std::task::Poll::Ready(left.as_mut().poll(context).is_pending()));
+            assert!(pending.await);
+        }
+        assert_eq!((calls.0.load(Relaxed), calls.1.load(Relaxed), calls.2.load(Relaxed)), (1, 1, 0));
+        drop(left);
+        assert_eq!((calls.0.load(Relaxed), calls.1.load(Relaxed)), (0, 2));
     }
 
     #[tokio::test]

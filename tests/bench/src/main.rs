@@ -104,7 +104,7 @@ fn main() -> Result<()> {
         }
     }
     if arguments.first().is_some_and(|a| a == "many-plugins") {
-        return many::load(&place);
+        return many::load(&place, &arguments[1..]);
     }
     let parts: &[(&str, Measure)] = if peers { WITH_PEERS } else { PARTS };
     let long = if peers { &[][..] } else { LONG };

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,28 +16,41 @@ use crate::{
 };
 
 const PLUGINS: usize = 100;
+/// Compiled code that nobody used for 10 to 20 s is given back.
+const IDLE: Duration = Duration::from_secs(25);
 /// Components that abuse what they are granted, so they want grants; the others load without any.
 const WANTING: &str = "evil";
 
-/// Asks a process of its own, whose memory holds nothing of other measurements.
+/// Asks a process of its own, whose memory holds nothing of other measurements; nor of compiling, which another does before.
 pub(crate) fn measure(_: &Place, figures: &mut Figures) -> Result<()> {
-    let told = Command::new(std::env::current_exe()?).arg("many-plugins").output()?;
-    ensure!(told.status.success(), "a process with many plugins failed: {}", String::from_utf8_lossy(&told.stderr));
-    let told: Vec<f64> = serde_json::from_slice(&told.stdout)?;
-    let [before, after, anonymous] = told[..] else { anyhow::bail!("three figures expected, found {told:?}") };
-    // Pages of mapped files can be dropped whenever somebody else needs the memory.
-    let own = format!("memory of a process with {PLUGINS} plugins loaded, idle");
-    figures.add(own, anonymous, "MiB", Target::AtMost(190.7));
-    figures.add("the same with the pages of compiled code that were touched", after, "MiB", Target::None);
+    let cache = tempfile::tempdir()?;
+    let in_a_process = |rest: Duration| -> Result<Vec<f64>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let told = command.arg("many-plugins").arg(cache.path()).arg(rest.as_secs().to_string()).output()?;
+        ensure!(told.status.success(), "a process with many plugins failed: {}", String::from_utf8_lossy(&told.stderr));
+        Ok(serde_json::from_slice(&told.stdout)?)
+    };
+    in_a_process(Duration::ZERO)?;
+    let told = in_a_process(IDLE)?;
+    let [before, loaded, idle, anonymous, first, next] = told[..] else {
+        anyhow::bail!("six figures expected, found {told:?}");
+    };
+    let all = format!("resident memory of a process with {PLUGINS} plugins loaded, idle for {} s", IDLE.as_secs());
+    figures.add(all, idle, "MiB", Target::AtMost(190.7));
+    figures.add("of that what no file backs", anonymous, "MiB", Target::None);
+    figures.add("the same process when it had just loaded them", loaded, "MiB", Target::None);
     figures.add("the same before it loaded any", before, "MiB", Target::None);
+    figures.add("an instance of each after that, in the mean", first, "µs", Target::None);
+    figures.add("and once more", next, "µs", Target::None);
     Ok(())
 }
 
-/// Loads the plugins and prints the resident memory before, after, and what of the latter no file backs.
-pub(crate) fn load(place: &Place) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+/// Loads the plugins and prints the resident memory before, after, and after a rest, what of the latter no file backs, and
+/// how long an instance then takes, twice.
+pub(crate) fn load(place: &Place, arguments: &[String]) -> Result<()> {
+    let [cache, rest] = arguments else { anyhow::bail!("a folder and seconds expected, found {arguments:?}") };
     let host = Host::new(HostConfig {
-        cache_dir: folder.path().join("cache"),
+        cache_dir: cache.into(),
         limits: plinth_core::PluginLimits::default(),
         deterministic: false,
         compiler: place.compiler(),
@@ -55,9 +69,17 @@ pub(crate) fn load(place: &Place) -> Result<()> {
         plugin.try_instance().with_context(|| format!("an instance of {name}"))?;
         loaded.push(plugin);
     }
-    let figures = [before, resident("VmRSS:")?, resident("RssAnon:")?];
+    let loaded_now = resident("VmRSS:")?;
+    std::thread::sleep(Duration::from_secs(rest.parse()?));
+    let mut figures = vec![before, loaded_now, resident("VmRSS:")?, resident("RssAnon:")?];
+    for _ in 0..2 {
+        let began = Instant::now();
+        for plugin in &loaded {
+            plugin.try_instance()?;
+        }
+        figures.push(began.elapsed().as_secs_f64() * 1e6 / PLUGINS as f64);
+    }
     println!("{}", serde_json::to_string(&figures)?);
-    drop(loaded);
     Ok(())
 }
 
