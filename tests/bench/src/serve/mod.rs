@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use self::{
     halves::Halves,
-    models::{Folder, INFER, PREDICT, bare, check_answer, forest_file, infer_body, plain_body, row, small_model},
+    models::{Folder, INFER, PREDICT, bare, check_answer, floor, forest_file, infer_body, plain_body, row, small_model},
 };
 use crate::{
     Place,
@@ -117,6 +117,7 @@ fn forest(
 ) -> Result<(Vec<Served>, f64)> {
     let (plain, infer) = (plain_body(), infer_body(1));
     let bare = bare(halves, &forest_file(place), library)?;
+    let floor = floor(halves, &forest_file(place), library)?;
     let ours = folder.serve(folder.plinth_on(halves), &["models:/forest/1".to_owned()])?;
     let answer: Value = serde_json::from_slice(&load::once(bare.port, "POST", PREDICT, &plain)?)?;
     let right = answer["probabilities"][1].as_f64().unwrap_or(f64::NAN);
@@ -129,6 +130,7 @@ fn forest(
             Asked { name: "bare axum + ort", server: &bare, what: What::Http(PREDICT, &plain) },
             Asked { name: "Plinth", server: &ours, what: What::Http(INFER, &infer) },
             Asked { name: "Plinth, gRPC", server: &ours, what: What::Grpc("forest", &wide) },
+            Asked { name: "the system's part and the model", server: &floor, what: What::Http(PREDICT, &plain) },
         ],
     )?;
     against(&all[0], &all[1], "one row over HTTP / bare, CPU per request", 1.8, 1.7, figures);

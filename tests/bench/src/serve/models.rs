@@ -180,6 +180,13 @@ pub(super) fn bare(halves: &Halves, file: &Path, library: &Path) -> Result<Serve
     Server::start(command.arg("peer-server").arg(file).arg(library), Channel::Stdout)
 }
 
+/// Less than that: see [`crate::peer::answer_anything`].
+pub(super) fn floor(halves: &Halves, file: &Path, library: &Path) -> Result<Server> {
+    let mut command = halves.serving(std::env::current_exe()?);
+    command.arg("floor-server").arg(file).arg(library).arg(json!(row()).to_string());
+    Server::start(&mut command, Channel::Stdout)
+}
+
 /// Whether an answer holds a number, wherever the server's own form has it.
 pub(super) fn check_answer(port: u16, path: &str, body: &str, expected: f64) -> Result<()> {
     let answer = load::once(port, "POST", path, body)?;
