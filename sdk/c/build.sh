@@ -7,6 +7,7 @@
 # CC_WASM       a C compiler for wasm32-wasi: `zig cc`, or wasi-sdk's clang [default: zig on the PATH, python3 -m ziglang,
 #               then WASI_SDK_PATH]
 # WASM_TOOLS    wasm-tools [default: the one on the PATH]
+# WASI_ADAPTER  wasmtime's adapter of WASI preview 1, for a plugin that prints [default: the one in sdk/go]
 # PLINTH_WIT    the WIT packages [default: wit/ of this repository]
 # CFLAGS        more flags for the plugin's own sources
 set -euo pipefail
@@ -53,5 +54,12 @@ if [[ -n ${PLINTH:-} ]]; then mv "$work/linked.wasm" "$work/core.wasm"
 else "$wasm_tools" strip --delete '^\.debug' "$work/linked.wasm" -o "$work/core.wasm"
 fi
 
-# 2. to 4. Describe the interfaces, make a component of it, say who it is.
-componentize "$work/core.wasm" "$out"
+# 2. to 4. Describe the interfaces, make a component of it, say who it is. What prints imports preview 1 of WASI (a
+#    name stands behind its length), and an adapter turns that into the 0.2 that the host offers closed; Plinth has one.
+adapt=()
+if [[ -z ${PLINTH:-} ]] && LC_ALL=C grep -aq $'\x16wasi_snapshot_preview1' "$work/core.wasm"; then
+    adapter=${WASI_ADAPTER:-$sdk/../go/adapter/wasi_snapshot_preview1.reactor.wasm}
+    [[ -f $adapter ]] || fail "the plugin uses stdio, and there is no $adapter: build it with \`plinth plugin build\`, or name an adapter in WASI_ADAPTER"
+    adapt=(--adapt "wasi_snapshot_preview1=$adapter")
+fi
+componentize "$work/core.wasm" "$out" ${adapt[@]+"${adapt[@]}"}

@@ -27,9 +27,13 @@ pub enum ComponentError {
     Module(String),
 }
 
+/// Where a module imports WASI preview 1 from.
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
 /// Makes a component of a core module that `wit-bindgen` or the like made: describes its interfaces by the world of its
 /// manifest unless it describes them itself, checks that it exports what it says, and appends the manifest. `adapter`
-/// turns WASI preview 1, which some languages know, into the WASI 0.2 that the host offers closed.
+/// turns WASI preview 1, which some languages know, into the WASI 0.2 that the host offers closed; without one, a module
+/// that imports preview 1, as C does once it prints, gets wasmtime's.
 ///
 /// # Errors
 /// [`ComponentError`].
@@ -52,8 +56,9 @@ pub fn componentize(core: &[u8], manifest: &[u8], adapter: Option<&[u8]>) -> Res
     }
     let mut encoder =
         ComponentEncoder::default().validate(true).module(&module).map_err(|error| failed(format!("{error:#}")))?;
-    if let Some(adapter) = adapter {
-        encoder = encoder.adapter("wasi_snapshot_preview1", adapter).map_err(|error| failed(format!("{error:#}")))?;
+    // A module that imports none of it needs no adapter, and its component stays as small as it was.
+    if let Some(adapter) = adapter.or_else(|| imports_preview_1(core).then(preview_1_adapter).flatten()) {
+        encoder = encoder.adapter(PREVIEW_1, adapter).map_err(|error| failed(format!("{error:#}")))?;
     }
     let mut component = encoder.encode().map_err(|error| failed(format!("{error:#}")))?;
     CustomSection { name: MANIFEST_SECTION.into(), data: Cow::Borrowed(manifest) }.append_to_component(&mut component);
@@ -93,6 +98,20 @@ fn describes_itself(core: &[u8]) -> bool {
     )
 }
 
+/// The module that turns WASI preview 1 into 0.2, the one that projects in Go get.
+fn preview_1_adapter() -> Option<&'static [u8]> {
+    let mut files = files::below("sdk/go/adapter");
+    files.find(|(name, _)| *name == "wasi_snapshot_preview1.reactor.wasm").map(|(_, adapter)| adapter)
+}
+
+/// Whether the module imports something of WASI preview 1.
+fn imports_preview_1(core: &[u8]) -> bool {
+    Parser::new(0).parse_all(core).flatten().any(|payload| match payload {
+        Payload::ImportSection(imports) => imports.into_imports().flatten().any(|import| import.module == PREVIEW_1),
+        _ => false,
+    })
+}
+
 /// The module without what only a debugger reads. Names stay, so that a trap says where it was.
 fn without_debugging(core: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
     let mut module = Module::new();
@@ -110,6 +129,8 @@ fn without_debugging(core: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryReaderErr
 
 #[cfg(test)]
 mod tests {
+    use wasm_encoder::{EntityType, ImportSection, TypeSection};
+
     use super::*;
 
     const GATE: &[u8] = br#"{"name": "a", "version": "1.0.0", "kind": ["gate"], "capabilities": []}"#;
@@ -130,5 +151,24 @@ mod tests {
         assert!(error.contains("does not become a component"), "{error}");
         let error = componentize(&Module::new().finish(), b"{}", None).unwrap_err().to_string();
         assert!(error.contains("name"), "{error}");
+    }
+
+    #[test]
+    fn only_what_imports_preview_1_is_adapted() {
+        let importing = |name: &str| {
+            let (mut types, mut imports, mut module) = (TypeSection::new(), ImportSection::new(), Module::new());
+            types.ty().function([], []);
+            imports.import(name, "sched_yield", EntityType::Function(0));
+            module.section(&types).section(&imports);
+            module.finish()
+        };
+        assert!(imports_preview_1(&importing("wasi_snapshot_preview1")));
+        assert!(!imports_preview_1(&importing("plinth:host/log@0.2.0")));
+        assert!(!imports_preview_1(&Module::new().finish()));
+    }
+
+    #[test]
+    fn the_adapter_is_there() {
+        assert!(preview_1_adapter().is_some_and(|adapter| adapter.starts_with(b"\0asm")));
     }
 }

@@ -9,17 +9,19 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use plinth_core::{ContentHash, Limits, codes};
 use plinth_ext::{DriftTest, Gate, Item, Loader, Models, Transform};
 use plinth_pipeline::{Cache, StageFailure};
-use plinth_plugin::{ExtensionPoint, FileObjects, Grants, Host, HostConfig, Plugin};
+use plinth_plugin::{Compiling, ExtensionPoint, FileObjects, Grants, Host, HostConfig, Plugin, Progress};
 use serde::Serialize;
 
 use crate::{
     config::Settings,
-    output::Failure,
+    output::{Failure, bars},
     plugins::{Found, PluginError, PluginRef, pick},
     scorer::Use,
     services,
@@ -60,6 +62,39 @@ fn own_program() -> PathBuf {
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| "plinth".into()) }
 }
 
+/// Shows what is compiled for longer than the eye takes to see it: a component of Python takes seconds, once.
+fn progress() -> Progress {
+    const SHOWN_AFTER: Duration = Duration::from_millis(200);
+    let shown: Mutex<HashMap<String, ProgressBar>> = Mutex::default();
+    Arc::new(move |compiling: &Compiling<'_>| {
+        let Compiling { plugin, bytes, elapsed, ended } = *compiling;
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            None if elapsed >= SHOWN_AFTER && !shown.contains_key(plugin) => {
+                let bar = bars().add(ProgressBar::new_spinner().with_elapsed(elapsed));
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                    bar.set_style(style);
+                }
+                let size = indicatif::DecimalBytes(bytes as u64);
+                bar.set_message(format!("compiling {plugin} ({size}); this is done once"));
+                bar.enable_steady_tick(Duration::from_millis(100));
+                shown.insert(plugin.to_owned(), bar);
+            }
+            None => {}
+            Some(compiled) => {
+                if let Some(bar) = shown.remove(plugin) {
+                    bar.finish_and_clear();
+                    bars().remove(&bar);
+                }
+                if compiled {
+                    let ms = elapsed.as_millis() as u64;
+                    tracing::info!(plugin, ms, "compiled; the next process finds it compiled");
+                }
+            }
+        }
+    })
+}
+
 impl Components {
     pub(crate) fn new(settings: &Settings) -> Self {
         let config = HostConfig {
@@ -71,12 +106,7 @@ impl Components {
                 command.args(["plugin", "compile-worker"]);
                 command
             }),
-            progress: Some(Arc::new(|compiling: &plinth_plugin::Compiling<'_>| {
-                if compiling.done {
-                    let ms = compiling.elapsed.as_millis() as u64;
-                    tracing::info!(plugin = compiling.plugin, ms, "compiled; the next process finds it compiled");
-                }
-            })),
+            progress: Some(progress()),
         };
         Self { host: Host::new(config), settings: settings.clone(), loaded: Mutex::default() }
     }
@@ -178,7 +208,7 @@ impl Components {
         expected: ContentHash,
         what: Use,
     ) -> Result<Arc<dyn Transform>, StageFailure> {
-        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected) };
+        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected), only_locked: false };
         let loaded = self.load(&found, ExtensionPoint::Transform, None)?;
         Ok(match what {
             Use::Batch => loaded.transform()?,
@@ -208,7 +238,7 @@ impl Components {
         expected: ContentHash,
         what: Use,
     ) -> Result<Arc<dyn Models>, StageFailure> {
-        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected) };
+        let found = Found { name: name.to_owned(), path: path.to_owned(), pinned: Some(expected), only_locked: false };
         let loaded = self.load(&found, ExtensionPoint::Predict, None)?;
         Ok(match what {
             Use::Batch => loaded.models()?,
@@ -278,10 +308,11 @@ impl Components {
 }
 
 impl Components {
-    /// Where only signed plugins may run, whether this one is, or is pinned.
+    /// Where only signed plugins may run, whether this one is, or is pinned by more than a lock file, which tells what was
+    /// pulled and not whom to trust.
     fn trust(&self, found: &Found) -> Result<(), PluginError> {
         let trust = &self.settings.config.trust;
-        if !trust.required || found.pinned.is_some() {
+        if !trust.required || (found.pinned.is_some() && !found.only_locked) {
             return Ok(());
         }
         let bytes = std::fs::read(&found.path).unwrap_or_default();

@@ -2,10 +2,11 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::OnceLock,
+    sync::{LazyLock, OnceLock},
 };
 
 use comfy_table::{Cell, ContentArrangement, Table, TableComponent, presets};
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use plinth_core::{Code, Coded, codes};
 use serde_json::{Value, json};
 
@@ -31,7 +32,11 @@ impl Output {
             When::Never => false,
             When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
-        Self { json: global.json, color, live: terminal && !global.json }
+        let live = terminal && !global.json;
+        if !live {
+            bars().set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self { json: global.json, color, live }
     }
 
     /// Writes data: `value` as JSON, or what `text` makes for a person.
@@ -69,6 +74,12 @@ impl Output {
             writeln!(stderr, "{red}error[{}]{plain}: {}{hint}", error.code, error.message)
         };
     }
+}
+
+/// The progress bars of this process, drawn one below the other.
+pub(crate) fn bars() -> &'static MultiProgress {
+    static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+    &BARS
 }
 
 /// Writes to stdout. A reader that went away (`plinth run list | head -1`) ends the command quietly.

@@ -24,8 +24,10 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// The component.
     pub(crate) path: PathBuf,
-    /// The only content that is accepted, if `plinth.toml` pins one.
+    /// The only content that is accepted, if one is pinned.
     pub(crate) pinned: Option<ContentHash>,
+    /// Whether it is `plinth.lock` that pins it, and not `plinth.toml`.
+    pub(crate) only_locked: bool,
 }
 
 impl PluginRef {
@@ -43,14 +45,18 @@ impl PluginRef {
 
     /// Finds its file.
     pub(crate) fn find(&self, settings: &Settings) -> Result<Found, PluginError> {
-        let config = settings.config.plugins.get(&self.name);
+        let name = match &self.path {
+            Some(path) if is_path(&self.name) => key(settings, &self.name, path),
+            _ => self.name.clone(),
+        };
+        let config = settings.config.plugins.get(&name);
         let pinned = config.and_then(|config| config.hash);
         let named = config.and_then(|config| config.path.as_deref()).map(|path| settings.project.join(path));
         if let Some(path) = self.path.clone().or(named) {
             if !path.is_file() {
-                return Err(PluginError::NoFile { name: self.name.clone(), path });
+                return Err(PluginError::NoFile { name, path });
             }
-            return Ok(Found { name: self.name.clone(), path, pinned });
+            return Ok(Found { name, path, pinned, only_locked: false });
         }
         let folders = folders(settings);
         let file = format!("{}.wasm", self.name);
@@ -60,8 +66,9 @@ impl PluginRef {
                 let locked =
                     || plinth_registry::Lock::read(&settings.lock_file()).ok()?.plugins.get(&self.name)?.hash.into();
                 let pulled = path.starts_with(settings.pulled_dir());
+                let only_locked = pinned.is_none();
                 let pinned = pinned.or_else(|| if pulled { locked() } else { None });
-                Ok(Found { name: self.name.clone(), path, pinned })
+                Ok(Found { name: self.name.clone(), path, pinned, only_locked })
             }
             None => {
                 let known = all(settings);
@@ -82,7 +89,7 @@ pub(crate) fn all(settings: &Settings) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let configured = settings.config.plugins.iter().filter_map(|(name, config)| {
         let path = settings.project.join(config.path.as_ref()?);
-        Some(Found { name: name.clone(), path, pinned: config.hash })
+        Some(Found { name: name.clone(), path, pinned: config.hash, only_locked: false })
     });
     let in_folders = folders(settings).into_iter().flat_map(|folder| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -91,7 +98,7 @@ pub(crate) fn all(settings: &Settings) -> Vec<Found> {
     let in_folders = in_folders.map(|path| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let pinned = settings.config.plugins.get(&name).and_then(|config| config.hash);
-        Found { name, path, pinned }
+        Found { name, path, pinned, only_locked: false }
     });
     for plugin in configured.chain(in_folders) {
         // The first folder that has a name wins, as in `find`.
@@ -119,7 +126,21 @@ fn folders(settings: &Settings) -> Vec<PathBuf> {
     folders
 }
 
-fn is_path(text: &str) -> bool {
+/// The name under which `plinth.toml` has a component that was named by its path: one that is the same file, or the path from
+/// the project's folder, so that it does not matter how it was written and from where.
+pub(crate) fn key(settings: &Settings, written: &str, path: &Path) -> String {
+    let Ok(file) = path.canonicalize() else { return written.to_owned() };
+    let there =
+        |key: &&String| is_path(key) && settings.project.join(key).canonicalize().is_ok_and(|other| other == file);
+    if let Some(key) = settings.config.plugins.keys().find(there) {
+        return key.clone();
+    }
+    let project = settings.project.canonicalize();
+    let inside = project.ok().and_then(|project| file.strip_prefix(project).ok().map(Path::to_owned));
+    inside.unwrap_or(file).display().to_string()
+}
+
+pub(crate) fn is_path(text: &str) -> bool {
     text.contains('/') || Path::new(text).extension().is_some_and(|ext| ext == "wasm")
 }
 

@@ -20,7 +20,7 @@ use crate::{
     args::RunArgs,
     config::Settings,
     host::Host,
-    output::{Failure, Output, io_failure, table},
+    output::{Failure, Output, bars, io_failure, table},
     record::Recorder,
     stages,
     tracked::args::RUN_VERBS,
@@ -206,7 +206,7 @@ pub(crate) fn stop_on_ctrl_c() {
 struct Show<'a> {
     output: Output,
     width: usize,
-    bars: MultiProgress,
+    bars: &'static MultiProgress,
     running: Mutex<HashMap<String, ProgressBar>>,
     recorder: Recorder<'a>,
 }
@@ -214,11 +214,7 @@ struct Show<'a> {
 impl<'a> Show<'a> {
     fn new(graph: &Graph<'_>, output: Output, recorder: Recorder<'a>) -> Self {
         let width = graph.order().map(str::len).max().unwrap_or_default();
-        let bars = MultiProgress::new();
-        if !output.live {
-            bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }
-        Self { output, width, bars, running: Mutex::default(), recorder }
+        Self { output, width, bars: bars(), running: Mutex::default(), recorder }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {

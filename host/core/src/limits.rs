@@ -103,6 +103,8 @@ pub struct PluginLimits {
     pub compile_memory_bytes_max: u64,
     /// Size of what a component is compiled to.
     pub compiled_bytes_max: u64,
+    /// Compiled components that a user's cache keeps, added up; those that nobody loaded for the longest go first.
+    pub compiled_cache_bytes_max: u64,
     /// Core instances that one component consists of; each takes a place in the pool of instances.
     pub core_instances_max: u32,
     /// Linear memories that one component has.
@@ -196,6 +198,7 @@ impl Default for PluginLimits {
             compile_ms_max: 120_000,
             compile_memory_bytes_max: 1 << 30,
             compiled_bytes_max: 512 << 20,
+            compiled_cache_bytes_max: 4 << 30,
             core_instances_max: 64,
             memories_max: 8,
             tables_max: 64,

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use plinth_core::{ContentHash, PluginLimits, codes};
@@ -57,6 +58,7 @@ impl Cache {
         if let Some(path) = &path {
             match write(path, key, &code) {
                 Ok(()) => {
+                    prune(path, limits.compiled_cache_bytes_max);
                     if let Some(found) = load(engine, plugin, path, key, limits) {
                         return found;
                     }
@@ -69,9 +71,7 @@ impl Cache {
         // SAFETY: this program made the bytes a moment ago, and they came through a pipe that nobody else holds.
         #[expect(unsafe_code, reason = "compiled code is loaded as it is")]
         let component = unsafe { Component::deserialize(engine, &code) };
-        component
-            .map(Code::in_memory)
-            .map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)))
+        component.map(Code::in_memory).map_err(|error| needs(&error, limits).unwrap_or_else(|| broken(&error)))
     }
 
     /// The folder, made if need be, if nobody else can write to it.
@@ -213,7 +213,35 @@ fn sealed(path: &Path, key: ContentHash, max: u64) -> io::Result<bool> {
     let mut found = [0; HASH_BYTES as usize];
     io::Read::read_exact(&mut file, &mut found)?;
     // Compared in constant time, as blake3 does it.
-    Ok(hasher.finalize() == blake3::Hash::from_bytes(found))
+    let sound = hasher.finalize() == blake3::Hash::from_bytes(found);
+    if sound {
+        // Its time is when it was last loaded; one that cannot be set makes it go earlier from the cache, and no more.
+        let _ = file.set_modified(SystemTime::now());
+    }
+    Ok(sound)
+}
+
+/// Removes what nobody loaded for the longest, until the cache holds no more than `max` bytes; but for `made`, which is about
+/// to be loaded. Who has one of them mapped keeps it.
+fn prune(made: &Path, max: u64) {
+    let files = made.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
+    let mut found: Vec<(SystemTime, u64, PathBuf)> = files
+        .filter_map(|file| Some((file.path(), file.metadata().ok()?)))
+        .filter(|(path, _)| path.extension().is_some_and(|end| end == "cwasm"))
+        .filter_map(|(path, about)| Some((about.modified().ok()?, about.len(), path)))
+        .collect();
+    let mut total: u64 = found.iter().map(|(_, bytes, _)| bytes).sum();
+    found.sort_unstable();
+    for (_, bytes, path) in found.iter().filter(|(.., path)| path != made) {
+        if total <= max {
+            return;
+        }
+        match fs::remove_file(path) {
+            Ok(()) => total -= bytes,
+            // Somebody else was faster, or may not.
+            Err(error) => tracing::debug!(path = %path.display(), %error, "a compiled plugin stays in the cache"),
+        }
+    }
 }
 
 fn write(path: &Path, key: ContentHash, code: &[u8]) -> io::Result<()> {

@@ -34,7 +34,8 @@ impl Code {
         Arc::new(Self { component, mapped, used: AtomicBool::new(true), holds: AtomicBool::new(true) })
     }
 
-    /// It is about to run. Writes nothing where that is known, so that threads that run it share what they read.
+    /// It is about to run, or did until now. Writes nothing where that is known, so that threads that run it share what they
+    /// read.
     pub(crate) fn use_it(&self) {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);

@@ -30,8 +30,8 @@ pub struct Compiling<'a> {
     pub bytes: usize,
     /// Time spent so far.
     pub elapsed: Duration,
-    /// Whether it is compiled. There is no such report of one that was refused.
-    pub done: bool,
+    /// Whether it is compiled, once it is or was refused: the last report.
+    pub ended: Option<bool>,
 }
 
 /// Time between two reports of progress.
@@ -119,21 +119,19 @@ impl Compiler {
     pub(crate) fn compile(&self, plugin: &str, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let _turn = Turn::take(self);
         let start = Instant::now();
-        let report = |done| {
+        let report = |ended| {
             if let Some(progress) = &self.progress {
-                progress(&Compiling { plugin, bytes: bytes.len(), elapsed: start.elapsed(), done });
+                progress(&Compiling { plugin, bytes: bytes.len(), elapsed: start.elapsed(), ended });
             }
         };
-        report(false);
-        let compiled = self.run(bytes, start, &report);
-        if compiled.is_ok() {
-            report(true);
-        }
+        report(None);
+        let compiled = self.run(bytes, start, &|| report(None));
+        report(Some(compiled.is_ok()));
         tracing::debug!(plugin, ms = start.elapsed().as_millis() as u64, ok = compiled.is_ok(), "compiled");
         compiled
     }
 
-    fn run(&self, bytes: &[u8], start: Instant, report: &dyn Fn(bool)) -> Result<Vec<u8>, Refusal> {
+    fn run(&self, bytes: &[u8], start: Instant, report: &dyn Fn()) -> Result<Vec<u8>, Refusal> {
         let limits = &*self.limits;
         let no_compiler = |error: &dyn std::fmt::Display| {
             Refusal::NoCompiler(format!("the process that compiles does not start: {error}"))
@@ -181,7 +179,7 @@ impl Compiler {
                 let left = deadline.saturating_sub(start.elapsed());
                 match told.recv_timeout(left.min(REPORT_EVERY)) {
                     Ok(answer) => break answer,
-                    Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < deadline => report(false),
+                    Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < deadline => report(),
                     Err(_) => {
                         child.end();
                         return Err(Refusal::Time);

@@ -162,7 +162,8 @@ impl Clock {
             return;
         }
         let (engine, codes, shared) = (self.engine.clone(), self.codes.clone(), self.shared.clone());
-        let spawned = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || run(&engine, &codes, &shared));
+        let spawned =
+            std::thread::Builder::new().name("plugin-clock".into()).spawn(move || run(&engine, &codes, &shared));
         match spawned {
             Ok(handle) => *thread = Some(handle.thread().clone()),
             Err(error) => {

@@ -105,7 +105,8 @@ impl Prepared {
 
     /// The newest version in which it exports an extension point.
     pub(crate) fn version_of(&self, point: ExtensionPoint) -> Option<WitVersion> {
-        let has = |version: &WitVersion| self.code.component.get_export_index(None, point.interface_in(*version)).is_some();
+        let has =
+            |version: &WitVersion| self.code.component.get_export_index(None, point.interface_in(*version)).is_some();
         WitVersion::ALL.into_iter().rev().find(has)
     }
 
@@ -177,6 +178,7 @@ impl Prepared {
         let began = self.clock.ticked();
         let made = self.pre.instantiate(&mut store);
         self.clock.end_call();
+        self.code.use_it();
         match made {
             Ok(instance) => {
                 let (prepared, uncounted) = (self.clone(), lent.uncounted);
@@ -319,6 +321,7 @@ impl Instance {
         self.began = self.prepared.clock.ticked();
         let result = body(&mut self.store);
         self.prepared.clock.end_call();
+        self.prepared.code.use_it();
         let state = self.store.data_mut();
         state.log.end();
         match result {

@@ -15,6 +15,8 @@ mod first_party;
 mod in_blocks;
 #[path = "plugins/load.rs"]
 mod load;
+#[path = "plugins/logged.rs"]
+mod logged;
 #[path = "plugins/predict.rs"]
 mod predict;
 #[path = "plugins/returns.rs"]

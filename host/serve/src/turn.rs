@@ -86,7 +86,9 @@ impl Queued {
     /// Sees to what nobody was woken for; whether there is more to be done on the spot. While there is, a thread is woken when
     /// this is dropped.
     fn leaves_some(&mut self) -> bool {
-        let Some(sleepers) = self.0.take().filter(|sleepers| sleepers.untold().swap(0, AcqRel) > 0) else { return false };
+        let Some(sleepers) = self.0.take().filter(|sleepers| sleepers.untold().swap(0, AcqRel) > 0) else {
+            return false;
+        };
         match sleepers.do_here() {
             Here::Done => false,
             Here::Not => {

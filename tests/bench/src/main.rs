@@ -81,8 +81,10 @@ fn main() -> Result<()> {
         return peer::serve(model, library);
     }
     if arguments.first().is_some_and(|a| a == "floor-server") {
-        let [_, model, library, row] = &arguments[..] else { bail!("floor-server needs a model file, a library, a row") };
-        return peer::answer_anything(model, library, serde_json::from_str(row)?);
+        let [_, model, library, row] = &arguments[..] else {
+            bail!("floor-server needs a model file, a library, a row")
+        };
+        return peer::answer_anything(model, library, &serde_json::from_str::<Vec<f32>>(row)?);
     }
     if arguments.first().is_some_and(|a| a == "file-server") {
         let [_, folder] = &arguments[..] else { bail!("file-server needs a folder") };

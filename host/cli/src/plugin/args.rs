@@ -18,16 +18,25 @@ pub(crate) enum PluginCommand {
     #[command(hide = true)]
     CompileWorker,
     /// List the plugins that can be found
+    #[command(after_help = "Examples:\n  \
+        plinth plugin list\n  \
+        plinth plugin list --json | jq -r '.[].name'")]
     List,
     /// Print the path of a tool that plugins are built with: python, node or go; installs it where it is missing
     #[command(hide = true)]
     Tool { name: String },
     /// Show what a plugin offers, asks for and is granted
+    #[command(after_help = "Examples:\n  \
+        plinth plugin inspect tabular\n  \
+        plinth plugin inspect ./my-scale.wasm --json")]
     Inspect {
         /// A plugin's name or file
         plugin: String,
     },
     /// Check a component: extension points, manifest, capabilities, items
+    #[command(after_help = "Examples:\n  \
+        plinth plugin check my-scale        a project's folder\n  \
+        plinth plugin check ./my-scale.wasm")]
     Check {
         /// A plugin's name or file
         plugin: String,
@@ -215,6 +224,9 @@ pub(crate) struct PluginBuildArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth plugin dev               in a project, until Ctrl-C\n  \
+    plinth plugin dev my-scale --once")]
 pub(crate) struct PluginDevArgs {
     /// The project's folder
     #[arg(default_value = ".")]
@@ -293,6 +305,9 @@ pub(crate) struct PluginSignArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plinth plugin verify my-scale                     by the keys of `[trust] keys`\n  \
+    plinth plugin verify ./my-scale.wasm --key ed25519:…")]
 pub(crate) struct PluginVerifyArgs {
     /// A plugin's name, file or project
     pub(crate) plugin: String,

@@ -43,7 +43,9 @@ impl Project {
             Language::Rust => {
                 let mut cargo = Command::new("cargo");
                 cargo.current_dir(folder).args(["metadata", "--no-deps", "--format-version", "1", "--quiet"]);
-                let told: Value = serde_json::from_str(&said(&mut cargo).unwrap_or_default()).map_err(|_| {
+                let done = cargo.stdin(Stdio::null()).stderr(Stdio::null()).output();
+                let done = done.map_err(|error| not_there("cargo", &error))?;
+                let told: Value = serde_json::from_slice(&done.stdout).map_err(|_| {
                     let message = format!("cargo cannot read `{}`", folder.join("Cargo.toml").display());
                     Failure::new(codes::PLUGIN_BUILD_FAILED, message).hint("`cargo metadata` says why")
                 })?;
@@ -67,6 +69,20 @@ impl Project {
     /// Where its component is.
     pub(super) fn component(&self) -> PathBuf {
         self.folder.join(format!("{}.wasm", self.name))
+    }
+
+    /// A source that changed since its component was built.
+    pub(super) fn changed(&self) -> Option<PathBuf> {
+        let changed = |path: &Path| std::fs::metadata(path).and_then(|about| about.modified()).ok();
+        let built = changed(&self.component())?;
+        let source = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+            ["plugin.json", "Cargo.toml"].contains(&name) || ["c", "h", "go", "js", "py", "rs"].contains(&end)
+        };
+        let folders = [self.folder.clone(), self.folder.join("src")];
+        let mut files = folders.iter().flat_map(std::fs::read_dir).flatten().flatten().map(|entry| entry.path());
+        files.find(|path| source(path) && changed(path).is_some_and(|at| at > built))
     }
 
     /// The folder of its SDK: on its own shelf, or beside the examples in Plinth's repository.
@@ -177,6 +193,7 @@ fn broken(error: &plinth_author::ManifestError) -> Failure {
 
 fn not_there(program: &str, error: &std::io::Error) -> Failure {
     Failure::new(codes::TOOL_NOT_FOUND, format!("`{program}` cannot be run: {error}"))
+        .hint("install it, or put it on the PATH; `plinth plugin build --help` says what each language needs")
 }
 
 /// Runs a tool, whose words go to stderr.
@@ -231,7 +248,13 @@ pub(super) fn build(args: &PluginBuildArgs, output: Output) -> Result<ExitCode, 
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    built?;
+    built.map_err(|mut failure| {
+        // Or the next `plinth plugin run` would be taken for a try of what was just written.
+        if out.is_file() {
+            failure.message.push_str(&format!("; `{}` is still of an earlier build", out.display()));
+        }
+        failure
+    })?;
     let bytes = std::fs::read(&out).map_err(|error| read_failure(&out, &error))?;
     let (hash, seconds) = (ContentHash::of(&bytes), start.elapsed().as_secs_f64());
     let told = json!({

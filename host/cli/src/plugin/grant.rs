@@ -11,6 +11,7 @@ use super::{args::PluginGrantArgs, component_of};
 use crate::{
     config::{self, Settings},
     output::{Failure, Output, io_failure, read_failure},
+    plugins::PluginRef,
 };
 
 /// `plinth plugin grant`
@@ -22,6 +23,11 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     }
     // A project's folder stands for its component, here as everywhere.
     let named = component_of(&args.plugin)?;
+    let there = PluginRef::named(&named).find(settings);
+    let named = match &there {
+        Ok(found) => found.name.clone(),
+        Err(_) => named,
+    };
     let path = settings.project.join("plinth.toml");
     let before = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -41,10 +47,15 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     let plugin = plugin.as_table_like_mut().ok_or_else(|| bad(format!("`plugins.{named}` is no table")))?;
     change(plugin.entry("grant").or_insert_with(|| value(Array::new())), &args.capabilities, args.revoke)
         .ok_or_else(|| bad("`grant` is no list".into()))?;
+    // Or a later grant would bring back the hosts, models and secrets of this one.
+    let ends = |group: &str| args.revoke && args.capabilities.iter().any(|name| name == group);
+    for group in ["http", "nn", "secrets"].into_iter().filter(|group| ends(group)) {
+        plugin.remove(group);
+    }
     for (group, key, values) in
         [("http", "hosts", &args.host), ("http", "private", &args.private), ("http", "methods", &args.method)]
     {
-        if !values.is_empty() {
+        if !values.is_empty() && !ends(group) {
             let group = sub(plugin, group).ok_or_else(|| bad(format!("`{group}` is no table")))?;
             change(group.entry(key).or_insert_with(|| value(Array::new())), values, args.revoke)
                 .ok_or_else(|| bad(format!("`{key}` is no list")))?;
@@ -56,6 +67,9 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
                 Failure::new(codes::USAGE, format!("`{pair}` is no NAME=VALUE"))
                     .hint(format!("write {option} NAME=VALUE"))
             })?;
+            if ends(if option == "--model" { "nn" } else { "secrets" }) {
+                continue;
+            }
             let table = match option {
                 "--model" => sub(plugin, "nn").and_then(|nn| sub(nn, "models")),
                 _ => sub(plugin, "secrets"),
@@ -78,6 +92,9 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     std::fs::write(&beside, &after)
         .and_then(|()| std::fs::rename(&beside, &path))
         .map_err(|error| io_failure(&path.display().to_string(), &error))?;
+    if there.is_err() && !args.revoke {
+        output.say(format!("note: there is no plugin `{named}` yet; the line is for one of that name"));
+    }
     let granted: Vec<String> = document["plugins"][named.as_str()]["grant"]
         .as_array()
         .into_iter()

@@ -105,10 +105,15 @@ fn component_of(named: &str) -> Result<String, Failure> {
     if !folder.is_dir() {
         return Ok(named.to_owned());
     }
-    let component = build::Project::read(folder)?.component();
+    let project = build::Project::read(folder)?;
+    let component = project.component();
     if !component.is_file() {
         let message = format!("there is no `{}` yet", component.display());
         return Err(Failure::new(codes::PLUGIN_NOT_FOUND, message).hint(format!("run `plinth plugin build {named}`")));
+    }
+    if let Some(source) = project.changed() {
+        let (source, component) = (source.display(), component.display());
+        tracing::warn!("`{source}` changed after `{component}` was built: run `plinth plugin build {named}`");
     }
     Ok(component.display().to_string())
 }

@@ -6,7 +6,10 @@ use plinth_core::PluginLimits;
 use plinth_ext::{Batch, Evidence, ExtError, Fitted, LentTable, NoTables, Step, Tables};
 use plinth_plugin::FileObjects;
 
-use crate::common::{self, TestHost, host, host_with, table, told};
+use crate::{
+    common::{self, TestHost, host, host_with, table, told},
+    logged::logged,
+};
 
 /// Small enough that every misdeed meets its limit quickly, and no rest between misdeeds.
 fn limits() -> PluginLimits {
@@ -128,11 +131,21 @@ fn an_orderly_problem_is_passed_on_whole() {
 
 #[test]
 fn floods_of_log_are_dropped_and_the_call_goes_on() {
-    for name in ["log-flood", "log-huge"] {
+    let max = limits().log_bytes_per_call_max;
+    for (name, wrote) in [("log-flood", 100_000 * 1_026), ("log-huge", 16 << 20)] {
         let (_host, evil) = evil();
         let rows = table(10);
         let fitted = evil.transform().unwrap().load(name, b"", rows.schema()).unwrap();
-        assert_eq!(fitted.apply(&rows).unwrap(), rows, "{name}");
+        let (applied, log) = logged(|| fitted.apply(&rows).unwrap());
+        assert_eq!(applied, rows, "{name}");
+        let (told, kept): (Vec<_>, Vec<_>) =
+            log.iter().partition(|line| line.contains("dropped bytes of the plugin's log"));
+        let kept: u64 = kept.iter().map(|line| line.len() as u64).sum();
+        // What belongs to a line counts as well, in what is kept and in what is dropped.
+        assert!(kept <= max, "{name}: {kept} bytes of {max} were kept");
+        let dropped: Vec<u64> =
+            told.iter().filter_map(|line| line.split_once("dropped=")?.1.split(' ').next()?.parse().ok()).collect();
+        assert!(matches!(dropped[..], [dropped] if dropped + max >= wrote), "{name}: {told:?}");
     }
 }
 

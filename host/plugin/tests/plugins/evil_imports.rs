@@ -15,7 +15,10 @@ use plinth_plugin::{
     Plugin, Services, Tensor, TensorInfo,
 };
 
-use crate::common::{TestHost, host, plugin, table, told};
+use crate::{
+    common::{TestHost, host, plugin, table, told},
+    logged::logged,
+};
 
 const SECRET: &str = "s3cret-Value";
 
@@ -377,11 +380,8 @@ fn secrets_reach_neither_log_nor_errors() {
         ungranted.contains("the secret `of-somebody-else` was not granted") && ungranted.contains("(denied)"),
         "{ungranted}"
     );
-    let log = Arc::new(Log::default());
-    let told: Vec<String> = tracing::subscriber::with_default(Listener(log.clone()), || {
-        ["secret-logged", "secret-told", "secret-panic", "secret-observed"].map(|item| abuse.of(item)).into()
-    });
-    let log = log.0.lock().unwrap().clone();
+    let (told, log) =
+        logged(|| ["secret-logged", "secret-told", "secret-panic", "secret-observed"].map(|item| abuse.of(item)));
     assert!(log.iter().any(|line| line.contains("Bearer [secret key]")), "{log:?}");
     for text in log.iter().chain(&told) {
         assert!(!text.contains(SECRET), "{text}");
@@ -391,9 +391,9 @@ fn secrets_reach_neither_log_nor_errors() {
     assert!(told[2].contains("the key is [secret key]"), "{}", told[2]);
     assert_eq!(told[3], "[secret key]");
     // What a guest takes apart first the host cannot know: whoever grants a secret trusts the plugin not to tell it.
-    let log = Arc::new(Log::default());
-    tracing::subscriber::with_default(Listener(log.clone()), || assert_eq!(abuse.of("secret-disguised"), "logged"));
-    assert!(log.0.lock().unwrap().iter().all(|line| !line.contains(SECRET)));
+    let (told, log) = logged(|| abuse.of("secret-disguised"));
+    assert_eq!(told, "logged");
+    assert!(log.iter().all(|line| !line.contains(SECRET)));
 }
 
 #[test]
@@ -437,40 +437,4 @@ fn texts_beyond_memory_and_levels_beyond_the_last_end_the_instance() {
     );
     assert_eq!(abuse.of("bad-utf8"), broke("bad-utf8", "evaluate", "invalid utf-8 sequence of 1 bytes from index 0"));
     assert_eq!(abuse.of("bad-level"), broke("bad-level", "evaluate", "unexpected discriminant: 99"));
-}
-
-/// What was logged, a line for each event.
-#[derive(Default)]
-struct Log(Mutex<Vec<String>>);
-
-struct Listener(Arc<Log>);
-
-impl tracing::Subscriber for Listener {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Fields(String);
-        impl tracing::field::Visit for Fields {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{field}={value:?} "));
-            }
-        }
-        let mut fields = Fields(String::new());
-        event.record(&mut fields);
-        self.0.0.lock().unwrap().push(fields.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -151,6 +151,43 @@ fn cached_files(dir: &std::path::Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn the_cache_keeps_what_was_loaded_of_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache_dir = dir.path().join("cache");
+    let load = |name: &str, compiled_cache_bytes_max: u64| {
+        let limits = PluginLimits { compiled_cache_bytes_max, ..PluginLimits::default() };
+        let compiler = common::compiler();
+        let host = Host::new(HostConfig {
+            cache_dir: cache_dir.clone(),
+            limits,
+            deterministic: false,
+            compiler,
+            progress: None,
+        });
+        let plugin = host.load_file(&component(name), &common::evil_grants()).unwrap();
+        plugin.try_instance().unwrap();
+        cached_files(&cache_dir)
+    };
+    let [clip] = &load("clip", u64::MAX)[..] else { panic!("one file") };
+    let two = load("psi-rust", u64::MAX);
+    let psi = two.iter().find(|file| *file != clip).unwrap();
+    // Long ago, and then again.
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    for file in [clip, psi] {
+        fs::File::open(file).unwrap().set_modified(long_ago).unwrap();
+    }
+    load("clip", u64::MAX);
+    assert!(fs::metadata(clip).unwrap().modified().unwrap() > long_ago);
+    // There is room for two.
+    let room = fs::metadata(clip).unwrap().len() * 5 / 2;
+    let left = load("threshold-gate-rust", room);
+    assert!(left.contains(clip) && !left.contains(psi) && left.len() == 2, "{left:?}");
+    // What was made a moment ago stays, however large it is.
+    let left = load("psi-rust", 1);
+    assert!(left.len() == 1 && left.contains(psi), "{left:?}");
+}
+
+#[test]
 fn a_tampered_cache_is_compiled_again_and_never_run() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
@@ -163,7 +200,7 @@ fn a_tampered_cache_is_compiled_again_and_never_run() {
             deterministic: false,
             compiler: common::compiler(),
             progress: Some(std::sync::Arc::new(move |compiling| {
-                if compiling.done {
+                if compiling.ended == Some(true) {
                     count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
             })),

@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 
 use self::{
     halves::Halves,
-    models::{Folder, INFER, PREDICT, bare, check_answer, floor, forest_file, infer_body, plain_body, row, small_model},
+    models::{
+        Folder, INFER, PREDICT, bare, check_answer, floor, forest_file, infer_body, plain_body, row, small_model,
+    },
 };
 use crate::{
     Place,

@@ -2,7 +2,7 @@
 //! have answer with the same bytes.
 
 use plinth_e2e::{Done, Project, guests, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Holds a language's plugins, one of each kind, to the cases that all of them answer alike. Each is also asked twice,
 /// by the suite.
@@ -175,6 +175,39 @@ fn what_does_not_build_says_why() {
     project.run(&["plugin", "build", "p"]).fails(6, "file-not-found", &["plugin.json", "kind"]);
 }
 
+#[test]
+fn what_c_prints_stands_in_the_error_of_its_fault() {
+    let project = Project::empty();
+    project.run(&["plugin", "new", "p", "--kind", "transform", "--lang", "c"]).succeeds();
+    let source = std::fs::read_to_string(project.path("p/standard_scale.c")).expect("the plugin");
+    let (before, after) = source.split_once("    const fitted *self = made;\n").expect("what applies it");
+    let printing = format!(
+        "#include <stdio.h>\n{before}    const fitted *self = made;\n    if (rows->rows > 2) {{\n        \
+         fprintf(stderr, \"%zu rows are too many\\n\", (size_t)rows->rows);\n        abort();\n    }}\n{after}"
+    );
+    project.write("p/standard_scale.c", &printing);
+    project.run(&["plugin", "build", "p"]).succeeds();
+    project.write("two.csv", "x\n1.0\n2.0\n");
+    project.write("three.csv", "x\n1.0\n2.0\n3.0\n");
+    project.run(&["plugin", "run", "p", "two.csv"]).succeeds();
+    project.run(&["plugin", "run", "p", "three.csv"]).fails(9, "plugin-trap", &["3 rows are too many"]);
+    // What an earlier build left is not taken for what the author has just written.
+    project.write("p/standard_scale.c", printing + "broken(\n");
+    let words = ["standard_scale.c", "does not build", "p.wasm` is still of an earlier build"];
+    project.run(&["plugin", "build", "p"]).fails(5, "plugin-build-failed", &words);
+    let done = project.run(&["plugin", "run", "p", "two.csv"]);
+    let words = "standard_scale.c` changed after `p/p.wasm` was built: run `plinth plugin build p`";
+    assert!(done.succeeds().stderr.contains(words), "{}", done.stderr);
+}
+
+#[test]
+fn a_missing_cargo_is_a_missing_tool() {
+    let mut project = Project::empty();
+    project.run(&["plugin", "new", "p", "--kind", "gate", "--lang", "rust"]).succeeds();
+    project.set("PATH", "/nowhere");
+    project.run(&["plugin", "build", "p"]).fails(12, "tool-not-found", &["`cargo`", "PATH"]);
+}
+
 /// Whatever a plugin is written in, the host ends its misdeeds the same way.
 fn misbehaves(language: &str) {
     let project = Project::empty();
@@ -187,14 +220,29 @@ fn misbehaves(language: &str) {
     };
     let good = run("good");
     good.succeeds();
-    for (deed, code, said) in [
-        ("loop", "plugin-deadline", "3000 ms"),
-        ("bomb", "plugin-memory", "268435456"),
-        ("crash", "plugin-trap", "trapped"),
+    let raise = |limit: &str| format!("if the plugin needs it, raise [limits.plugin] {limit} in plinth.toml");
+    for (deed, code, said, end, hint) in [
+        ("loop", "plugin-deadline", "did not finish within 3000 ms", "", raise("call-ms-max")),
+        // How much more it wants at a time is its language's affair, and where it gives up.
+        (
+            "bomb",
+            "plugin-memory",
+            "wanted ",
+            " bytes of memory, more than the limit of one instance, 268435456",
+            raise("memory-bytes-max"),
+        ),
+        ("crash", "plugin-trap", "trapped: ", "", "this is a defect of the plugin: report it to its author".into()),
     ] {
         let done = run(deed);
         assert_eq!(done.code, Some(9), "{language} {deed}: {}", done.stderr);
-        assert!(done.stderr.contains(&format!("\"{code}\"")) && done.stderr.contains(said), "{deed}: {}", done.stderr);
+        // Before it there may be what the guest said.
+        let error: Value = serde_json::from_str(done.stderr.lines().last().expect("an error")).expect("JSON");
+        let (error, short) = (&error["error"], if language == "python" { "py" } else { language });
+        let message = error["message"].as_str().expect("a text");
+        let said = format!("misdeeds-{short}/misdeeds: `evaluate` {said}");
+        assert!(message.starts_with(&said) && message.ends_with(end), "{message} is not {said}…{end}");
+        let told = (&error["code"], &error["hint"], &error["retryable"]);
+        assert_eq!(told, (&json!(code), &json!(hint), &json!(false)), "{language} {deed}");
         assert_eq!(run("good").stdout, good.stdout, "{language} after {deed}");
     }
     // Too much talk is cut, and what was dropped is counted; the call itself did nothing wrong.

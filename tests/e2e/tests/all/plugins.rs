@@ -170,16 +170,30 @@ fn what_a_denial_says_to_write_is_what_allows_a_plugin_that_is_named_by_its_file
     let project = Project::empty();
     project.write("rows.csv", "x\n1\n2\n");
     std::fs::copy(plugins().join("evil.wasm"), project.path("evil.wasm")).expect("the plugin");
-    let run = || project.run(&["plugin", "run", "./evil.wasm", "rows.csv", "--item", "impure"]);
+    let run_as = |plugin: &str| project.run(&["plugin", "run", plugin, "rows.csv", "--item", "impure"]);
+    let run = || run_as("./evil.wasm");
     // It wants two things, and is told of them one after the other.
     for _ in 0..2 {
         let denied = run();
-        denied.fails(8, "plugin-denied", &[r#"under [plugins."./evil.wasm"]: grant = ["#]);
+        denied.fails(8, "plugin-denied", &[r#"under [plugins."evil.wasm"]: grant = ["#]);
         let line = denied.stderr.split_once("\"]: ").expect("the line that would allow it").1;
         let line = line.split_inclusive(']').next().expect("a list");
-        project.write("plinth.toml", format!("[plugins.\"./evil.wasm\"]\n{line}\n"));
+        project.write("plinth.toml", format!("[plugins.\"evil.wasm\"]\n{line}\n"));
     }
     run().succeeds();
+    // However its path is written, and however the line has it.
+    let whole = project.path("evil.wasm").display().to_string();
+    run_as(&whole).succeeds();
+    for written in ["./evil.wasm", &whole] {
+        std::fs::remove_file(project.path("plinth.toml")).expect("it is there");
+        run().fails(8, "plugin-denied", &[]);
+        project.run(&["plugin", "grant", written, "objects", "tables"]).succeeds();
+        run().succeeds();
+        let text = std::fs::read_to_string(project.path("plinth.toml")).expect("it is there");
+        assert!(text.contains("[plugins.\"evil.wasm\"]"), "{text}");
+        project.write("plinth.toml", text.replace("evil.wasm", written));
+        run_as("evil.wasm").succeeds();
+    }
 }
 
 #[test]

@@ -140,6 +140,13 @@ fn only_signed_plugins_run_where_that_is_wanted() {
     // Nor is a key of somebody else's.
     user.write("plinth.toml", format!("[trust]\nkeys = [\"ed25519:{}=\"]\nrequired = true\n", "A".repeat(43)));
     user.run(&["plugin", "pull", &reference]).fails(8, "plugin-untrusted", &[&key]);
+    // What was pulled before that was wanted is pinned by plinth.lock, which tells nobody whom to trust.
+    let early = Project::empty();
+    early.write("rows.csv", "x\n7.5\n");
+    json(&early, &["plugin", "pull", &unsigned]);
+    assert_eq!(early.run(&run).code, Some(0));
+    early.write("plinth.toml", format!("[trust]\nkeys = [\"{key}\"]\nrequired = true\n"));
+    early.run(&run).fails(8, "plugin-untrusted", &["clip", "not signed"]);
 }
 
 #[test]
@@ -193,4 +200,11 @@ fn grants_are_written_and_nothing_else_is_touched() {
     project.run(&["plugin", "grant", "embed", "htpp"]).fails(2, "usage", &["htpp", "`http`"]);
     project.run(&["plugin", "grant", "embed", "secrets", "--secret", "key"]).fails(2, "usage", &["key", "NAME=VALUE"]);
     assert_eq!(std::fs::read_to_string(project.path("plinth.toml")).expect("the file"), text);
+    // What http was for goes with it: to allow it again is to say anew for which hosts.
+    json(&project, &["plugin", "grant", "embed", "http", "--revoke"]);
+    json(&project, &["plugin", "grant", "embed", "http"]);
+    let text = std::fs::read_to_string(project.path("plinth.toml")).expect("the file");
+    assert!(!text.contains("api.example.com") && text.contains("secrets = { key"), "{text}");
+    let unknown = project.run(&["plugin", "grant", "embd", "kv"]);
+    assert!(unknown.succeeds().stderr.contains("there is no plugin `embd` yet"), "{}", unknown.stderr);
 }
