@@ -30,9 +30,18 @@ use crate::{
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
-/// Waiting requests are put together this many rows at a time: one-row columns weigh far more than their values, and
-/// many at once would keep a processor from those that answer.
+/// Waiting requests are put together this many at a time if they have one row each: one-row columns weigh far more than
+/// their values, and many at once would keep a processor from those that answer.
 const COMPACT_ROWS: usize = 128;
+/// A request takes as long to put to others as so many rows more.
+const ROWS_PER_REQUEST: usize = 8;
+/// What is put together at a time, in rows.
+const COMPACT_WORK: usize = COMPACT_ROWS * work_of(1);
+
+/// How much work a request of so many rows is, in rows.
+const fn work_of(rows: usize) -> usize {
+    rows + ROWS_PER_REQUEST
+}
 
 /// Where captured rows go. Called from one thread; may block.
 pub trait CaptureSink: Send + Sync + 'static {
@@ -274,7 +283,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
-    rows: usize,
+    /// What it is to put them together.
+    work: usize,
     stop: bool,
     /// How often a flush was asked for, and how many of those are done.
     flush_asked: u64,
@@ -373,11 +383,11 @@ impl Capture {
             shared.dropped.fetch_add(rows as u64, Relaxed);
             return;
         }
-        let before = queue.rows;
-        queue.rows += rows;
+        let before = queue.work;
+        queue.work += work_of(rows);
         queue.entries.push_back(entry);
         // The thread sleeps without a deadline while there is nothing to write, so the first row wakes it.
-        let wake = before == 0 || (before < COMPACT_ROWS && queue.rows >= COMPACT_ROWS);
+        let wake = before == 0 || (before < COMPACT_WORK && queue.work >= COMPACT_WORK);
         drop(queue);
         if wake {
             shared.wake.notify_one();
@@ -461,13 +471,13 @@ impl Shared {
         };
         loop {
             let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
-            let (mut rest, mut rows) = (Rest::new(&per_work), 0);
+            let (mut rest, mut work) = (Rest::new(&per_work), 0);
             for entry in entries {
-                rows += entry.inputs.num_rows();
+                work += work_of(entry.inputs.num_rows());
                 take_in(&mut pending, entry);
-                if rows >= COMPACT_ROWS {
+                if work >= COMPACT_WORK {
                     pending.iter_mut().for_each(|held| held.compact(&self.keep));
-                    rows = 0;
+                    work = 0;
                     rest.take();
                 }
             }
@@ -501,11 +511,11 @@ impl Shared {
         loop {
             let flush = (queue.flush_asked > queue.flush_done).then_some(queue.flush_asked);
             let now = Instant::now();
-            if queue.stop || flush.is_some() || queue.rows >= COMPACT_ROWS || deadline.is_some_and(|at| at <= now) {
-                queue.rows = 0;
+            if queue.stop || flush.is_some() || queue.work >= COMPACT_WORK || deadline.is_some_and(|at| at <= now) {
+                queue.work = 0;
                 return (std::mem::take(&mut queue.entries), flush, queue.stop);
             }
-            if deadline.is_none() && queue.rows > 0 {
+            if deadline.is_none() && queue.work > 0 {
                 deadline = Some(now + self.flush_after);
             }
             queue = match deadline {

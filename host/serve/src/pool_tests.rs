@@ -114,12 +114,12 @@ fn what_is_soon_done_is_scored_where_it_came() {
     let by = |told: &[(String, usize)]| told.iter().map(|(name, _)| *name == here).collect::<Vec<_>>();
     assert_eq!(scored_by(native(), 2, 0.0, &[SOME; 5]), vec![(here.clone(), 5); 5]);
     // One that is large, or of which nobody can tell, and what comes after it, is for a thread; what came before is
-    // not. Of 8 bytes each, 125 are done in the time that there is with one thread.
-    for other in [Some(SMALL_BYTES + 1), Some(125 * 8 - 2 * 8 + 1), None] {
-        let told = scored_by(native(), 1, 0.0, &[SOME, SOME, other, SOME]);
+    // not. Of 8 bytes each, 50 are done in the time that there is with two threads.
+    for other in [Some(SMALL_BYTES + 1), Some(50 * 8 - 2 * 8 + 1), None] {
+        let told = scored_by(native(), 2, 0.0, &[SOME, SOME, other, SOME]);
         assert_eq!(by(&told).iter().filter(|here| **here).count(), 2, "{other:?}: {told:?}");
     }
-    assert_eq!(by(&scored_by(native(), 1, 0.0, &[SOME, SOME, Some(125 * 8 - 3 * 8), SOME])), [true; 4]);
+    assert_eq!(by(&scored_by(native(), 2, 0.0, &[SOME, SOME, Some(50 * 8 - 3 * 8), SOME])), [true; 4]);
     // So is what takes long, and what enters a sandbox, waits for company, or for its turn.
     assert_eq!(by(&scored_by(native(), 1, 3.0, &[SOME; 2])), [false; 2]);
     assert_eq!(by(&scored_by(takes(Capacity::default()), 1, 0.0, &[SOME; 2])), [false; 2]);
@@ -132,10 +132,12 @@ fn what_is_soon_done_is_scored_where_it_came() {
     let told = scored_by(native(), 2, 0.0, &[SOME; 100]);
     assert_eq!(told.len(), 100);
     assert_eq!(by(&told).iter().filter(|here| **here).count(), 50, "{told:?}");
-    // With one thread nobody is woken for the others, either: a hundred at a time.
+    // With one thread nobody is woken for the others, either: a hundred, and then the rest. But for what is large.
     let told = scored_by(native(), 1, 0.0, &[SOME; 120].map(|bytes| bytes.map(|bytes| bytes + 2)));
     assert_eq!(by(&told), [true; 120], "{told:?}");
     assert_eq!((told[0].1, told[119].1), (100, 20));
+    let told = scored_by(native(), 1, 0.0, &[SOME, Some(SMALL_BYTES + 1)]);
+    assert_eq!(by(&told), [true, false], "{told:?}");
 }
 
 #[tokio::test]

@@ -27,8 +27,9 @@ use parquet::{
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion},
         reader::ChunkReader,
     },
+    schema::types::ColumnPath,
 };
-use plinth_ext::{Batch, Schema};
+use plinth_ext::{Batch, Kind, Schema};
 
 use crate::TableError;
 
@@ -188,11 +189,15 @@ pub fn write_in_pieces<W: Write + Send>(
         schema.expect_same(part.schema())?;
     }
     // Each column's zstd has memory of its own that is cleared first, for all columns at once.
-    let pages = properties()
+    let mut pages = properties()
         .set_compression(Compression::SNAPPY)
         .set_data_page_row_count_limit(PIECE_PAGE_ROWS)
         .set_write_batch_size(PIECE_ROWS)
         .set_dictionary_page_size_limit(PIECE_DICTIONARY_BYTES);
+    // A dictionary so small makes 32-bit numbers hardly smaller than Snappy does, and takes as long as all else of them.
+    for field in schema.fields().iter().filter(|field| field.kind == Kind::Float32) {
+        pages = pages.set_column_dictionary_enabled(ColumnPath::new(vec![field.name.clone()]), false);
+    }
     let (writer, failed) = start(to, schema, pages)?;
     let why = |error| why(&failed, error);
     let (mut file, columns) = writer.into_serialized_writer().map_err(why)?;
