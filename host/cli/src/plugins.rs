@@ -50,7 +50,10 @@ impl PluginRef {
             _ => self.name.clone(),
         };
         let config = settings.config.plugins.get(&name);
+        // Of several lines for one file each may pin it.
+        let pins = self.path.as_ref().map(|path| same_file(settings, path)).unwrap_or_default();
         let pinned = config.and_then(|config| config.hash);
+        let pinned = pinned.or_else(|| pins.iter().find_map(|key| settings.config.plugins[*key].hash));
         let named = config.and_then(|config| config.path.as_deref()).map(|path| settings.project.join(path));
         if let Some(path) = self.path.clone().or(named) {
             if !path.is_file() {
@@ -126,18 +129,35 @@ fn folders(settings: &Settings) -> Vec<PathBuf> {
     folders
 }
 
-/// The name under which `plinth.toml` has a component that was named by its path: one that is the same file, or the path from
-/// the project's folder, so that it does not matter how it was written and from where.
+/// The name under which `plinth.toml` has a component that was named by its path: that of a line for the same file, or the path
+/// from the project's folder, so that it does not matter how it was written and from where. It is never one that a plugin
+/// has that is named by its name.
 pub(crate) fn key(settings: &Settings, written: &str, path: &Path) -> String {
-    let Ok(file) = path.canonicalize() else { return written.to_owned() };
-    let there =
-        |key: &&String| is_path(key) && settings.project.join(key).canonicalize().is_ok_and(|other| other == file);
-    if let Some(key) = settings.config.plugins.keys().find(there) {
-        return key.clone();
+    let there = same_file(settings, path);
+    if let Some(key) = there.iter().find(|key| **key == written).or(there.first()) {
+        return (*key).clone();
     }
+    let Some(file) = resolved(path) else { return written.to_owned() };
     let project = settings.project.canonicalize();
     let inside = project.ok().and_then(|project| file.strip_prefix(project).ok().map(Path::to_owned));
-    inside.unwrap_or(file).display().to_string()
+    let key = inside.unwrap_or(file).display().to_string();
+    if is_path(&key) { key } else { format!("./{key}") }
+}
+
+/// The lines of `plinth.toml` for a file.
+fn same_file<'a>(settings: &'a Settings, path: &Path) -> Vec<&'a String> {
+    let Some(file) = resolved(path) else { return Vec::new() };
+    let keys = settings.config.plugins.keys().filter(|key| is_path(key));
+    keys.filter(|key| resolved(&settings.project.join(key)).is_some_and(|other| other == file)).collect()
+}
+
+/// A path without links and detours; of a file that is not there, that of its folder.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let whole = path.canonicalize().ok();
+    whole.or_else(|| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(folder.canonicalize().ok()?.join(path.file_name()?))
+    })
 }
 
 pub(crate) fn is_path(text: &str) -> bool {

@@ -103,7 +103,8 @@ pub struct PluginLimits {
     pub compile_memory_bytes_max: u64,
     /// Size of what a component is compiled to.
     pub compiled_bytes_max: u64,
-    /// Compiled components that a user's cache keeps, added up; those that nobody loaded for the longest go first.
+    /// Compiled components that a user's cache keeps, added up; beyond it those go that nobody loaded for 30 days, the longest
+    /// first.
     pub compiled_cache_bytes_max: u64,
     /// Core instances that one component consists of; each takes a place in the pool of instances.
     pub core_instances_max: u32,

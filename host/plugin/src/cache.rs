@@ -8,7 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use plinth_core::{ContentHash, PluginLimits, codes};
@@ -58,7 +58,7 @@ impl Cache {
         if let Some(path) = &path {
             match write(path, key, &code) {
                 Ok(()) => {
-                    prune(path, limits.compiled_cache_bytes_max);
+                    prune(&self.dir, limits.compiled_cache_bytes_max);
                     if let Some(found) = load(engine, plugin, path, key, limits) {
                         return found;
                     }
@@ -221,18 +221,26 @@ fn sealed(path: &Path, key: ContentHash, max: u64) -> io::Result<bool> {
     Ok(sound)
 }
 
-/// Removes what nobody loaded for the longest, until the cache holds no more than `max` bytes; but for `made`, which is about
-/// to be loaded. Who has one of them mapped keeps it.
-fn prune(made: &Path, max: u64) {
-    let files = made.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
+/// What was loaded so lately stays in the cache. Who has one of the others mapped keeps it, on a disk of this machine; a home
+/// that machines share must not lose what one of them runs.
+const LATELY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Removes what nobody loaded for the longest, until the cache holds no more than `max` bytes, and what was left of a process
+/// that ended while it wrote.
+fn prune(dir: &Path, max: u64) {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<(SystemTime, u64, PathBuf)> = files
         .filter_map(|file| Some((file.path(), file.metadata().ok()?)))
-        .filter(|(path, _)| path.extension().is_some_and(|end| end == "cwasm"))
+        .filter(|(path, _)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".cwasm") || name.starts_with(".tmp")
+        })
         .filter_map(|(path, about)| Some((about.modified().ok()?, about.len(), path)))
         .collect();
     let mut total: u64 = found.iter().map(|(_, bytes, _)| bytes).sum();
     found.sort_unstable();
-    for (_, bytes, path) in found.iter().filter(|(.., path)| path != made) {
+    let old = |at: &SystemTime| at.elapsed().is_ok_and(|since| since > LATELY);
+    for (_, bytes, path) in found.iter().filter(|(at, ..)| old(at)) {
         if total <= max {
             return;
         }

@@ -263,6 +263,8 @@ struct Shared {
     sink: Arc<dyn CaptureSink>,
     keep: Keep,
     idle: Idleness,
+    /// So much is put together at a time: less than half of a short queue, which is full before.
+    compact_work: usize,
     /// Requests that wait for so long come before what is kept of them.
     pressed_ms: u64,
     queue: Mutex<Queue>,
@@ -318,6 +320,10 @@ impl Capture {
             sink,
             keep,
             idle,
+            compact_work: COMPACT_WORK
+                .min(limits.capture_queue_rows_max as usize / 2)
+                .min(limits.capture_file_rows_max as usize)
+                .max(1),
             pressed_ms: limits.queue_ms_max / 4,
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -387,7 +393,10 @@ impl Capture {
         queue.work += work_of(rows);
         queue.entries.push_back(entry);
         // The thread sleeps without a deadline while there is nothing to write, so the first row wakes it.
-        let wake = before == 0 || (before < COMPACT_WORK && queue.work >= COMPACT_WORK);
+        let full = shared.queue_bytes_max / 2;
+        let wake = before == 0
+            || (before < shared.compact_work && queue.work >= shared.compact_work)
+            || (bytes_waiting - bytes <= full && bytes_waiting > full);
         drop(queue);
         if wake {
             shared.wake.notify_one();
@@ -475,7 +484,7 @@ impl Shared {
             for entry in entries {
                 work += work_of(entry.inputs.num_rows());
                 take_in(&mut pending, entry);
-                if work >= COMPACT_WORK {
+                if work >= self.compact_work {
                     pending.iter_mut().for_each(|held| held.compact(&self.keep));
                     work = 0;
                     rest.take();
@@ -511,7 +520,8 @@ impl Shared {
         loop {
             let flush = (queue.flush_asked > queue.flush_done).then_some(queue.flush_asked);
             let now = Instant::now();
-            if queue.stop || flush.is_some() || queue.work >= COMPACT_WORK || deadline.is_some_and(|at| at <= now) {
+            let enough = queue.work >= self.compact_work || (queue.work > 0 && self.piles_up());
+            if queue.stop || flush.is_some() || enough || deadline.is_some_and(|at| at <= now) {
                 queue.work = 0;
                 return (std::mem::take(&mut queue.entries), flush, queue.stop);
             }

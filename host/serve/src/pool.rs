@@ -181,7 +181,8 @@ const QUICK: usize = 16;
 /// What is done in so little time is done on the spot: less than one of 64 connections waits there for those before it.
 const ON_THE_SPOT: Duration = Duration::from_micros(200);
 
-/// The same where there is one processor, which whoever would be woken for more would have to have as well.
+/// The same where one thread scores, as it is on one processor, which whoever would be woken for more would have to have as
+/// well.
 const ON_THE_ONLY_SPOT: Duration = Duration::from_micros(500);
 
 /// After so many requests that may be scored on the spot somebody is woken all the same.
@@ -334,7 +335,7 @@ impl Sleepers for Shared {
             return Here::Not;
         }
         self.changed(&queue);
-        // Nobody was woken for those behind; whoever would be would take the only processor from this thread.
+        // Nobody was woken for those behind; whoever would be would, on one processor, take it from this thread.
         let rest = if queue.jobs.is_empty() || self.threads > 1 { Here::Done } else { Here::Again };
         if rest == Here::Done {
             self.call_others(&queue);

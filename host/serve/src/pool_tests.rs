@@ -98,7 +98,8 @@ fn scored_by(deployment: Deployment, threads: usize, ms: f64, bytes: &[Option<us
     let first = ask(&[SOME]);
     assert!(first[0].0.starts_with("plinth-score-"), "nothing is known of its pace yet: {first:?}");
     assert_eq!(deployment.waiting(), 0);
-    // What the first one took is more than what one takes later.
+    // What the first one took, which is known once its thread sleeps, is more than what one takes later.
+    asleep();
     let each = Duration::from_secs_f64(ms / 1e3).max(Duration::from_micros(4));
     (0..30).for_each(|_| deployment.took(each * 1_000, 1_000, Some(8_000)));
     let told = ask(bytes);

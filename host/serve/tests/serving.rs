@@ -1,10 +1,13 @@
 //! A server without a network, with models written here.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering::SeqCst},
-    mpsc,
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, cast::AsArray, types::Float64Type};
@@ -315,6 +318,25 @@ impl CaptureSink for Tables {
         self.0.lock().unwrap().push(captured);
         Ok(())
     }
+}
+
+#[test]
+fn a_short_queue_is_emptied_before_it_is_full() {
+    let limits =
+        ServeLimits { capture_queue_rows_max: 500, capture_file_rows_max: 256, capture_flush_ms: 3_600_000, ..still() };
+    let options = Options { limits, capture: Some(Arc::new(Tables::default()) as _), ..Options::default() };
+    let server = Server::start(shelf(2), options).unwrap();
+    let deployment = self::deployment(&server);
+    let inputs = rows(&[1.0; 32]);
+    for n in 1..=60 {
+        server.capture(&deployment, &"id".into(), &inputs, &inputs_as_outputs(&inputs));
+        let until = Instant::now() + Duration::from_secs(10);
+        while server.capture_stats().unwrap().waiting > 400 {
+            assert!(Instant::now() < until, "nothing is stored of {n} requests: {:?}", server.capture_stats());
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(server.capture_stats().unwrap().dropped, 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `plinth plugin grant`: what a plugin may do, written into `plinth.toml`; everything else in the file stays as it is.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use plinth_core::{codes, did_you_mean};
 use plinth_plugin::Grants;
@@ -11,7 +11,7 @@ use super::{args::PluginGrantArgs, component_of};
 use crate::{
     config::{self, Settings},
     output::{Failure, Output, io_failure, read_failure},
-    plugins::PluginRef,
+    plugins::{PluginRef, is_path, key},
 };
 
 /// `plinth plugin grant`
@@ -26,6 +26,9 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     let there = PluginRef::named(&named).find(settings);
     let named = match &there {
         Ok(found) => found.name.clone(),
+        // What was granted to a file that is gone can be taken back; a line for one that never was would be for another one.
+        Err(_) if is_path(&named) && args.revoke => key(settings, &named, Path::new(&named)),
+        Err(error) if is_path(&named) => return Err(Failure::of(error)),
         Err(_) => named,
     };
     let path = settings.project.join("plinth.toml");
@@ -47,9 +50,9 @@ pub(super) fn grant(args: &PluginGrantArgs, settings: &Settings, output: Output)
     let plugin = plugin.as_table_like_mut().ok_or_else(|| bad(format!("`plugins.{named}` is no table")))?;
     change(plugin.entry("grant").or_insert_with(|| value(Array::new())), &args.capabilities, args.revoke)
         .ok_or_else(|| bad("`grant` is no list".into()))?;
-    // Or a later grant would bring back the hosts, models and secrets of this one.
+    // Or a later grant would bring back the hosts, models, secrets and room of this one.
     let ends = |group: &str| args.revoke && args.capabilities.iter().any(|name| name == group);
-    for group in ["http", "nn", "secrets"].into_iter().filter(|group| ends(group)) {
+    for group in ["http", "nn", "secrets", "kv"].into_iter().filter(|group| ends(group)) {
         plugin.remove(group);
     }
     for (group, key, values) in

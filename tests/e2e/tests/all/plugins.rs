@@ -194,6 +194,23 @@ fn what_a_denial_says_to_write_is_what_allows_a_plugin_that_is_named_by_its_file
         project.write("plinth.toml", text.replace("evil.wasm", written));
         run_as("evil.wasm").succeeds();
     }
+    // A second line for the same file does not take away what the first one pins.
+    let pinned = format!("[plugins.\"evil.wasm\"]\nhash = \"{}\"\n", "0".repeat(64));
+    let granted = "[plugins.\"./evil.wasm\"]\ngrant = [\"objects\", \"tables\"]\n";
+    project.write("plinth.toml", format!("{pinned}{granted}"));
+    run().fails(7, "plugin-changed", &[]);
+    run_as("evil.wasm").fails(8, "plugin-denied", &[]);
+    // What was granted to a file that is gone can be taken back, and nothing is granted to one that never was.
+    project.write("plinth.toml", granted);
+    std::fs::rename(project.path("evil.wasm"), project.path("evil")).expect("writable");
+    project.run(&["plugin", "grant", &whole, "objects", "--revoke"]).succeeds();
+    project.run(&["plugin", "grant", "./evil.wasm", "kv"]).fails(6, "plugin-not-found", &["evil.wasm"]);
+    let text = std::fs::read_to_string(project.path("plinth.toml")).expect("it is there");
+    assert!(text.contains("grant = [\"tables\"]"), "{text}");
+    // A file is never a plugin that has its name.
+    project.write("plinth.toml", "[plugins.evil]\ngrant = [\"objects\", \"tables\"]\n");
+    run_as("evil").succeeds();
+    run_as("./evil").fails(8, "plugin-denied", &["[plugins.\"./evil\"]"]);
 }
 
 #[test]
