@@ -115,11 +115,13 @@ impl Lane {
 
     pub(crate) fn snapshot(&self) -> ShadowSnapshot {
         let shared = &*self.shared;
+        // Before all else: what no longer waits is counted.
+        let waiting = shared.lock().requests as u64;
         ShadowSnapshot {
             compared: shared.compared.load(Relaxed),
             failed: shared.failed.load(Relaxed),
             dropped: shared.dropped.load(Relaxed),
-            waiting: shared.lock().requests as u64,
+            waiting,
             outputs: shared.outputs.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
