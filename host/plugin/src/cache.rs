@@ -193,7 +193,7 @@ fn load(
     }
 }
 
-/// Whether the file ends with the hash of what comes before.
+/// Whether the file ends with the hash of what comes before; then its time is set to now.
 fn sealed(path: &Path, key: ContentHash, max: u64) -> io::Result<bool> {
     let mut file = fs::File::open(path)?;
     let size = file.metadata()?.len();

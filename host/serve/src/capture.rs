@@ -33,7 +33,7 @@ use crate::{
 /// Waiting requests are put together this many at a time if they have one row each: one-row columns weigh far more than
 /// their values, and many at once would keep a processor from those that answer.
 const COMPACT_ROWS: usize = 128;
-/// A request takes as long to put to others as so many rows more.
+/// A request counts as so many rows more: what it has besides its rows is put to the others as well.
 const ROWS_PER_REQUEST: usize = 8;
 /// What is put together at a time, in rows.
 const COMPACT_WORK: usize = COMPACT_ROWS * work_of(1);

@@ -32,7 +32,7 @@ fn evil() -> (TestHost, plinth_plugin::Plugin) {
 
 /// What `apply` of a misdeed answers, asked twice: the second call gets a fresh instance and must answer the same.
 fn applied(name: &str) -> String {
-    let (_host, evil) = evil();
+    let (host, evil) = evil();
     let transform = evil.online_transform().unwrap();
     let rows = table(10);
     let fitted = transform.load(name, b"", rows.schema()).unwrap();
@@ -40,7 +40,15 @@ fn applied(name: &str) -> String {
     let second = told(&fitted.apply(&rows).unwrap_err());
     assert_eq!(first, second);
     good_still_works(&evil);
+    drop((fitted, transform));
+    gone(&host);
     first
+}
+
+/// Whatever was done, no instance is left, and no memory of one.
+fn gone(host: &TestHost) {
+    let left = host.host.usage();
+    assert_eq!((left.instances, left.memory_bytes), (0, 0));
 }
 
 fn good_still_works(evil: &plinth_plugin::Plugin) {
@@ -50,9 +58,10 @@ fn good_still_works(evil: &plinth_plugin::Plugin) {
 }
 
 fn loaded(name: &str) -> String {
-    let (_host, evil) = evil();
+    let (host, evil) = evil();
     let answer = evil.transform().unwrap().load(name, b"", table(3).schema());
     good_still_works(&evil);
+    gone(&host);
     told(&answer.err().expect("the output schema is refused"))
 }
 
