@@ -334,6 +334,8 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
     if text.len() > max {
         let end = text.floor_char_boundary(max);
         text.truncate(end);
+        // A guest's text may have been sixty megabytes, and an error is kept for as long as somebody reads it.
+        text.shrink_to_fit();
         text.push('…');
     }
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
@@ -432,12 +434,9 @@ fn place(error: &wasmtime::Error) -> String {
     names.next().map(|name| format!(" in `{}`", cut(name, 120))).unwrap_or_default()
 }
 
+/// As its author wrote it: Rust's mangling is undone, and the hash that ends it is left out.
 fn plain_name(raw: &str) -> String {
-    // Rust's legacy mangling ends in a hash that no reader wants.
-    match raw.rfind("::h") {
-        Some(at) if raw.len() - at == 19 => raw[..at].to_owned(),
-        _ => raw.to_owned(),
-    }
+    format!("{:#}", rustc_demangle::demangle(raw))
 }
 
 fn root(error: &wasmtime::Error) -> String {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Plan,
+    Plan, guests,
     load::{self, CALLERS, Load, Question},
     report::{Report, Sample},
 };
@@ -196,7 +196,7 @@ impl Host {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("host").arg(version.to_string()).arg(folder.join(".plinth/blobs")).arg(folder.join("abuse"));
         command.arg(plan.seed.to_string()).arg(ABUSERS.to_string());
-        command.args(["evil", "evil-imports", "evil-model"].map(|name| plan.plugins.join(format!("{name}.wasm"))));
+        command.args(guests::in_rust(&plan.plugins));
         command.args(&plan.guests).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Ended(command.spawn()?);
         let words = process.0.stdin.take().context("the host's stdin")?;

@@ -24,11 +24,11 @@ use plinth_serve::{
 use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
 
-use crate::abuse::Abuse;
+use crate::{abuse::Abuse, guests::Guests};
 
 /// Limits under which every misdeed meets its own one soon; the others are the product's. A plugin that keeps failing is
 /// not given its rest: it would fail less.
-fn limits() -> PluginLimits {
+pub(crate) fn limits() -> PluginLimits {
     PluginLimits {
         call_ms_max: 2_000,
         online_call_ms_max: 2_000,
@@ -41,16 +41,10 @@ fn limits() -> PluginLimits {
     }
 }
 
-/// Serves and is abused until stdin ends.
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let [version, blobs, folder, seed, threads, components @ ..] = arguments else {
-        bail!("host wants a version, the blobs, a folder, a seed, a number of threads, and components");
-    };
-    let (seed, threads) = (seed.parse().context("the seed")?, threads.parse().context("the number of threads")?);
-    let folder = PathBuf::from(folder);
-    let limits = limits();
-    let host = Host::new(HostConfig {
-        cache_dir: folder.join("compiled"),
+/// A plugin engine, with its compiler in a process of its own.
+pub(crate) fn engine(cache_dir: PathBuf, limits: &PluginLimits) -> Host {
+    Host::new(HostConfig {
+        cache_dir,
         limits: limits.clone(),
         deterministic: false,
         compiler: Arc::new(|| {
@@ -59,9 +53,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             command
         }),
         progress: None,
-    });
+    })
+}
+
+/// Serves and is abused until stdin ends.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let [version, blobs, folder, seed, threads, components @ ..] = arguments else {
+        bail!("host wants a version, the blobs, a folder, a seed, a number of threads, and components");
+    };
+    let (seed, threads) = (seed.parse().context("the seed")?, threads.parse().context("the number of threads")?);
+    let folder = PathBuf::from(folder);
+    let limits = limits();
+    let host = engine(folder.join("compiled"), &limits);
     let components: Vec<PathBuf> = components.iter().map(PathBuf::from).collect();
-    let abuse = Abuse::new(&host, &components, &folder, &limits)?;
+    let abuse = Abuse::new(Guests::new(&host, &components, &folder, &limits)?);
     let captured = Arc::new(Counted::default());
     let server = serving(&host, &serde_json::from_str(version)?, Path::new(blobs), captured.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

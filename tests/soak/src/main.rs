@@ -12,6 +12,8 @@
 mod abuse;
 mod deeds;
 mod driver;
+mod each;
+mod guests;
 mod host;
 mod lent;
 mod load;
@@ -24,6 +26,7 @@ use anyhow::{Context, Result, bail};
 
 const HELP: &str = "plinth-soak --plinth FILE --plugins FOLDER --example FOLDER [--minutes N | --seconds N] [--seed N]
             [--json FILE] [--guest FILE]…
+plinth-soak each --plugins FOLDER --neighbour FILE… --cache FOLDER --expected FILE [--guest FILE]… [--write]
 
   --plinth    the binary that trains the model and says what answers are right
   --plugins   the folder of the built components
@@ -31,7 +34,13 @@ const HELP: &str = "plinth-soak --plinth FILE --plugins FOLDER --example FOLDER 
   --minutes   how long [default: 10]
   --seed      of all that is random; printed, so that a run can be repeated
   --json      also writes the figures to a file
-  --guest     one more component that misbehaves: by the names of its items, or a gate `misdeeds` by its option `deed`";
+  --guest     one more component that misbehaves: by the names of its items, or a gate `misdeeds` by its option `deed`
+
+`each` commits every misdeed by itself, in turn.
+  --neighbour a transform that must not notice
+  --cache     where compiled components are kept
+  --expected  the file of the words in which each misdeed ends
+  --write     writes this file";
 
 /// What a run is asked for.
 pub(crate) struct Plan {
@@ -50,6 +59,7 @@ fn main() -> ExitCode {
         // The host starts this for components that are not compiled yet.
         Some((first, [])) if first == "compile-worker" => return plinth_plugin::compile_worker(),
         Some((first, rest)) if first == "host" => host::run(rest).map(|()| true),
+        Some((first, rest)) if first == "each" => each_plan(rest).and_then(|plan| each::run(&plan)),
         _ => plan(&arguments).and_then(|plan| driver::run(&plan)),
     };
     match done {
@@ -90,4 +100,27 @@ fn plan(arguments: &[String]) -> Result<Plan> {
         duration: Duration::from_secs(seconds.max(1)),
         seed,
     })
+}
+
+fn each_plan(arguments: &[String]) -> Result<each::Plan> {
+    let (mut components, mut neighbours, mut cache, mut expected, mut write) =
+        (Vec::new(), Vec::new(), None, None, false);
+    let mut arguments = arguments.iter();
+    while let Some(name) = arguments.next() {
+        if name == "--write" {
+            write = true;
+            continue;
+        }
+        let value = arguments.next().with_context(|| format!("`{name}` wants a value\n{HELP}"))?;
+        match name.as_str() {
+            "--plugins" => components.extend(guests::in_rust(value.as_ref())),
+            "--guest" => components.push(value.into()),
+            "--neighbour" => neighbours.push(value.into()),
+            "--cache" => cache = Some(value.into()),
+            "--expected" => expected = Some(value.into()),
+            _ => bail!("there is no `{name}`\n{HELP}"),
+        }
+    }
+    let (cache, expected) = (cache.context(HELP)?, expected.context(HELP)?);
+    Ok(each::Plan { components, neighbours, cache, expected, write })
 }
