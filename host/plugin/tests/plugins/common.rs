@@ -62,6 +62,60 @@ pub(crate) fn told(error: &dyn Coded) -> String {
     format!("{}: {error}\nhint: {}", error.code(), error.hint().unwrap_or_default())
 }
 
+/// Lets something be done that ends badly, and sees that nothing is left of it: no instance, no guest's memory, and no
+/// memory of this process where it does nothing else ([`alone`]).
+#[track_caller]
+pub(crate) fn leaves_nothing(host: &Host, mut misdeed: impl FnMut() -> String) -> String {
+    let usage = || (host.usage().instances, host.usage().memory_bytes);
+    let before = usage();
+    // What is made once, such as slots of memory and an allocator's arenas, is made by the first.
+    let told = misdeed();
+    let resident_before = resident();
+    assert_eq!(misdeed(), told);
+    assert_eq!(usage(), before);
+    let more = resident().saturating_sub(resident_before);
+    assert!(std::env::var_os(ALONE).is_none() || more <= KEPT_BYTES_MAX, "{more} bytes were kept after {told}");
+    told
+}
+
+/// What an allocator may keep of a misdeed.
+const KEPT_BYTES_MAX: u64 = 4 << 20;
+
+/// Set in a process that runs one test at a time, so that what it has is what this test has.
+const ALONE: &str = "PLINTH_TESTS_ALONE";
+
+/// Memory of this process that is in use, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Runs the tests of some modules once more, one at a time in a process of their own, where memory is compared.
+pub(crate) fn alone(modules: &[&str], tests_min: usize) {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(modules).args(["--test-threads", "1", "--skip", "alone"]).env(ALONE, "1");
+    // The allocator is to give back what is freed at once.
+    for (name, value) in
+        [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")]
+    {
+        again.env(name, value);
+    }
+    let done = again.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    let passed = said.lines().filter(|line| line.ends_with(" ... ok")).count();
+    assert!(passed >= tests_min, "{said}");
+}
+
+/// The words of a Rust guest's panic of `evil` in a function.
+pub(crate) fn panicked(who: &str, func: &str, place: &str, words: &str) -> String {
+    format!(
+        "plugin-trap: {who}: `{func}` trapped: wasm trap: wasm `unreachable` instruction executed in `{place}`; its last \
+         message: panicked at {words}\nhint: this is a defect of the plugin: report it to its author"
+    )
+}
+
 /// Rows of `x` (float64, with a null), `y` (float64) and `s` (text).
 pub(crate) fn table(rows: usize) -> Batch {
     let schema = Schema::new(vec![

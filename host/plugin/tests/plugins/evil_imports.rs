@@ -16,7 +16,7 @@ use plinth_plugin::{
 };
 
 use crate::{
-    common::{TestHost, host, plugin, table, told},
+    common::{self, TestHost, host, plugin, table, told},
     logged::logged,
 };
 
@@ -186,7 +186,15 @@ impl Abuse {
         let answer = gate.evaluate(item, &Evidence::default(), options, tables());
         assert_eq!(gate.evaluate("good", &Evidence::default(), "{}", tables()).unwrap().len(), 1);
         assert_eq!(self.open.0.load(Ordering::SeqCst), 0, "{item} left something open");
+        drop(gate);
+        self.gone();
         answer.map_or_else(|error| told(&error), |checks| checks[0].observed.clone())
+    }
+
+    /// No instance is left, and no memory of one.
+    fn gone(&self) {
+        let left = self.host.host.usage();
+        assert_eq!((left.instances, left.memory_bytes), (0, 0));
     }
 
     fn of(&self, item: &str) -> String {
@@ -201,6 +209,7 @@ impl Abuse {
     fn plan(&self, item: &str) -> String {
         let loader = self.plugin.loader(Arc::new(Shelf(self.open.clone()))).unwrap();
         let answer = loader.plan(item, "/data", "{}");
+        drop(loader);
         assert_eq!(self.of("good"), "nothing");
         answer.map_or_else(
             |error| told(&error),
@@ -271,18 +280,19 @@ fn keys_are_no_paths_and_bounded_in_length() {
 #[test]
 fn keys_and_their_bytes_end_at_the_quota() {
     let flooded = abuse(limits());
-    assert_eq!(
-        flooded.of("kv-key-flood"),
-        "plugin-problem: evil-imports/kv-key-flood: more than 100 keys; if the plugin needs it, raise [limits.plugin] \
-         kv-keys-max in plinth.toml (kv-quota)\nhint: "
-    );
+    let too_many_keys = "plugin-problem: evil-imports/kv-key-flood: more than 100 keys; if the plugin needs it, raise \
+        [limits.plugin] kv-keys-max in plinth.toml (kv-quota)\nhint: ";
+    assert_eq!(flooded.of("kv-key-flood"), too_many_keys);
     assert_eq!(flooded.of("kv-list-all"), "100 listed");
     let listed = abuse(PluginLimits { list_items_max: 50, ..limits() });
-    assert!(listed.of("kv-key-flood").contains("kv-quota"));
+    assert_eq!(listed.of("kv-key-flood"), too_many_keys);
     assert_eq!(listed.of("kv-list-all"), "50 listed");
     let filled = abuse(PluginLimits { kv_keys_max: 10_000, ..limits() });
-    let told = filled.of("kv-fill");
-    assert!(told.contains("(kv-quota)") && told.contains("more than the quota of 1048576"), "{told}");
+    assert_eq!(
+        filled.of("kv-fill"),
+        "plugin-problem: evil-imports/kv-fill: 1055331 bytes of keys and values, more than the quota of 1048576; if the \
+         plugin needs it, write in plinth.toml under [plugins.\"evil-imports\"]: kv.bytes = 2097152 (kv-quota)\nhint: "
+    );
 }
 
 #[test]
@@ -327,8 +337,11 @@ fn answers_are_bounded_and_requests_are_counted() {
         "plugin-problem: evil-imports/http-get: an answer of 9437184 bytes, more than the limit of 8388608; if the \
          plugin needs it, raise [limits.plugin] http-response-bytes-max in plinth.toml (http-too-large)\nhint: "
     );
-    let told = abuse.ask("http-flood", "https://granted.example/");
-    assert!(told.contains("more than 50 requests in one second") && told.contains("(http-rate)"), "{told}");
+    assert_eq!(
+        abuse.ask("http-flood", "https://granted.example/"),
+        "plugin-problem: evil-imports/http-flood: more than 50 requests in one second; if the plugin needs it, raise \
+         [limits.plugin] http-requests-per-second-max in plinth.toml (http-rate)\nhint: "
+    );
     assert_eq!(abuse.web.requests.load(Ordering::SeqCst), 51);
 }
 
@@ -375,10 +388,11 @@ fn clocks_never_fall_and_random_bytes_are_bounded() {
 #[test]
 fn secrets_reach_neither_log_nor_errors() {
     let abuse = abuse(limits());
-    let ungranted = abuse.of("secret-ungranted");
-    assert!(
-        ungranted.contains("the secret `of-somebody-else` was not granted") && ungranted.contains("(denied)"),
-        "{ungranted}"
+    assert_eq!(
+        abuse.of("secret-ungranted"),
+        "plugin-problem: evil-imports/secret-ungranted: the secret `of-somebody-else` was not granted; if that is wanted, \
+         write in plinth.toml under [plugins.\"evil-imports\"]: secrets.\"of-somebody-else\" = \"env:NAME\" (denied)\n\
+         hint: "
     );
     let (told, log) =
         logged(|| ["secret-logged", "secret-told", "secret-panic", "secret-observed"].map(|item| abuse.of(item)));
@@ -387,8 +401,13 @@ fn secrets_reach_neither_log_nor_errors() {
         assert!(!text.contains(SECRET), "{text}");
     }
     assert_eq!(told[0], "logged");
-    assert!(told[1].contains("the key is [secret key]!"), "{}", told[1]);
-    assert!(told[2].contains("the key is [secret key]"), "{}", told[2]);
+    let problem = "plugin-problem: evil-imports/secret-told: the key is [secret key]! ([secret key])\nhint: ";
+    assert_eq!(told[1], problem);
+    let (place, words) = (
+        "<evil_imports::Evil as plinth_sdk::gate::Gates>::evaluate",
+        "evil-imports/src/offered.rs:48:27: the key is [secret key]",
+    );
+    assert_eq!(told[2], common::panicked("evil-imports/secret-panic", "evaluate", place, words));
     assert_eq!(told[3], "[secret key]");
     // What a guest takes apart first the host cannot know: whoever grants a secret trusts the plugin not to tell it.
     let (told, log) = logged(|| abuse.of("secret-disguised"));
@@ -412,8 +431,10 @@ fn every_part_of_a_problem_is_without_secrets() {
 #[test]
 fn tables_are_read_to_their_end_and_no_further() {
     let abuse = abuse(limits());
-    let unknown = abuse.of("table-unknown");
-    assert!(unknown.contains("no table `../data` is lent; there are: data (no-such-table)"), "{unknown}");
+    assert_eq!(
+        abuse.of("table-unknown"),
+        "plugin-problem: evil-imports/table-unknown: no table `../data` is lent; there are: data (no-such-table)\nhint: "
+    );
     assert_eq!(abuse.of("table-odd-reads"), "1 2 0 0 0");
     assert_eq!(abuse.of("table-after-drop"), broke("table-after-drop", "evaluate", "unknown handle index 1"));
 }
@@ -425,7 +446,12 @@ fn sources_are_read_to_their_end_and_no_further() {
     assert_eq!(abuse.plan("object-others"), ["denied"; 9].join(" "));
     assert_eq!(abuse.plan("object-after-drop"), broke("object-after-drop", "plan", "unknown handle index 1"));
     assert_eq!(abuse.plan("objects-listed"), "200000 listed");
-    assert!(abuse.plan("objects-reopened").starts_with("limit-exceeded: "));
+    assert_eq!(
+        abuse.plan("objects-reopened"),
+        "limit-exceeded: evil-imports/objects-reopened: `plan` stopped: 10001 host calls in one second, more than the \
+         limit of 10000\n\
+         hint: if the plugin needs it, raise [limits.plugin] host-calls-per-second-max in plinth.toml"
+    );
 }
 
 #[test]

@@ -28,9 +28,12 @@ fn what_is_no_component_is_told_from_what_is() {
              or `cargo xtask plugins` in this repository"
         )
     );
-    assert!(not(b"").starts_with(&format!("{start}it is empty")));
-    assert!(not(b"#!/bin/sh").starts_with(&format!("{start}it does not begin as WebAssembly does")));
-    assert!(not(b"(component)").starts_with(&format!("{start}it is WebAssembly text")));
+    let is = |bytes: &[u8], what: &str| {
+        assert_eq!(not(bytes), format!("{start}{what}\nhint: name a file that a component was written to"));
+    };
+    is(b"", "it is empty");
+    is(b"#!/bin/sh", "it does not begin as WebAssembly does");
+    is(b"(component)", "it is WebAssembly text");
     let mut cut = fs::read(component("tabular")).unwrap();
     cut.truncate(cut.len() / 2);
     assert!(not(&cut).starts_with(&format!("{start}it is broken at byte ")), "{}", not(&cut));
