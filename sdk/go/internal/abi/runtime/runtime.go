@@ -53,7 +53,12 @@ func Collect() {
 	if sample[0].Value.Uint64()-collected < collectAfter {
 		return
 	}
+	// A collection whose goal is a heap of some size, followed by none: so the runtime finds that the heap may become as
+	// large as it likes. After one that had no goal it wants to keep the heap's size, and gives memory back whenever the
+	// heap grows beyond it, for which it looks at the time; and it grows where the host asks for memory.
+	debug.SetGCPercent(100)
 	runtime.GC()
+	debug.SetGCPercent(-1)
 	metrics.Read(sample)
 	collected = sample[0].Value.Uint64()
 }
