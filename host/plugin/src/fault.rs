@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use plinth_core::{Code, Coded, Place, PluginLimits, codes};
 use plinth_ext::{ExtError, Problem};
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace, component::ResourceTableError};
 
 use crate::{
     state::State,
@@ -334,9 +334,9 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
     if text.len() > max {
         let end = text.floor_char_boundary(max);
         text.truncate(end);
+        text.push('…');
         // A guest's text may have been sixty megabytes, and an error is kept for as long as somebody reads it.
         text.shrink_to_fit();
-        text.push('…');
     }
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         text = text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect();
@@ -395,7 +395,8 @@ fn kind(func: &str, error: &wasmtime::Error, state: &State, deadline: Deadline) 
         let hint = "try again, or raise [limits.plugin] instances-max in plinth.toml";
         return (codes::PLUGIN_UNAVAILABLE, format!("`{func}` found no place among the others: {full}"), hint.into());
     }
-    if text.contains("maximum number of component handles") || text.contains("too many handles") {
+    let full = matches!(find::<ResourceTableError>(error), Some(ResourceTableError::Full));
+    if full || text.contains("store handle limit exceeded") {
         return (codes::LIMIT_EXCEEDED, format!("`{func}` holds too many handles"), raise("handles-max"));
     }
     match error.downcast_ref::<Trap>() {
@@ -428,10 +429,16 @@ fn is_deep(error: &wasmtime::Error) -> bool {
 fn place(error: &wasmtime::Error) -> String {
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
     let names = trace.frames().iter().filter_map(|frame| frame.func_name());
-    // What panicking itself consists of says nothing.
-    let dull = ["abort", "panic", "unreachable", "core::", "std::", "alloc::", "__rust", "rust_begin_unwind"];
-    let mut names = names.map(plain_name).filter(|name| !dull.iter().any(|word| name.contains(word)));
+    let mut names = names.map(plain_name).filter(|name| !is_dull(name));
     names.next().map(|name| format!(" in `{}`", cut(name, 120))).unwrap_or_default()
+}
+
+/// Whether a function is of what panicking itself consists of, which says nothing. An author's own may do something for a
+/// trait of the standard library.
+fn is_dull(name: &str) -> bool {
+    let path = name.trim_start_matches('<');
+    ["core::", "std::", "alloc::", "__rust", "rust_begin_unwind"].iter().any(|start| path.starts_with(start))
+        || ["abort", "panic", "unreachable"].iter().any(|word| name.contains(word))
 }
 
 /// As its author wrote it: Rust's mangling is undone, and the hash that ends it is left out.
@@ -445,4 +452,26 @@ fn root(error: &wasmtime::Error) -> String {
 
 fn find<E: std::error::Error + Send + Sync + 'static>(error: &wasmtime::Error) -> Option<&E> {
     error.downcast_ref::<E>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_named_as_their_authors_wrote_them() {
+        assert_eq!(plain_name("_ZN4evil5deeds6commit17h8242eb9f2623f046E"), "evil::deeds::commit");
+        assert_eq!(plain_name("main.Misdeeds.Evaluate"), "main.Misdeeds.Evaluate");
+        assert!(
+            is_dull("core::panicking::panic_fmt") && is_dull("<alloc::string::String as core::fmt::Write>::write_str")
+        );
+        assert!(!is_dull("<evil::Deed as core::fmt::Display>::fmt") && !is_dull("evil::deeds::commit"));
+    }
+
+    #[test]
+    fn a_text_that_is_cut_keeps_no_room() {
+        let text = cut("é".repeat(1 << 20), 101);
+        assert_eq!(text, format!("{}…", "é".repeat(50)));
+        assert!(text.capacity() < 1_000, "{}", text.capacity());
+    }
 }

@@ -106,8 +106,8 @@ impl Abuse {
             drop(work);
             let chosen = random.below(self.guests.deeds.len());
             let deed = &self.guests.deeds[chosen];
-            let end = match self.guests.commit(deed) {
-                Ok(()) => "ok".to_owned(),
+            let end = match self.guests.commit(deed, |_| {}) {
+                Ok(_) => "ok".to_owned(),
                 // An end that is not the known one is told in words.
                 Err(error) => match error.code().to_string() {
                     code if deed.ends.contains(&code.as_str()) => code,

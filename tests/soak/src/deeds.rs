@@ -193,8 +193,7 @@ const OF_SOURCES: [(&str, &[&str]); 5] = [
     ("objects-listed", OK),
 ];
 /// Those that the host does not simply answer.
-const OF_IMPORTS: [(&str, &[&str]); 29] = [
-    ("http-get", PROBLEM),
+const OF_IMPORTS: [(&str, &[&str]); 28] = [
     ("config-flood", FLOOD),
     ("clock-flood", FLOOD),
     ("config-huge-key", OUTPUT),

@@ -54,11 +54,21 @@ impl Guests {
         self.plugins[deed.guest].name()
     }
 
-    /// Commits a misdeed, on an instance of its own.
+    /// Commits a misdeed, on an instance of its own; gives what it answered, where that is a text. `ended` is shown how it
+    /// ended while what it was committed on, such as a fitted transform, is still there.
     ///
     /// # Errors
     /// That in which it ended.
-    pub(crate) fn commit(&self, deed: &Deed) -> Result<(), ExtError> {
+    pub(crate) fn commit(
+        &self,
+        deed: &Deed,
+        ended: impl FnOnce(&Result<String, ExtError>),
+    ) -> Result<String, ExtError> {
+        let show = |answer: Result<String, ExtError>| {
+            ended(&answer);
+            answer
+        };
+        let nothing = |()| String::new();
         let (guest, item) = (&self.plugins[deed.guest], deed.item.as_str());
         let at = match anywhere(item) && !deed.at.is_empty() {
             true => format!("{{\"at\": \"{}\"}}", deed.at),
@@ -70,7 +80,7 @@ impl Guests {
                 // The state of such a transform is the place of its misdeed.
                 let state = if anywhere(item) { deed.at } else { "" };
                 let fitted = asked(guest.online_transform())?.load(item, state.as_bytes(), schema)?;
-                fitted.apply(&self.rows).map(drop)
+                show(fitted.apply(&self.rows).map(drop).map(nothing))
             }
             Way::Fit => {
                 let mut fitting = asked(guest.transform())?.start(item, schema, &at)?;
@@ -82,17 +92,18 @@ impl Guests {
                         break;
                     }
                 }
-                Ok(())
+                Ok(String::new())
             }
             Way::Read => {
                 let source = self.source.join("0000").display().to_string();
                 let loader = asked(guest.loader(Arc::new(FileObjects::new([self.source.clone()]))))?;
                 let plan = loader.plan(item, &source, &at)?;
                 if item.starts_with("object") {
-                    // Its misdeed was the plan; there is nothing to read.
-                    return Ok(());
+                    // Its misdeed was the plan; there is nothing to read but what it says.
+                    let said = plan.partitions.first().map(|part| String::from_utf8_lossy(&part.token).into_owned());
+                    return Ok(said.unwrap_or_default());
                 }
-                let Some(part) = plan.partitions.first() else { return Ok(()) };
+                let Some(part) = plan.partitions.first() else { return Ok(String::new()) };
                 let mut reader = loader.open(item, &source, &at, &plan.schema, &part.token)?;
                 // As far as the host's patience with blocks of no rows, and a little beyond.
                 for _ in 0..1_100 {
@@ -100,24 +111,27 @@ impl Guests {
                         break;
                     }
                 }
-                Ok(())
+                Ok(String::new())
             }
             Way::Judge => {
                 let options = match item {
-                    "http-flood" | "http-endless" => format!("{{\"url\": \"{GRANTED_URL}\"}}"),
+                    "http-get" | "http-flood" | "http-endless" => format!("{{\"url\": \"{GRANTED_URL}\"}}"),
                     _ if item == BY_OPTION.0 => format!("{{\"deed\": \"{}\"}}", deed.at),
                     _ => "{}".to_owned(),
                 };
                 let tables = Arc::new(OneTable(self.rows.clone()));
-                asked(guest.gate())?.evaluate(item, &Evidence::default(), &options, tables).map(drop)
+                let gate = asked(guest.gate())?;
+                let checks = gate.evaluate(item, &Evidence::default(), &options, tables);
+                show(checks.map(|checks| checks.first().map(|check| check.observed.clone()).unwrap_or_default()))
             }
             Way::Compare => {
                 let rows = self.rows.project(&[1]);
-                asked(guest.drift_test())?.test(item, &rows, &rows, "{}").map(drop)
+                let tests = asked(guest.drift_test())?;
+                show(tests.test(item, &rows, &rows, "{}").map(drop).map(nothing))
             }
             Way::Predict => {
                 let model = asked(guest.online_models())?.load(item, b"", schema, &at)?;
-                model.predict(&self.rows).map(drop)
+                show(model.predict(&self.rows).map(drop).map(nothing))
             }
         }
     }
