@@ -88,18 +88,14 @@ impl Tracking {
         change: EndpointChange<'_>,
     ) -> Result<EndpointRecord, TrackingError> {
         let mut record = self.endpoint(name)?;
+        let to = self.goes_back_to(&record, to)?;
         let because =
             |told: String| format!("{told}{}{}", if change.reason.is_empty() { "" } else { ": " }, change.reason);
-        if to.is_none() && record.spec.active_rollout().is_some() {
+        let Some(to) = to else {
             record.spec.roll_back(&because(format!("taken back by {}", change.who)))?;
             return self.change_endpoint(name, record.revision, &record.spec, change);
-        }
-        let log = self.endpoint_events(name, u64::from(u32::MAX))?;
-        let to = match to {
-            Some(to) => to,
-            None => before(&log, &record)
-                .ok_or_else(|| TrackingError::BadEndpoint(format!("endpoint `{name}` has no earlier revision")))?,
         };
+        let log = self.endpoint_events(name, u64::from(u32::MAX))?;
         let mut spec = self.endpoint_revision(name, to)?;
         if spec.active_rollout().is_some() {
             spec.roll_back("its endpoint went back to before it ended")?;
@@ -125,6 +121,20 @@ impl Tracking {
             }
             Ok(back)
         })
+    }
+
+    /// The revision that going back leads to, where it was not told; none if it takes back what is being rolled out.
+    ///
+    /// # Errors
+    /// [`TrackingError::BadEndpoint`] if there was nothing before.
+    pub fn goes_back_to(&self, record: &EndpointRecord, to: Option<u64>) -> Result<Option<u64>, TrackingError> {
+        if to.is_some() || record.spec.active_rollout().is_some() {
+            return Ok(to);
+        }
+        let name = &record.name;
+        let earlier = before(&self.endpoint_events(name, u64::from(u32::MAX))?, record);
+        let none = || TrackingError::BadEndpoint(format!("endpoint `{name}` has no earlier revision"));
+        earlier.ok_or_else(none).map(Some)
     }
 }
 

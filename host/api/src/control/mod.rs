@@ -349,8 +349,14 @@ async fn rollback(
     Path(endpoint): Path<String>,
     request: Request,
 ) -> Response {
-    change(app, caller, endpoint, request, "rollback", |tracking, endpoint, said, change| {
-        Ok(tracking.roll_back_endpoint(endpoint, said.to, change)?)
+    let principal = Arc::clone(&caller.0);
+    change(app, caller, endpoint, request, "rollback", move |tracking, endpoint, said, change| {
+        let to = tracking.goes_back_to(&tracking.endpoint(endpoint)?, said.to)?;
+        if let Some(to) = to {
+            // It may have had models then that it has not now.
+            access::require_models(&principal, &tracking.endpoint_revision(endpoint, to)?)?;
+        }
+        Ok(tracking.roll_back_endpoint(endpoint, to, change)?)
     })
     .await
 }

@@ -482,6 +482,23 @@ fn who_may_do_what() {
     assert!(status == 403 && answer.contains("permission-denied"), "{status} {answer}");
     let editor = json!({"spec": {"deployments": [{"name": "a", "model": "models:/secret/1", "weight": 1.0}]}});
     assert_eq!(send("PUT", "/endpoints/price", "editor", editor).0, 404);
+    // Nor by going back to when it was.
+    let register = ["model", "register", "hidden", "--component", "linear-model-rust", "--rows", "rows.csv"];
+    project.run(&[&register[..], &["--artifact", "model.json"]].concat()).succeeds();
+    let revision = || project.json(&["endpoint", "status", "price"])["revision"].as_u64().expect("a revision");
+    let priced = revision();
+    let hidden = json!({"spec": {"deployments": [{"name": "a", "model": "models:/hidden/1", "weight": 1.0}]}});
+    assert_eq!(send("PUT", "/endpoints/price", "editor", hidden).0, 200);
+    let hidden = revision();
+    let cheap = json!({"spec": {"deployments": [{"name": "a", "model": "models:/price/1", "weight": 1.0}]}});
+    assert_eq!(send("PUT", "/endpoints/price", "editor", cheap).0, 200);
+    // The server knows soon that it serves nothing but prices again.
+    until("the new revision", || send("POST", "/endpoints/price/pause", "reader", json!({})).0 != 403);
+    for back in [json!({}), json!({"to": hidden})] {
+        let (status, answer) = send("POST", "/endpoints/price/rollback", "reader", back);
+        assert!(status == 403 && answer.contains("permission-denied"), "{status} {answer}");
+    }
+    assert_eq!(send("POST", "/endpoints/price/rollback", "reader", json!({"to": priced})).0, 200);
     // A page of another site must not talk a browser into it, whoever is asked.
     let site = [("content-type", "application/json"), ("origin", "https://evil.example")];
     let open = serve(&project, &[]);
