@@ -121,7 +121,7 @@ fn memory_of_all_instances_together_ends_at_its_limit() {
 }
 
 fn panicked(func: &str) -> String {
-    common::panicked("evil/panic", func, "evil::deeds::commit", "evil/src/deeds.rs:19:20: evil panic on command")
+    common::panicked("evil/panic", func, "evil::deeds::give_up", "evil/src/deeds.rs:62:5: evil panic on command")
 }
 
 #[test]

@@ -404,10 +404,8 @@ fn secrets_reach_neither_log_nor_errors() {
     assert_eq!(told[0], "logged");
     let problem = "plugin-problem: evil-imports/secret-told: the key is [secret key]! ([secret key])\nhint: ";
     assert_eq!(told[1], problem);
-    let (place, words) = (
-        "<evil_imports::Evil as plinth_sdk::gate::Gates>::evaluate",
-        "evil-imports/src/offered.rs:48:27: the key is [secret key]",
-    );
+    let (place, words) =
+        ("evil_imports::offered::give_up", "evil-imports/src/offered.rs:71:5: the key is [secret key]");
     assert_eq!(told[2], common::panicked("evil-imports/secret-panic", "evaluate", place, words));
     assert_eq!(told[3], "[secret key]");
     // What a guest takes apart first the host cannot know: whoever grants a secret trusts the plugin not to tell it.

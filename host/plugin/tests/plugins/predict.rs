@@ -133,8 +133,8 @@ fn a_loop_a_bomb_and_a_panic_end_the_instance_and_nothing_else() {
     let host = host(limits());
     let patient = common::host(PluginLimits { online_call_ms_max: 60_000, ..limits() });
     let (bad, good) = (table(10).slice(3, 1), table(10).slice(4, 1));
-    let words = "evil-model/src/../../evil/src/deeds.rs:19:20: evil panic on command";
-    let panicked = common::panicked("evil-model/panic", "model.predict", "evil_model::EvilModel::at", words);
+    let words = "evil-model/src/../../evil/src/deeds.rs:62:5: evil panic on command";
+    let panicked = common::panicked("evil-model/panic", "model.predict", "evil_model::deeds::give_up", words);
     for (deed, said) in [
         (
             "infinite-loop",
@@ -175,7 +175,7 @@ fn a_loop_a_bomb_and_a_panic_end_the_instance_and_nothing_else() {
          hint: if the plugin needs it, raise [limits.plugin] call-ms-max in plinth.toml"
     );
     gone(&host);
-    let panicked = common::panicked("evil-model/panic", "model.output", "evil_model::EvilModel::at", words);
+    let panicked = common::panicked("evil-model/panic", "model.output", "evil_model::deeds::give_up", words);
     assert_eq!(told(&load(&host, "panic", &good, r#"{"at": "output"}"#).err().unwrap()), panicked);
     gone(&host);
 }
