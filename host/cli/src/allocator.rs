@@ -68,8 +68,19 @@ unsafe impl GlobalAlloc for BySize {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { if is_large(layout.size()) { System.alloc_zeroed(layout) } else { Jemalloc.alloc_zeroed(layout) } }
+        // SAFETY: the caller's promise is handed on; what is cleared was handed out for that layout.
+        unsafe {
+            if is_large(layout.size()) {
+                return System.alloc_zeroed(layout);
+            }
+            // From 16 KiB on jemalloc would give pages back to the system and have it clear new ones, which costs a
+            // request of some hundred rows a madvise and a fault for each page.
+            let pointer = Jemalloc.alloc(layout);
+            if !pointer.is_null() {
+                pointer.write_bytes(0, layout.size());
+            }
+            pointer
+        }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
