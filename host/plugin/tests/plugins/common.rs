@@ -57,6 +57,11 @@ pub(crate) fn evil_grants() -> Grants {
     Grants::of(["objects", "tables"])
 }
 
+/// `code: message` and the hint, as a snapshot.
+pub(crate) fn told(error: &dyn Coded) -> String {
+    format!("{}: {error}\nhint: {}", error.code(), error.hint().unwrap_or_default())
+}
+
 /// The same without how much memory was wanted, which is an allocator's affair: a little more than the limit.
 pub(crate) fn without_wish(told: &str) -> String {
     let Some((before, after)) = told.split_once(" wanted ") else { return told.to_owned() };
@@ -65,11 +70,6 @@ pub(crate) fn without_wish(told: &str) -> String {
     let limit = rest.lines().next().unwrap().rsplit(' ').next().unwrap();
     assert!((1..64 << 20).contains(&(number(wish) - number(limit))), "{told}");
     format!("{before} wanted some {rest}")
-}
-
-/// `code: message` and the hint, as a snapshot.
-pub(crate) fn told(error: &dyn Coded) -> String {
-    format!("{}: {error}\nhint: {}", error.code(), error.hint().unwrap_or_default())
 }
 
 /// Lets something be done that ends badly, and sees that nothing is left of it: no instance, no guest's memory, and no
