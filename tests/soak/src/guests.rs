@@ -54,8 +54,8 @@ impl Guests {
         self.plugins[deed.guest].name()
     }
 
-    /// Commits a misdeed, on an instance of its own; gives what it answered, where that is a text. `ended` is shown how it
-    /// ended while what it was committed on, such as a fitted transform, is still there.
+    /// Commits a misdeed, on an instance of its own; gives what it answered, where that is a text. `ended` is shown how the
+    /// call of a fitted transform, a gate, a drift test or a model ended, while that is still there.
     ///
     /// # Errors
     /// That in which it ended.
