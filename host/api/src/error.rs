@@ -22,6 +22,9 @@ pub(crate) enum Surface {
 }
 
 impl Surface {
+    /// In the order in which they stand.
+    pub(crate) const ALL: [Self; 3] = [Self::Mlflow, Self::Oip, Self::Grpc];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Mlflow => "mlflow",

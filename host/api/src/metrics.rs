@@ -5,7 +5,12 @@
 
 mod traffic;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use plinth_serve::{Deployment, Server, Stages, Target};
@@ -32,6 +37,7 @@ const SECONDS: [f64; 19] = [
 /// Counters and histograms of the HTTP side; the server's own numbers are read when asked for.
 pub(crate) struct Metrics {
     registry: Registry,
+    known: RwLock<HashMap<ModelLabels, Arc<Series>>>,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<ModelLabels, Histogram, fn() -> Histogram>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
@@ -52,12 +58,31 @@ struct ModelLabels {
     model_version: Arc<str>,
 }
 
+impl ModelLabels {
+    fn requests(&self, surface: Surface, status: StatusCode) -> RequestLabels {
+        let Self { model_name, model_version } = self.clone();
+        RequestLabels { model_name, model_version, protocol: surface.name(), code: status.as_u16() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabels {
     model_name: Arc<str>,
     model_version: Arc<str>,
     stage: &'static str,
 }
+
+/// What is counted of every request to one version, found at once: each family would look for its names by itself.
+struct Series {
+    /// Requests that were answered, by how they came.
+    answered: [OnceLock<Counter>; Surface::ALL.len()],
+    seconds: Histogram,
+    rows: Counter,
+    /// In the order of [`STAGES`].
+    stages: [Histogram; STAGES.len()],
+}
+
+const STAGES: [&str; 5] = ["queue", "decode", "transform", "model", "encode"];
 
 impl Metrics {
     pub(crate) fn new(server: Arc<Server>, access_log: Option<Arc<AccessLog>>, spans: Option<Arc<Spans>>) -> Self {
@@ -68,6 +93,7 @@ impl Metrics {
             seconds: Family::new_with_constructor(histogram),
             stages: Family::new_with_constructor(histogram),
             rows: Family::default(),
+            known: RwLock::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Scoring requests by status code", metrics.requests.clone());
@@ -88,37 +114,46 @@ impl Metrics {
         total: Duration,
         stages: &Stages,
     ) {
-        let (model_name, model_version) = (deployment.model(), deployment.version());
-        let model = ModelLabels { model_name: Arc::clone(model_name), model_version: Arc::clone(model_version) };
-        let request = RequestLabels {
-            model_name: Arc::clone(model_name),
-            model_version: Arc::clone(model_version),
-            protocol: surface.name(),
-            code: status.as_u16(),
+        let model = ModelLabels {
+            model_name: Arc::clone(deployment.model()),
+            model_version: Arc::clone(deployment.version()),
         };
-        self.requests.get_or_create(&request).inc();
-        self.seconds.get_or_create(&model).observe(total.as_secs_f64());
+        let series = self.series(&model);
+        series.seconds.observe(total.as_secs_f64());
         if status != StatusCode::OK {
+            self.requests.get_or_create(&model.requests(surface, status)).inc();
             return;
         }
-        self.rows.get_or_create(&model).inc_by(stages.rows);
-        for (stage, time) in [
-            ("queue", stages.queue),
-            ("decode", stages.decode),
-            ("transform", stages.transform),
-            ("model", stages.model),
-            ("encode", stages.encode),
-        ] {
-            let ModelLabels { model_name, model_version } = model.clone();
-            self.stages.get_or_create(&StageLabels { model_name, model_version, stage }).observe(time.as_secs_f64());
-        }
+        let answered = || self.requests.get_or_create_owned(&model.requests(surface, status));
+        series.answered[surface as usize].get_or_init(answered).inc();
+        series.rows.inc_by(stages.rows);
+        let times = [stages.queue, stages.decode, stages.transform, stages.model, stages.encode];
+        series.stages.iter().zip(times).for_each(|(stage, time)| stage.observe(time.as_secs_f64()));
+    }
+
+    fn series(&self, model: &ModelLabels) -> Arc<Series> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
+        known.unwrap_or_else(|| {
+            let stage = |stage| {
+                let ModelLabels { model_name, model_version } = model.clone();
+                self.stages.get_or_create_owned(&StageLabels { model_name, model_version, stage })
+            };
+            let series = Series {
+                answered: Default::default(),
+                seconds: self.seconds.get_or_create_owned(model),
+                rows: self.rows.get_or_create_owned(model),
+                stages: STAGES.map(stage),
+            };
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(model.clone()).or_insert_with(|| Arc::new(series)))
+        })
     }
 
     /// Counts a request that names nothing that is served: without names, which callers choose.
     pub(crate) fn nobody(&self, surface: Surface, status: StatusCode) {
         let none: Arc<str> = "".into();
         let (model_name, model_version) = (Arc::clone(&none), none);
-        let labels = RequestLabels { model_name, model_version, protocol: surface.name(), code: status.as_u16() };
+        let labels = ModelLabels { model_name, model_version }.requests(surface, status);
         self.requests.get_or_create(&labels).inc();
     }
 

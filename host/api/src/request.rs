@@ -379,7 +379,8 @@ pub(crate) async fn answer<P: Protocol>(
         Ok(timed) => timed,
         Err(error) => return error.response(surface),
     };
-    let told = ask(app, surface, &asked, head.headers, Sent::Coming(body), check, protocol).await;
+    // In memory of its own: it is large, and would be moved from each function's future into the next one's.
+    let told = Box::pin(ask(app, surface, &asked, head.headers, Sent::Coming(body), check, protocol)).await;
     let mut response = match told.outcome {
         Ok(written) => {
             let kind = HeaderValue::from_static(written.content_type.unwrap_or("application/json"));
@@ -533,7 +534,7 @@ async fn try_answer<P: Protocol>(
         }
     };
     check(&headers)?;
-    let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.request_ms_max);
+    let deadline = tokio::time::Instant::from_std(began) + Duration::from_millis(limits.request_ms_max);
     let body = match sent {
         Sent::Whole(body) => body,
         Sent::Coming(body) => {

@@ -232,8 +232,16 @@ struct Feed {
     to: Schema,
     /// None when the columns are the same already.
     columns: Option<Vec<Take>>,
-    /// Whether all columns are taken in their order and become narrow floats.
-    narrows: bool,
+    /// What is made of rows that are one piece of numbers, where all columns are taken in their order.
+    whole: Option<Whole>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    /// What they are: the schemas differ in what may be null, which these are not.
+    Same,
+    /// Narrow floats, of wide ones.
+    Narrow,
 }
 
 struct Take {
@@ -244,7 +252,7 @@ struct Take {
 impl Feed {
     fn new(giver: &str, given: &Schema, taker: &str, wanted: &Schema, cast: bool) -> Result<Self, ScoreError> {
         if given == wanted {
-            return Ok(Self { to: wanted.clone(), columns: None, narrows: false });
+            return Ok(Self { to: wanted.clone(), columns: None, whole: None });
         }
         let columns = wanted.fields().iter().map(|field| {
             let from = given.index_of(&field.name).ok_or_else(|| ScoreError::NotFed {
@@ -267,16 +275,27 @@ impl Feed {
             Ok(Take { from, cast: (kind != field.kind).then_some(field.kind) })
         });
         let columns: Vec<Take> = columns.collect::<Result<_, _>>()?;
-        let narrow = |(at, take): (usize, &Take)| take.from == at && take.cast == Some(Kind::Float32);
-        let narrows = columns.len() == given.len() && columns.iter().enumerate().all(narrow);
-        Ok(Self { to: wanted.clone(), columns: Some(columns), narrows })
+        let in_order = columns.len() == given.len() && columns.iter().enumerate().all(|(at, take)| take.from == at);
+        let all = |cast: Option<Kind>| in_order && columns.iter().all(|take| take.cast == cast);
+        let whole = if all(None) {
+            Some(Whole::Same)
+        } else {
+            all(Some(Kind::Float32)).then_some(Whole::Narrow)
+        };
+        Ok(Self { to: wanted.clone(), columns: Some(columns), whole })
     }
 
     fn pass(&self, rows: Batch) -> Result<Batch, ScoreError> {
         let Some(takes) = &self.columns else { return Ok(rows) };
-        if let (true, Some(Numbers::F64(values))) = (self.narrows, rows.numbers()) {
-            let narrow = values.iter().map(|value| *value as f32).collect();
-            return Ok(Batch::of_numbers(self.to.clone(), Numbers::F32(narrow), rows.num_rows())?);
+        let numbers = match (self.whole, rows.numbers()) {
+            (Some(Whole::Same), Some(numbers)) => Some(numbers.clone()),
+            (Some(Whole::Narrow), Some(Numbers::F64(values))) => {
+                Some(Numbers::F32(values.iter().map(|value| *value as f32).collect()))
+            }
+            _ => None,
+        };
+        if let Some(numbers) = numbers {
+            return Ok(Batch::of_numbers(self.to.clone(), numbers, rows.num_rows())?);
         }
         let columns = takes
             .iter()
@@ -424,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_one_piece_become_narrow_floats_in_one_piece() {
+    fn numbers_in_one_piece_stay_in_one_piece() {
         let given = schema(&[("a", Kind::Float64), ("b", Kind::Float64)]);
         let feed = |wanted: &[(&str, Kind)]| {
             let model = Both { input: schema(wanted), output: schema(&[("prediction", Kind::Float64)]) };
@@ -442,6 +461,26 @@ mod tests {
         let scored = [&narrow, &turned].map(|scorer| scorer.score(&rows).unwrap());
         let values = scored.each_ref().map(|scored| scored.column(0).as_primitive::<Float64Type>().values().to_vec());
         assert_eq!(values, [[13.0, 24.0], [31.0, 42.0]]);
+        // What the model takes, but for what may be null, it gets as it is.
+        let fields = ["a", "b"].map(|name| Field::new(name, Kind::Float32, false));
+        let input = Schema::new(fields.to_vec()).unwrap();
+        let model = Both { input: input.clone(), output: schema(&[("prediction", Kind::Float64)]) };
+        let given = schema(&[("a", Kind::Float32), ("b", Kind::Float32)]);
+        let strict = Scorer::new(Signature::new(given.clone()), vec![], Arc::new(model)).unwrap();
+        let numbers = Numbers::F32(vec![1.0, 2.0, 3.0, 4.0].into());
+        let rows = Batch::of_numbers(given, numbers, 2).unwrap();
+        let features = strict.features(&rows).unwrap();
+        let (Some(sent), Some(fed)) = (rows.numbers(), features.numbers()) else { panic!("no numbers any more") };
+        assert_eq!((features.schema(), fed.bytes().as_ptr()), (&input, sent.bytes().as_ptr()));
+        assert_eq!(strict.score(&rows).unwrap(), narrow.score(&wide(&rows)).unwrap());
+    }
+
+    /// The same numbers as wide ones.
+    fn wide(rows: &Batch) -> Batch {
+        let Some(Numbers::F32(values)) = rows.numbers() else { panic!("these are narrow") };
+        let fields = rows.schema().fields().iter().map(|field| Field { kind: Kind::Float64, ..field.clone() });
+        let numbers = Numbers::F64(values.iter().map(|value| f64::from(*value)).collect());
+        Batch::of_numbers(Schema::new(fields.collect()).unwrap(), numbers, rows.num_rows()).unwrap()
     }
 
     /// Says `high` or `low` of a prediction.

@@ -2,11 +2,12 @@
 //! reaches the deployment that earned it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use plinth_core::ContentHash;
+use hashbrown::HashTable;
 
 /// Who answered a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,48 +22,56 @@ pub struct Answerer {
 #[derive(Debug)]
 pub(crate) struct Answers {
     most: usize,
+    /// Nobody can choose ids that it takes for one.
+    keys: RandomState,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_request: HashMap<u64, Answerer>,
+    /// By their keys, which are hashes already.
+    by_request: HashTable<(u64, Answerer)>,
     order: VecDeque<u64>,
 }
 
 impl Answers {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, inner: Mutex::default() }
+        Self { most, keys: RandomState::new(), inner: Mutex::default() }
     }
 
     pub(crate) fn remember(&self, endpoint: &str, request_id: &str, deployment: &Arc<str>, version: &Arc<str>) {
         if self.most == 0 {
             return;
         }
-        let key = key(endpoint, request_id);
+        let key = self.key(endpoint, request_id);
         let answerer = Answerer { deployment: Arc::clone(deployment), version: Arc::clone(version) };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { by_request, order } = &mut *inner;
         // An id that is used again means the request that came last.
-        if inner.by_request.insert(key, answerer).is_none() {
-            inner.order.push_back(key);
+        match by_request.find_mut(key, |(known, _)| *known == key) {
+            Some((_, before)) => *before = answerer,
+            None => {
+                by_request.insert_unique(key, (key, answerer), |(known, _)| *known);
+                order.push_back(key);
+            }
         }
-        while inner.order.len() > self.most {
-            if let Some(oldest) = inner.order.pop_front() {
-                inner.by_request.remove(&oldest);
+        while order.len() > self.most {
+            let Some(oldest) = order.pop_front() else { break };
+            if let Ok(found) = by_request.find_entry(oldest, |(known, _)| *known == oldest) {
+                found.remove();
             }
         }
     }
 
     pub(crate) fn find(&self, endpoint: &str, request_id: &str) -> Option<Answerer> {
+        let key = self.key(endpoint, request_id);
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.by_request.get(&key(endpoint, request_id)).cloned()
+        inner.by_request.find(key, |(known, _)| *known == key).map(|(_, answerer)| answerer.clone())
     }
-}
 
-fn key(endpoint: &str, request_id: &str) -> u64 {
-    let hash = ContentHash::of_parts([endpoint.as_bytes(), request_id.as_bytes()]);
-    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
-    u64::from_le_bytes(*first)
+    fn key(&self, endpoint: &str, request_id: &str) -> u64 {
+        self.keys.hash_one((endpoint, request_id))
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,22 @@ impl From<ApiError> for Unread {
     }
 }
 
+/// How much of a body a glance takes in.
+const GLANCE_BYTES: usize = 1 << 10;
+
+/// Whether the first tensor of a body has the name of a column, as far as that is seen at a glance; where it is not, it is
+/// taken to have one.
+pub(crate) fn begins_with_column(scorer: &Scorer, body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"name\"";
+    let start = &body[..body.len().min(GLANCE_BYTES)];
+    let name = start.windows(KEY.len()).position(|part| part == KEY).and_then(|at| {
+        let value = start[at + KEY.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        value.strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()
+    });
+    let columns = scorer.signature().columns().fields();
+    name.is_none_or(|name| columns.iter().any(|field| field.name.as_bytes() == name))
+}
+
 /// Reads a body.
 pub(crate) fn read(scorer: &Scorer, body: &[u8], rows_max: usize) -> Result<(Batch, Rest), Unread> {
     let mut reading = Reading::new(scorer.signature(), rows_max);
