@@ -114,10 +114,8 @@ impl Metrics {
         total: Duration,
         stages: &Stages,
     ) {
-        let model = ModelLabels {
-            model_name: Arc::clone(deployment.model()),
-            model_version: Arc::clone(deployment.version()),
-        };
+        let model =
+            ModelLabels { model_name: Arc::clone(deployment.model()), model_version: Arc::clone(deployment.version()) };
         let series = self.series(&model);
         series.seconds.observe(total.as_secs_f64());
         if status != StatusCode::OK {

@@ -37,6 +37,16 @@ pub(crate) fn return_large() {
     set_system(2 << 20, 8 << 20, arenas);
 }
 
+/// Gives back to the system what a start has freed in between what it kept.
+pub(crate) fn trim() {
+    // SAFETY: it only gives back pages that hold nothing.
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the system's allocator is told by a call of C")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// From how many bytes on a piece is mapped for itself, how much free memory is kept at most, and in how many places, of
 /// which every thread uses one.
 fn set_system(mapped: libc::c_int, kept: libc::c_int, arenas: Option<libc::c_int>) {

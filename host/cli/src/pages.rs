@@ -1,47 +1,61 @@
-//! The program's own pages, once a server has started: what only the start needed is not held for as long as it runs.
+//! The program's own memory, once a server has started: what only the start needed is not held for as long as it runs.
 
-/// Lets go of the pages of this program and of the ONNX Runtime that hold code. What is called again is mapped again from the
-/// system's cache; the rest of a start (reading arguments and configuration,
-/// optimising models, loading plugins) is not called again. Does nothing where it cannot.
+/// Lets go of the pages of this program and of the ONNX Runtime that hold code and constants. What is used again is mapped
+/// again from the system's cache; the rest of a start (reading arguments and configuration,
+/// optimising models, loading plugins) is not used again. What a start has freed goes back as well. Does nothing where it cannot.
 pub(crate) fn let_go() {
+    crate::allocator::trim();
     #[cfg(target_os = "linux")]
     linux::let_go();
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{ffi::c_void, fs, path::Path};
+    use std::{ffi::c_void, fs, ops::Range, path::Path};
 
     use rustix::mm::{Advice, madvise};
 
     pub(super) fn let_go() {
-        let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/maps")) else {
+        let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/smaps")) else {
             return;
         };
-        for line in maps.lines() {
-            let Some((start, end)) = code(line, &program) else { continue };
-            // SAFETY: the pages are those of a file, mapped to be read and run and not to be written, so that what they hold
-            // is what the file holds, and stay mapped as long as this process lives: neither the program nor that
-            // library is ever unloaded. Their content is the same before and after.
+        for pages in unchanged(&maps, &program) {
+            // SAFETY: the pages are those of a file, mapped not to be written, and none of them was ever written to, so that
+            // what they hold is what the file holds; and they stay mapped as long as this process lives: neither the
+            // program nor that library is ever unloaded. Their content is the same before and after.
             #[expect(unsafe_code, reason = "advice about pages that are mapped takes their address")]
-            let advised = unsafe { madvise(start as *mut c_void, end - start, Advice::LinuxDontNeed) };
+            let advised = unsafe { madvise(pages.start as *mut c_void, pages.len(), Advice::LinuxDontNeed) };
             if let Err(error) = advised {
-                tracing::debug!(%error, line, "pages of code were not let go");
+                tracing::debug!(%error, ?pages, "pages of the program were not let go");
             }
         }
     }
 
-    /// The addresses of a line of the map, if they are of code that is never unloaded.
-    pub(super) fn code(line: &str, program: &Path) -> Option<(usize, usize)> {
+    /// The addresses of code and constants that are as their file has them, and are never unloaded.
+    pub(super) fn unchanged(maps: &str, program: &Path) -> Vec<Range<usize>> {
+        let (mut all, mut last) = (Vec::new(), None);
+        for line in maps.lines() {
+            if let Some((_, size)) = line.split_once("Anonymous:") {
+                // Constants that were written to when the program was put in its place have pages of their own.
+                all.extend(last.take().filter(|_| size.trim() == "0 kB"));
+            } else if !line.split_ascii_whitespace().next().is_some_and(|first| first.ends_with(':')) {
+                last = pages(line, program);
+            }
+        }
+        all
+    }
+
+    /// The addresses of a mapping's first line, if it is one of code or constants that is never unloaded.
+    fn pages(line: &str, program: &Path) -> Option<Range<usize>> {
         let mut fields = line.split_ascii_whitespace();
         let (range, rights) = (fields.next()?, fields.next()?);
         let path = Path::new(fields.nth(3)?);
         let library = path.file_name()?.to_string_lossy().starts_with("libonnxruntime.so");
-        if rights != "r-xp" || !(path == program || library) {
+        if !matches!(rights, "r-xp" | "r--p") || !(path == program || library) {
             return None;
         }
         let (start, end) = range.split_once('-')?;
-        Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
     }
 }
 
@@ -50,16 +64,20 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn only_code_that_is_never_unloaded_is_let_go() {
+    fn only_what_is_as_its_file_has_it_and_never_unloaded_is_let_go() {
         let program = Path::new("/usr/bin/plinth");
-        let code = |line: &str| super::linux::code(line, program);
-        let found = code("55d0c0a00000-55d0c0b00000 r-xp 00100000 08:01 42         /usr/bin/plinth");
-        assert_eq!(found, Some((0x55d0_c0a0_0000, 0x55d0_c0b0_0000)));
-        assert!(code("7f00-7f10 r-xp 00000000 08:01 43 /opt/ort/libonnxruntime.so.1.25.1").is_some());
+        let pages = |line: &str, anonymous: &str| {
+            let maps = format!("{line}\nSize: 64 kB\nRss: 64 kB\nAnonymous:    {anonymous} kB\nVmFlags: rd mr\n");
+            super::linux::unchanged(&format!("{maps}7f00-7f10 rw-p 00000000 00:00 0\nAnonymous: 0 kB\n"), program)
+        };
+        let code = "55d0c0a00000-55d0c0b00000 r-xp 00100000 08:01 42         /usr/bin/plinth";
+        assert_eq!(pages(code, "0"), [0x55d0_c0a0_0000..0x55d0_c0b0_0000]);
+        assert_eq!(pages("7f00-7f10 r--p 00000000 08:01 43 /opt/ort/libonnxruntime.so.1.25.1", "0"), [0x7f00..0x7f10]);
         // Constants may have been written to when the program was put in its place; others come and go.
-        assert_eq!(code("55d0-55d1 r--p 00000000 08:01 42 /usr/bin/plinth"), None);
-        assert_eq!(code("7f00-7f10 r-xp 00000000 08:01 44 /cache/components/ab.cwasm"), None);
-        assert_eq!(code("7f00-7f10 r-xp 00000000 00:00 0"), None);
-        assert_eq!(code("7ffd-7ffe r-xp 00000000 00:00 0 [vdso]"), None);
+        assert_eq!(pages("55d0-55d1 r--p 00000000 08:01 42 /usr/bin/plinth", "4"), []);
+        assert_eq!(pages("55d0-55d1 rw-p 00000000 08:01 42 /usr/bin/plinth", "0"), []);
+        assert_eq!(pages("7f00-7f10 r-xp 00000000 08:01 44 /cache/components/ab.cwasm", "0"), []);
+        assert_eq!(pages("7f00-7f10 r-xp 00000000 00:00 0", "0"), []);
+        assert_eq!(pages("7ffd-7ffe r-xp 00000000 00:00 0 [vdso]", "0"), []);
     }
 }

@@ -277,11 +277,7 @@ impl Feed {
         let columns: Vec<Take> = columns.collect::<Result<_, _>>()?;
         let in_order = columns.len() == given.len() && columns.iter().enumerate().all(|(at, take)| take.from == at);
         let all = |cast: Option<Kind>| in_order && columns.iter().all(|take| take.cast == cast);
-        let whole = if all(None) {
-            Some(Whole::Same)
-        } else {
-            all(Some(Kind::Float32)).then_some(Whole::Narrow)
-        };
+        let whole = if all(None) { Some(Whole::Same) } else { all(Some(Kind::Float32)).then_some(Whole::Narrow) };
         Ok(Self { to: wanted.clone(), columns: Some(columns), whole })
     }
 

@@ -268,7 +268,8 @@ impl Protocol for Infer {
                 let rows = |(rows, rest)| (Input::Rows(rows), rest);
                 // Of two ways to write it, the likely one is tried first. What neither reads gets the error of the first.
                 let (input, rest) = if infer::begins_with_column(scorer, body) {
-                    let otherwise = |unread: infer::Unread| in_any_way().map_err(|error| unread.told(scorer, body, error));
+                    let otherwise =
+                        |unread: infer::Unread| in_any_way().map_err(|error| unread.told(scorer, body, error));
                     by_column().map(rows).or_else(otherwise)?
                 } else {
                     let otherwise = |error| by_column().map_err(|unread| unread.told(scorer, body, error));
