@@ -13,7 +13,7 @@ use axum::{
     body::{Body, HttpBody},
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use bytes::{Bytes, BytesMut};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -38,6 +38,8 @@ static MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
 static DEPLOYMENT: HeaderName = HeaderName::from_static("x-deployment");
 static MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
+/// Headers of an answer, with those that are set on its way out.
+const HEADERS: usize = 8;
 /// How often an endpoint is looked for that is known and not there.
 const LOOKS_MAX: u32 = 8;
 /// Longest body that is read although its request is refused, and how long it may take to come.
@@ -384,8 +386,11 @@ pub(crate) async fn answer<P: Protocol>(
     let mut response = match told.outcome {
         Ok(written) => {
             let kind = HeaderValue::from_static(written.content_type.unwrap_or("application/json"));
-            let mut response = ([(header::CONTENT_TYPE, kind)], written.body).into_response();
-            response.headers_mut().extend(written.headers);
+            let mut response = Response::new(Body::from(written.body));
+            let headers = response.headers_mut();
+            headers.reserve(HEADERS);
+            headers.insert(header::CONTENT_TYPE, kind);
+            headers.extend(written.headers);
             response
         }
         Err(error) => error.response(surface),

@@ -162,6 +162,11 @@ macro_rules! data {
                 match dtype { $(DType::$variant => Self::$variant(vec![Default::default(); count]),)* }
             }
 
+            /// No values yet, with room for `count`.
+            pub fn with_capacity(dtype: DType, count: usize) -> Self {
+                match dtype { $(DType::$variant => Self::$variant(Vec::with_capacity(count)),)* }
+            }
+
             /// Some of the values.
             ///
             /// # Panics

@@ -311,6 +311,8 @@ pub(crate) fn cors(origins: Vec<String>) -> CorsLayer {
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
+        // Of what a browser asks first no cache keeps the answer, so nothing else differs.
+        .vary([header::ORIGIN])
 }
 
 /// Reads a request, calls its handler on a blocking thread, writes the answer.

@@ -104,6 +104,13 @@ fn best<'a>(name: &str, tensor: &Tensor, classes: usize) -> Result<(Vec<usize>, 
 }
 
 impl Out<'_> {
+    fn len(&self) -> usize {
+        match &self.values {
+            Values::Column(rows, _) => rows.num_rows(),
+            Values::Tensor(data) => data.len(),
+        }
+    }
+
     fn write_json(&self, out: &mut Vec<u8>) -> Result<(), ApiError> {
         macro_rules! numbers {
             ($values:expr) => {
@@ -149,7 +156,8 @@ impl Out<'_> {
 /// The answer over HTTP.
 pub(crate) fn http(call: &Call, rest: &Rest, scored: &Output, chosen: &Chosen) -> Result<Written, ApiError> {
     let outs = outs(call, scored, chosen, rest.parameters.binary_output)?;
-    let mut out = Vec::with_capacity(192 + outs.len() * 96);
+    let values: usize = outs.iter().map(Out::len).sum();
+    let mut out = Vec::with_capacity(192 + outs.len() * 96 + values * 12);
     let mut raw = Vec::new();
     out.extend_from_slice(b"{\"model_name\":");
     json(&mut out, call.endpoint());

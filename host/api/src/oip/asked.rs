@@ -18,6 +18,8 @@ use crate::{cells::Fault, error::ApiError};
 
 /// Most dimensions of a tensor.
 const RANK_MAX: usize = 32;
+/// Most values that room is made for because a shape says so: it may say more than the body holds.
+const ROOM_MAX: usize = 4096;
 
 /// What was asked.
 #[derive(Debug, Default)]
@@ -296,7 +298,11 @@ impl<'de> Visitor<'de> for Tensor<'_> {
                     let dtype = draft.datatype.as_deref().and_then(wire::dtype_of);
                     draft.data = Some(match (dtype, &draft.name) {
                         (Some(dtype), Some(name)) => {
-                            let mut data = Data::zeros(dtype, 0);
+                            let told =
+                                draft.shape.iter().flatten().try_fold(1_usize, |product, size| {
+                                    product.checked_mul(usize::try_from(*size).ok()?)
+                                });
+                            let mut data = Data::with_capacity(dtype, told.unwrap_or(0).min(ROOM_MAX));
                             entries.next_value_seed(Flat { data: &mut data, name, fault: self.fault })?;
                             Written::Typed(data)
                         }
@@ -344,7 +350,7 @@ impl Draft {
             }
             (Some(Written::Typed(data)), _) => data,
             (Some(Written::Early(value)), _) => {
-                let (mut data, mut fault) = (Data::zeros(dtype, 0), Fault::default());
+                let (mut data, mut fault) = (Data::with_capacity(dtype, 0), Fault::default());
                 let read = Flat { data: &mut data, name: &name, fault: &mut fault }.deserialize(value);
                 read.map_err(|error| fault.told(&error))?;
                 data
