@@ -14,15 +14,10 @@ use std::{
 };
 
 use axum::{
-    Router,
     http::{Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    FutureExt, StreamExt,
-    future::{Either, Ready, ready},
-    stream::FuturesUnordered,
-};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use hyper::{
     body::Incoming,
     rt::Executor,
@@ -32,7 +27,6 @@ use hyper::{
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
 };
 use plinth_core::HttpLimits;
 use tokio::{
@@ -41,7 +35,10 @@ use tokio::{
     sync::{Semaphore, mpsc, watch},
 };
 
-use crate::Tls;
+use crate::{
+    Tls,
+    front::{Answering, Front},
+};
 
 /// How long accepting rests after the system refused a connection, such as for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -103,7 +100,7 @@ impl Default for Peer {
 /// have `drain_max` to end.
 pub(crate) async fn serve(
     door: Door,
-    app: Router,
+    app: Front,
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain_max: Duration,
     limits: &HttpLimits,
@@ -147,7 +144,7 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "a connection stays with delayed packets");
         }
         let peer = Peer { address: address.ip().to_canonical(), secure: tls.is_some() };
-        let told = Told { app: TowerToHyperService::new(app.clone()), peer, head_bytes_max };
+        let told = Told { app: app.clone(), peer, head_bytes_max };
         let room = Arc::clone(&room).try_acquire_owned().ok();
         let (builder, watcher) = (if room.is_some() { &roomy } else { &builder }.clone(), graceful.watcher());
         let mut closed = closed.clone();
@@ -281,29 +278,25 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// The routes, told who is at the other end.
+/// What answers, told who is at the other end.
 struct Told {
-    app: TowerToHyperService<Router>,
+    app: Front,
     peer: Peer,
     /// Where there is room for more, a head may be no larger for it.
     head_bytes_max: usize,
 }
 
 impl Service<Request<Incoming>> for Told {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = Either<
-        Ready<Result<Response, Infallible>>,
-        <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future,
-    >;
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         if head_bytes(&request) > self.head_bytes_max {
             let refusal = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, [(header::CONNECTION, "close")]);
-            return Either::Left(ready(Ok(refusal.into_response())));
+            return Front::at_once(refusal.into_response());
         }
-        request.extensions_mut().insert(self.peer);
-        Either::Right(self.app.call(request))
+        self.app.call(request, self.peer)
     }
 }
 

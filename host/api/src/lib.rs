@@ -17,6 +17,7 @@ mod connections;
 mod control;
 mod encode;
 mod error;
+mod front;
 mod key;
 mod metrics;
 mod mlflow;
@@ -32,7 +33,7 @@ mod webhooks;
 
 use std::{io, ops::Deref, sync::Arc, time::Duration};
 
-use crate::metrics::Metrics;
+use crate::{front::Front, metrics::Metrics};
 use axum::{
     Router,
     extract::State,
@@ -129,7 +130,8 @@ pub async fn serve(
         let _ = stop.send(true);
     });
     let limits = server.limits().http.clone();
-    let app = router_with(serving, around.log, around.cors_origins);
+    let (routes, straight) = routes_of(serving, around.log, around.cors_origins);
+    let app = Front::new(routes, straight);
     let open =
         |door: Door| connections::serve(door.with_http2(), app.clone(), wait(stopped.clone()), drain_max, &limits);
     let also = async {
@@ -174,7 +176,9 @@ pub async fn serve_tracking(
     };
     let (tracking, hooks) = (tracker.tracking().clone(), tracker.webhooks().clone());
     let telling = tokio::spawn(webhooks::run(tracking, hooks, stopped, TRACKING_DRAIN));
-    let outcome = connections::serve(door.into(), tracking_router(tracker), shutdown, TRACKING_DRAIN, &limits).await;
+    let outcome =
+        connections::serve(door.into(), Front::new(tracking_router(tracker), None), shutdown, TRACKING_DRAIN, &limits)
+            .await;
     // Both were told to end at the same time, and both end in time.
     let told = telling.await.map_err(io::Error::other);
     outcome.and(told)
@@ -182,10 +186,11 @@ pub async fn serve_tracking(
 
 /// The routes; pages of `cors_origins` may ask them (`*` is any).
 pub fn router(serving: impl Into<Serving>, cors_origins: Vec<String>) -> Router {
-    router_with(serving.into(), None, cors_origins)
+    routes_of(serving.into(), None, cors_origins).0
 }
 
-fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<String>) -> Router {
+/// The routes; and what answers without them, if nothing is to be seen to on the way.
+fn routes_of(serving: Serving, log: Option<LogControl>, cors_origins: Vec<String>) -> (Router, Option<App>) {
     let server = Arc::clone(&serving.server);
     let cors = mlflow::cors(cors_origins);
     let metrics = Arc::new(Metrics::new(Arc::clone(&server), serving.access_log.clone(), serving.spans.clone()));
@@ -200,6 +205,7 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
         spans: serving.spans.clone(),
         loader: oip::Loader::default(),
     }));
+    let straight = (access.is_none() && serving.access_log.is_none()).then(|| app.clone());
     let routes = Router::new()
         .route("/invocations", post(scoring::invocations))
         .route("/endpoints/{endpoint}/invocations", post(scoring::endpoint_invocations))
@@ -222,10 +228,11 @@ fn router_with(serving: Serving, log: Option<LogControl>, cors_origins: Vec<Stri
     };
     // What a browser asks before it asks carries no token.
     let routes = guarded(routes).layer(cors).merge(guarded(grpc));
-    match serving.access_log {
+    let routes = match serving.access_log {
         Some(log) => routes.layer(middleware::from_fn_with_state(log, access_log::tell)),
         None => routes,
-    }
+    };
+    (routes, straight)
 }
 
 async fn expose(State(app): State<App>) -> impl IntoResponse {

@@ -30,6 +30,7 @@ use plinth_core::codes;
 use plinth_serve::{Input, Output, Served};
 use serde_json::{Map, Value, json};
 
+pub(crate) use grpc::model_infer;
 pub(crate) use loader::Loader;
 pub use settings::LogControl;
 pub(crate) use settings::Settings;
@@ -44,6 +45,12 @@ use crate::{
 type Named<T> = Result<Path<T>, PathRejection>;
 
 pub(crate) static HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// What the paths of models begin with, and what a request for inference has after the name.
+pub(crate) const MODELS: &str = "/v2/models/";
+pub(crate) const INFER: &str = "/infer";
+/// The same over gRPC.
+pub(crate) const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -71,7 +78,7 @@ pub(crate) fn routes() -> Router<App> {
 /// The routes of the same over gRPC, which browsers do not speak.
 pub(crate) fn grpc_routes() -> Router<App> {
     Router::new()
-        .route("/inference.GRPCInferenceService/ModelInfer", post(grpc::model_infer))
+        .route(MODEL_INFER, post(model_infer))
         .route("/inference.GRPCInferenceService/{method}", post(grpc::call))
         .route("/grpc.health.v1.Health/{method}", post(grpc::health))
 }
@@ -142,9 +149,14 @@ async fn infer_version(State(app): State<App>, path: Named<(String, String)>, re
 
 async fn run(app: App, asked: Result<Asked, PathRejection>, request: Request) -> Response {
     match asked {
-        Ok(asked) => answer(&app, Surface::Oip, asked, request, |_| Ok(()), Infer).await,
+        Ok(asked) => infer_of(app, asked, request).await,
         Err(rejection) => bad_path(&rejection),
     }
+}
+
+/// Answers an inference request, whose path is read.
+pub(crate) async fn infer_of(app: App, asked: Asked, request: Request) -> Response {
+    answer(&app, Surface::Oip, asked, request, |_| Ok(()), Infer).await
 }
 
 async fn index(State(app): State<App>, request: Request) -> Response {

@@ -53,6 +53,42 @@ fn the_server_and_its_model_say_what_they_are() {
 }
 
 #[test]
+fn the_answer_is_the_same_by_the_short_way_and_by_the_routes() {
+    let serving = serving();
+    let client = serving.client();
+    let rows = json!({"inputs": two_rows()}).to_string();
+    let told = |path: &str, origin: &str, body: &str| {
+        let headers = [("content-type", "application/json"), ("x-request-id", "q-1"), ("origin", origin)];
+        let answer = client.post_with(path, &headers, body);
+        let kept = |name: &str| name != "date";
+        let mut headers: Vec<_> =
+            answer.headers.iter().filter(|(name, _)| kept(name.as_str())).map(|(n, v)| format!("{n}: {v:?}")).collect();
+        headers.sort();
+        (answer.status, headers, answer.text)
+    };
+    for body in [rows.as_str(), r#"{"inputs": []}"#, r#"{"inputs": [{"name": "colour"}]}"#, "no", ""] {
+        // A name with an escaped letter takes the routes, as does a page's request.
+        let straight = told(INFER, "", body);
+        assert_eq!(straight, told("/v2/models/%63hurn/infer", "", body), "{body}");
+        assert_eq!(straight, told(INFER, "https://page.example", body), "{body}");
+        assert!(straight.1.contains(&"vary: \"origin\"".to_owned()), "{straight:?}");
+        assert_eq!(straight.0, if body == rows { 200 } else { 400 }, "{straight:?}");
+    }
+    for path in ["/v2/models/chum/infer", "/v2/models//infer", "/v2/models/a/b/infer"] {
+        let straight = told(path, "", &rows);
+        assert_eq!((straight.0, &straight), (404, &told(path, "https://page.example", &rows)), "{path}");
+    }
+    for body in [ONE_ROW, "{}", "no"] {
+        let straight = told("/invocations?explain=no", "", body);
+        assert_eq!(straight, told("/invocations?explain=no", "https://page.example", body), "{body}");
+        let straight = told("/invocations", "", body);
+        assert_eq!(straight, told("/invocations", "https://page.example", body), "{body}");
+        assert_eq!(straight.0, if body == ONE_ROW { 200 } else { 400 }, "{straight:?}");
+    }
+    serving.stop().unwrap();
+}
+
+#[test]
 fn raw_rows_are_scored_without_a_content_type_and_parameters_do_no_harm() {
     let serving = serving();
     let wanted = json!([
