@@ -81,6 +81,19 @@ impl Numbers {
     }
 }
 
+/// Values that lie row by row, `width` to a row, column by column; or those that lie column by column, `width` to a column, row
+/// by row.
+///
+/// # Panics
+/// If the last row is not a whole one.
+pub fn transposed<T: Copy>(values: &[T], width: usize) -> Vec<T> {
+    let rows = values.len() / width.max(1);
+    assert_eq!(rows * width, values.len(), "rows of {width} values");
+    let mut across = Vec::with_capacity(values.len());
+    (0..width).for_each(|column| across.extend((0..rows).map(|row| values[row * width + column])));
+    across
+}
+
 impl Piece {
     fn arrays(&self, schema: &Schema) -> RecordBatch {
         let columns = (0..schema.len()).map(|index| self.numbers.column(index, self.rows)).collect();
@@ -288,6 +301,14 @@ mod tests {
 
     use super::*;
     use crate::Field;
+
+    #[test]
+    fn rows_become_columns_and_columns_rows() {
+        let rows = [1, 2, 3, 4, 5, 6];
+        assert_eq!(transposed(&rows, 3), [1, 4, 2, 5, 3, 6]);
+        assert_eq!(transposed(&transposed(&rows, 3), 2), rows);
+        assert_eq!(transposed::<u8>(&[], 0), []);
+    }
 
     #[test]
     fn numbers_become_arrays_when_they_are_asked_for() {

@@ -22,7 +22,7 @@ mod schema;
 mod tensor;
 mod transform;
 
-pub use batch::{Batch, Numbers};
+pub use batch::{Batch, Numbers, transposed};
 pub use drift::{DriftOutcome, DriftTest, TestItem, Verdict};
 pub use error::{ExtError, Problem};
 pub use gate::{Check, CheckOutcome, Evidence, Gate, LentTable, Metric, NoTables, Subject, Tables};

@@ -26,7 +26,7 @@ use plinth_score::PART;
 use crate::{
     Deployment, ServeError,
     pool::Idleness,
-    rest::{Rest, SOON, per_work},
+    rest::{Pile, Rest, SOON, per_work},
     sampled::{Attributions, ExplainedStats, Sampled},
 };
 
@@ -461,10 +461,10 @@ impl Shared {
         queue.stop || queue.flush_asked > queue.flush_done
     }
 
-    /// Whether half of what may wait does.
-    fn piles_up(&self) -> bool {
-        self.waiting.load(Relaxed) > self.queue_rows_max / 2
-            || self.waiting_bytes.load(Relaxed) > self.queue_bytes_max / 2
+    /// How much of what may wait does.
+    fn pile(&self) -> Pile {
+        let rows = Pile::of(self.waiting.load(Relaxed), self.queue_rows_max);
+        rows.max(Pile::of(self.waiting_bytes.load(Relaxed), self.queue_bytes_max))
     }
 
     fn leave(&self, rows: u64, bytes: u64) {
@@ -476,7 +476,7 @@ impl Shared {
         let mut pending: Vec<Pending> = Vec::new();
         let per_work = || match self.is_waited_for() {
             true => SOON,
-            false => per_work(&self.idle, self.piles_up(), self.pressed_ms),
+            false => per_work(&self.idle, self.pile(), self.pressed_ms),
         };
         loop {
             let (entries, flush, stop) = self.wait(pending.iter().map(|p| p.since).min());
@@ -520,7 +520,7 @@ impl Shared {
         loop {
             let flush = (queue.flush_asked > queue.flush_done).then_some(queue.flush_asked);
             let now = Instant::now();
-            let enough = queue.work >= self.compact_work || (queue.work > 0 && self.piles_up());
+            let enough = queue.work >= self.compact_work || (queue.work > 0 && self.pile() == Pile::High);
             if queue.stop || flush.is_some() || enough || deadline.is_some_and(|at| at <= now) {
                 queue.work = 0;
                 return (std::mem::take(&mut queue.entries), flush, queue.stop);

@@ -16,8 +16,31 @@ const REST_MAX: Duration = Duration::from_millis(1);
 pub(crate) const SOON: u32 = 1;
 /// where none has,
 const WHILE_BUSY: u32 = 9;
-/// and where none has, but the work piles up.
+/// where none has, but work begins to pile up: what waits takes memory,
+const WHILE_FILLING: u32 = 5;
+/// and where it has piled up, and what comes next may find no room.
 const WHILE_CROWDED: u32 = 3;
+
+/// How full a queue is of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pile {
+    Low,
+    /// An eighth.
+    Rising,
+    /// Half.
+    High,
+}
+
+impl Pile {
+    /// Of so much that waits where so much may.
+    pub(crate) const fn of(waiting: u64, most: u64) -> Self {
+        match waiting {
+            _ if waiting > most / 2 => Self::High,
+            _ if waiting > most / 8 => Self::Rising,
+            _ => Self::Low,
+        }
+    }
+}
 
 /// Rests between short pieces of work. A thread that computes for milliseconds is left to it by the system's scheduler,
 /// whatever its priority, and everybody who came meanwhile waits; one that sleeps every now and then is not in their way.
@@ -44,13 +67,13 @@ impl<'a> Rest<'a> {
 
 /// How many times as long as the work before it a rest is now. Work that piles up is done sooner, unless requests pile up as
 /// well: those that wait for longer than `pressed_ms` come before what is kept of them.
-pub(crate) fn per_work(idle: &Idleness, piles_up: bool, pressed_ms: u64) -> u32 {
-    if idle.is_some() {
-        SOON
-    } else if piles_up && idle.wait_ms() < pressed_ms {
-        WHILE_CROWDED
-    } else {
-        WHILE_BUSY
+pub(crate) fn per_work(idle: &Idleness, pile: Pile, pressed_ms: u64) -> u32 {
+    match pile {
+        _ if idle.is_some() => SOON,
+        Pile::Low => WHILE_BUSY,
+        _ if idle.wait_ms() >= pressed_ms => WHILE_BUSY,
+        Pile::Rising => WHILE_FILLING,
+        Pile::High => WHILE_CROWDED,
     }
 }
 
@@ -68,7 +91,9 @@ mod tests {
         while !idle.is_some() {
             thread::yield_now();
         }
-        assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [SOON; 2]);
+        let piles = [(16, 128), (17, 128), (65, 128)].map(|(waiting, most)| Pile::of(waiting, most));
+        assert_eq!(piles, [Pile::Low, Pile::Rising, Pile::High]);
+        assert_eq!(piles.map(|pile| per_work(&idle, pile, 250)), [SOON; 3]);
         let (begin, begun) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -79,8 +104,8 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             scope.spawn(move || runtime.block_on(busy).unwrap());
             begun.recv().unwrap();
-            assert_eq!([false, true].map(|piles_up| per_work(&idle, piles_up, 250)), [WHILE_BUSY, WHILE_CROWDED]);
-            assert_eq!(per_work(&idle, true, 0), WHILE_BUSY, "nobody waits for less than nothing");
+            assert_eq!(piles.map(|pile| per_work(&idle, pile, 250)), [WHILE_BUSY, WHILE_FILLING, WHILE_CROWDED]);
+            assert_eq!(per_work(&idle, Pile::High, 0), WHILE_BUSY, "nobody waits for less than nothing");
             go.send(()).unwrap();
         });
     }

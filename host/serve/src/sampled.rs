@@ -24,7 +24,7 @@ use crate::{
     CaptureSink, Deployment, Keep, ServeError,
     capture::concat,
     pool::Idleness,
-    rest::{Rest, per_work},
+    rest::{Pile, Rest, per_work},
 };
 
 /// Rows that are explained between two looks whether somebody waits for a thread.
@@ -367,7 +367,7 @@ impl Shared {
             last_at: held.last_at,
             table: concat(&held.lines),
         };
-        let per_work = || per_work(&self.idle, false, 0);
+        let per_work = || per_work(&self.idle, Pile::Low, 0);
         match self.sink.write_attributions(attributions, &mut Rest::new(&per_work)) {
             Ok(()) => self.leave(held.rows, &self.stored),
             Err(error) => {

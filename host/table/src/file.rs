@@ -21,7 +21,7 @@ use parquet::{
         },
         arrow_writer::compute_leaves,
     },
-    basic::{Compression, ZstdLevel},
+    basic::{Compression, Encoding, ZstdLevel},
     errors::ParquetError,
     file::{
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion},
@@ -195,9 +195,16 @@ pub fn write_in_pieces<W: Write + Send>(
         .set_write_batch_size(PIECE_ROWS)
         .set_dictionary_page_size_limit(PIECE_DICTIONARY_BYTES);
     // A dictionary so small makes 32-bit numbers hardly smaller than Snappy does, unless there are few different ones, and
-    // takes longer than anything else that is done with them.
-    for field in schema.fields().iter().filter(|field| field.kind == Kind::Float32) {
-        pages = pages.set_column_dictionary_enabled(ColumnPath::new(vec![field.name.clone()]), false);
+    // takes longer than anything else that is done with them. Times and counts grow by little at a time, or stay as they are.
+    for field in schema.fields() {
+        let column = || ColumnPath::new(vec![field.name.clone()]);
+        pages = match field.kind {
+            Kind::Float32 => pages.set_column_dictionary_enabled(column(), false),
+            Kind::Int64 | Kind::TimestampUs => pages
+                .set_column_dictionary_enabled(column(), false)
+                .set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED),
+            _ => pages,
+        };
     }
     let (writer, failed) = start(to, schema, pages)?;
     let why = |error| why(&failed, error);

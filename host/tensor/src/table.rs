@@ -6,7 +6,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use ort::value::DynValue;
-use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Numbers, Schema, Tensor, metadata};
+use plinth_ext::{Batch, DType, Data, ExtError, Field, Kind, Model, Numbers, Schema, Tensor, metadata, transposed};
 
 use crate::{Device, Runtime, Session, SessionOptions, TensorError, tensor};
 
@@ -140,15 +140,10 @@ impl OnnxModel {
         if !columns.iter().all(|cell| self.allows(*cell)) {
             return None;
         }
-        let width = self.input.len();
-        if rows == 1 || width == 1 {
+        if rows == 1 || self.input.len() == 1 {
             return Some(Cow::Borrowed(columns));
         }
-        let mut matrix = vec![0.0; columns.len()];
-        for (index, column) in columns.chunks_exact(rows.max(1)).enumerate() {
-            matrix.iter_mut().skip(index).step_by(width).zip(column).for_each(|(cell, value)| *cell = *value);
-        }
-        Some(Cow::Owned(matrix))
+        Some(Cow::Owned(transposed(columns, rows)))
     }
 
     fn allows(&self, cell: f32) -> bool {

@@ -1,7 +1,7 @@
 //! Named tensors become what a deployment takes: the tensors of its model in their order, or rows of its signature.
 
 use plinth_core::did_you_mean;
-use plinth_ext::{Batch, DType, Data, Kind, Numbers, Schema, Slot, Tensor};
+use plinth_ext::{Batch, DType, Data, Kind, Numbers, Schema, Slot, Tensor, transposed};
 use plinth_score::{Column, Rows, ScoreError, Scorer};
 use plinth_serve::TensorModel;
 
@@ -151,14 +151,7 @@ fn plain(columns: &Schema, named: &Named) -> Option<Batch> {
     if !narrow || !values.iter().all(|value| value.is_finite()) {
         return None;
     }
-    let numbers = if rows == 1 {
-        values.clone()
-    } else {
-        let width = columns.len();
-        let mut numbers = Vec::with_capacity(values.len());
-        (0..width).for_each(|column| numbers.extend(values.iter().skip(column).step_by(width)));
-        numbers
-    };
+    let numbers = if rows == 1 { values.clone() } else { transposed(values, columns.len()) };
     Batch::of_numbers(columns.clone(), Numbers::F32(numbers.into()), rows).ok()
 }
 

@@ -15,7 +15,7 @@ pub(crate) use self::halves::{SPIN, spin};
 
 use std::{path::Path, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use plinth_ext::Model as _;
 use plinth_tensor::{OnnxModel, Runtime, RuntimeConfig, SessionOptions};
 use serde_json::{Value, json};
@@ -83,7 +83,10 @@ pub(crate) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
 pub(crate) fn measure_peers(place: &Place, figures: &mut Figures) -> Result<()> {
     let (mut own, halves) = (Figures::default(), Halves::split()?);
     let (mut all, right) = alone(place, &halves, &mut own)?;
-    let theirs = peers::measure(place, &halves, &all[1], right, &mut own)?;
+    let folder = Folder::with_forest(place)?;
+    let ours = folder.serve(folder.plinth_on(&halves), &["models:/forest/1".to_owned()])?;
+    let theirs = peers::measure(place, &halves, &ours, right, &mut own)?;
+    drop(ours);
     all.extend(theirs);
     if !place.quick {
         page::write(place, &own, &all)?;
@@ -125,7 +128,8 @@ fn forest(
     let right = answer["probabilities"][1].as_f64().unwrap_or(f64::NAN);
     check_answer(ours.port, INFER, &infer, right)?;
     let wide: Vec<f32> = row().iter().map(|value| *value as f32).collect();
-    let all = one_row(
+    let many = infer_body(BATCH);
+    let mut all = one_row(
         place,
         halves,
         &[
@@ -133,18 +137,14 @@ fn forest(
             Asked { name: "Plinth", server: &ours, what: What::Http(INFER, &infer) },
             Asked { name: "Plinth, gRPC", server: &ours, what: What::Grpc("forest", &wide) },
             Asked { name: "the system's part and the model", server: &floor, what: What::Http(PREDICT, &plain) },
+            Asked { name: "Plinth, many rows", server: &ours, what: What::Http(INFER, &many) },
         ],
     )?;
     against(&all[0], &all[1], "one row over HTTP / bare, CPU per request", 1.8, 1.7, figures);
     against(&all[1], &all[2], "gRPC / HTTP, CPU per request", 1.3, 1.2, figures);
 
-    let connections = LEVELS[0];
-    let lasting = place.lasting(ROUND_SECONDS * 2.0);
-    let many = load::request(ours.port, "POST", INFER, &infer_body(BATCH));
-    let rows = halves.load(|| {
-        paced::saturate(ours.port, &many, connections, place.lasting(WARM_SECONDS))?;
-        Ok(paced::saturate(ours.port, &many, connections, lasting)?.goodput() * BATCH as f64)
-    })?;
+    let many = all.pop().context("the last of those that were asked")?;
+    let rows = many.levels[0].cost.rate() * BATCH as f64;
     figures.add(format!("rows per second, {BATCH} a request"), rows, "1/s", Target::None);
     let times = rows / all[1].levels[0].cost.rate();
     figures.add_expected(

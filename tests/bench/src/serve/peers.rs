@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::{
     Asked, Served, What,
@@ -33,28 +33,31 @@ const PEERS: [Peer; 5] = [
     Peer { name: "litserve", called: "LitServe", path: PREDICT, least: 25.0, expected: 18.0 },
 ];
 
-/// Measures each peer in turn with the load that `ours` had, after it gave the `right` answer.
+/// Measures each peer, after it gave the `right` answer, in turns with our own server, which is idle meanwhile: what the machine does
+/// to one of them it does to the other.
 pub(super) fn measure(
     place: &Place,
     halves: &Halves,
-    ours: &Served,
+    ours: &Server,
     right: f64,
     figures: &mut Figures,
 ) -> Result<Vec<Served>> {
     let mut all = Vec::new();
     for peer in PEERS {
-        let served = one(place, halves, &peer, right).with_context(|| format!("measuring {}", peer.called))?;
-        for (theirs, ours) in served.levels.iter().zip(&ours.levels) {
+        let [theirs, ours] =
+            pair(place, halves, &peer, ours, right).with_context(|| format!("measuring {}", peer.called))?;
+        for (theirs, ours) in theirs.levels.iter().zip(&ours.levels) {
             let times = theirs.cost.cpu_us_per_request() / ours.cost.cpu_us_per_request();
             let what = format!("{} / Plinth, CPU per request, {} connections", peer.called, ours.connections);
             figures.add_expected(what, times, "x", Target::AtLeast(peer.least), peer.expected);
         }
-        all.push(served);
+        all.push(theirs);
     }
     Ok(all)
 }
 
-fn one(place: &Place, halves: &Halves, peer: &Peer, right: f64) -> Result<Served> {
+/// What a peer costs, and we beside it.
+fn pair(place: &Place, halves: &Halves, peer: &Peer, ours: &Server, right: f64) -> Result<[Served; 2]> {
     let variable = format!("PLINTH_BENCH_{}", peer.name.to_uppercase());
     let bin = std::env::var_os(&variable)
         .with_context(|| format!("{variable} is not set: run `cargo xtask bench --peers serve`"))?;
@@ -71,8 +74,12 @@ fn one(place: &Place, halves: &Halves, peer: &Peer, right: f64) -> Result<Served
     )?;
     let version = version(place, peer.name)?;
     let name = format!("{} {version}", peer.called);
-    one_row(place, halves, &[Asked { name: &name, server: &server, what: What::Http(peer.path, &body) }])
-        .map(|mut all| all.remove(0))
+    let infer = infer_body(1);
+    let asked = [
+        Asked { name: &name, server: &server, what: What::Http(peer.path, &body) },
+        Asked { name: "Plinth", server: ours, what: What::Http(INFER, &infer) },
+    ];
+    one_row(place, halves, &asked)?.try_into().map_err(|_| anyhow!("each of two is measured once"))
 }
 
 /// The version that is pinned.
