@@ -4,7 +4,8 @@
 //! Deliberately knows nothing of models, plugins, catalogs or files: a [`Server`] scores, this crate reads requests
 //! and writes answers. Each surface answers errors in its own protocol's form.
 //!
-//! Start at [`serve`], or [`router`] to put the routes into a server of your own.
+//! Start at [`serve`], or [`router`] to put the routes into a server of your own. The few paths that nearly all requests
+//! take lead to the same handlers without a look at the routes (`front`).
 //!
 //! Invariants: no body, however wrong, is answered 500; values go from JSON or CSV straight into columns, with no
 //! tree of values in between; reading, scoring and writing of one request happen on one scoring thread in one go; a
