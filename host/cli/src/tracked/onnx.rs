@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
+use plinth_core::codes;
 use plinth_ext::Schema;
 use plinth_score::Signature;
 use plinth_serve::Served;
@@ -36,7 +37,8 @@ pub(super) fn register(args: &RegisterArgs, path: &Path, host: &Host, output: Ou
         Some(path) => LoadDocument { plugin: Format::of(path)?.loader().to_owned(), ..LoadDocument::default() },
         None => LoadDocument::default(),
     };
-    let served = told(of_bytes(host, &bytes, signature.as_ref(), &host.sessions(1)))?;
+    let served = told(of_bytes(host, &bytes, signature.as_ref(), &host.sessions(1)));
+    let served = served.map_err(|failure| unread(path, &bytes, failure))?;
     let blobs = host.store().blobs();
     let model = blobs.put(&bytes).map_err(|error| Failure::of(&error))?;
     let mut files =
@@ -62,6 +64,22 @@ pub(super) fn register(args: &RegisterArgs, path: &Path, host: &Host, output: Ou
         };
         format!("models:/{}/{version}{alias}: {} to {}\n", args.name, names(&inputs), names(&outputs))
     })
+}
+
+/// A failure to load what is in a file: says which, and what it may be instead of a model.
+fn unread(path: &Path, bytes: &[u8], failure: Failure) -> Failure {
+    if failure.code != codes::BAD_MODEL {
+        return failure;
+    }
+    let hint = if bytes.is_empty() {
+        "the file is empty"
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        "it is what Git LFS keeps in place of the file: `git lfs pull` gets the file"
+    } else {
+        "it must be one file in ONNX's own form, as exporters write it, with its weights in it"
+    };
+    let failure = Failure { message: format!("{}: {}", path.display(), failure.message), ..failure };
+    if failure.hint.is_some() { failure } else { failure.hint(hint) }
 }
 
 /// What it takes and returns.

@@ -202,3 +202,18 @@ fn a_file_without_rows_is_predicted_as_one() {
     assert_eq!(std::fs::read_to_string(project.path("out.csv")).expect("the file"), "prediction\n");
     assert_eq!(project.run(&["predict", "models:/price/1", "--input", "none.csv"]).succeeds().stdout, "prediction\n");
 }
+
+#[test]
+fn a_file_that_is_no_onnx_model_is_named_with_what_it_may_be() {
+    let project = Project::empty();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n";
+    for (file, content, hint) in [
+        ("empty.onnx", "", "the file is empty"),
+        ("pointer.onnx", lfs, "`git lfs pull` gets the file"),
+        ("text.onnx", "a model", "one file in ONNX's own form"),
+    ] {
+        project.write(file, content);
+        project.run(&["model", "register", "m", "--onnx", file]).fails(5, "bad-model", &[file, hint]);
+    }
+    project.run(&["model", "show", "m"]).fails(6, "model-not-found", &["m"]);
+}
