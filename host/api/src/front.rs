@@ -37,6 +37,7 @@ pub(crate) type Answering =
     Either<BoxFuture<'static, Result<Response, Infallible>>, <Routes as Service<Request<Incoming>>>::Future>;
 
 /// What has a way of its own.
+#[derive(Debug, PartialEq, Eq)]
 enum Often {
     /// Of a model, by its name.
     Infer(String),
@@ -45,7 +46,7 @@ enum Often {
 }
 
 impl Often {
-    fn of(request: &Request<Incoming>) -> Option<Self> {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
         // Pages of a browser name where they come from, and may be told that they may not read the answer.
         if request.method() != Method::POST || request.headers().contains_key(header::ORIGIN) {
             return None;
@@ -67,8 +68,8 @@ impl Often {
             Self::Invocations => scoring::invocations(State(app), request).await,
             Self::ModelInfer => return oip::model_infer(State(app), request).await,
         };
-        // As the layer says it for pages of a browser.
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
+        // As the layer says it that answers pages of a browser.
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
         response
     }
 }
@@ -92,5 +93,41 @@ impl Front {
         }
         request.extensions_mut().insert(peer);
         Either::Right(self.routes.call(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_most_in_its_usual_way_does_not_take_the_routes() {
+        let of = |method: Method, path: &str, origin: bool| {
+            let mut request = Request::new(());
+            *request.method_mut() = method;
+            *request.uri_mut() = path.parse().unwrap();
+            if origin {
+                request.headers_mut().insert(header::ORIGIN, HeaderValue::from_static("https://page.example"));
+            }
+            Often::of(&request)
+        };
+        let infer = |model: &str| Some(Often::Infer(model.to_owned()));
+        for (path, often) in [
+            ("/v2/models/churn/infer", infer("churn")),
+            ("http://localhost:80/v2/models/churn/infer?timings=true", infer("churn")),
+            ("/invocations", Some(Often::Invocations)),
+            ("/inference.GRPCInferenceService/ModelInfer", Some(Often::ModelInfer)),
+            ("/v2/models/churn/versions/1/infer", None),
+            ("/v2/models/%63hurn/infer", None),
+            ("/v2/models//infer", None),
+            ("/v2/models/infer", None),
+            ("/v2/models/churn/infer/", None),
+            ("/endpoints/churn/invocations", None),
+            ("/inference.GRPCInferenceService/ModelReady", None),
+        ] {
+            assert_eq!(of(Method::POST, path, false), often, "{path}");
+            assert_eq!(of(Method::GET, path, false), None, "{path}");
+            assert_eq!(of(Method::POST, path, true), None, "{path}");
+        }
     }
 }

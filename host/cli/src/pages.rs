@@ -2,7 +2,7 @@
 
 /// Lets go of the pages of this program and of the ONNX Runtime that hold code and constants. What is used again is mapped
 /// again from the system's cache; the rest of a start (reading arguments and configuration,
-/// optimising models, loading plugins) is not used again. What a start has freed goes back as well. Does nothing where it cannot.
+/// optimising models, loading plugins) is not used again. What it has freed of larger pieces goes back as well. Does nothing where it cannot.
 pub(crate) fn let_go() {
     crate::allocator::trim();
     #[cfg(target_os = "linux")]
@@ -35,11 +35,14 @@ mod linux {
     pub(super) fn unchanged(maps: &str, program: &Path) -> Vec<Range<usize>> {
         let (mut all, mut last) = (Vec::new(), None);
         for line in maps.lines() {
-            if let Some((_, size)) = line.split_once("Anonymous:") {
-                // Constants that were written to when the program was put in its place have pages of their own.
-                all.extend(last.take().filter(|_| size.trim() == "0 kB"));
-            } else if !line.split_ascii_whitespace().next().is_some_and(|first| first.ends_with(':')) {
-                last = pages(line, program);
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                // Constants that were written to when the program was put in its place have pages of their own, in memory or
+                // swapped out.
+                Some("Anonymous:") => last = last.filter(|_| words.next() == Some("0")),
+                Some("Swap:") => all.extend(last.take().filter(|_| words.next() == Some("0"))),
+                Some(first) if first.ends_with(':') => {}
+                _ => last = pages(line, program),
             }
         }
         all
@@ -66,18 +69,24 @@ mod tests {
     #[test]
     fn only_what_is_as_its_file_has_it_and_never_unloaded_is_let_go() {
         let program = Path::new("/usr/bin/plinth");
-        let pages = |line: &str, anonymous: &str| {
-            let maps = format!("{line}\nSize: 64 kB\nRss: 64 kB\nAnonymous:    {anonymous} kB\nVmFlags: rd mr\n");
-            super::linux::unchanged(&format!("{maps}7f00-7f10 rw-p 00000000 00:00 0\nAnonymous: 0 kB\n"), program)
+        let pages = |line: &str, own: [u8; 2]| {
+            let maps =
+                format!("{line}\nSize: 64 kB\nAnonymous:    {} kB\nSwap:   {} kB\nVmFlags: rd mr\n", own[0], own[1]);
+            let others = "7f00-7f10 rw-p 00000000 00:00 0\nAnonymous: 0 kB\nSwap: 0 kB\n";
+            super::linux::unchanged(&format!("{others}{maps}{others}"), program)
         };
         let code = "55d0c0a00000-55d0c0b00000 r-xp 00100000 08:01 42         /usr/bin/plinth";
-        assert_eq!(pages(code, "0"), [0x55d0_c0a0_0000..0x55d0_c0b0_0000]);
-        assert_eq!(pages("7f00-7f10 r--p 00000000 08:01 43 /opt/ort/libonnxruntime.so.1.25.1", "0"), [0x7f00..0x7f10]);
+        assert_eq!(pages(code, [0, 0]), [0x55d0_c0a0_0000..0x55d0_c0b0_0000]);
+        assert_eq!(
+            pages("7f00-7f10 r--p 00000000 08:01 43 /opt/ort/libonnxruntime.so.1.25.1", [0, 0]),
+            [0x7f00..0x7f10]
+        );
         // Constants may have been written to when the program was put in its place; others come and go.
-        assert_eq!(pages("55d0-55d1 r--p 00000000 08:01 42 /usr/bin/plinth", "4"), []);
-        assert_eq!(pages("55d0-55d1 rw-p 00000000 08:01 42 /usr/bin/plinth", "0"), []);
-        assert_eq!(pages("7f00-7f10 r-xp 00000000 08:01 44 /cache/components/ab.cwasm", "0"), []);
-        assert_eq!(pages("7f00-7f10 r-xp 00000000 00:00 0", "0"), []);
-        assert_eq!(pages("7ffd-7ffe r-xp 00000000 00:00 0 [vdso]", "0"), []);
+        assert_eq!(pages("55d0-55d1 r--p 00000000 08:01 42 /usr/bin/plinth", [4, 0]), []);
+        assert_eq!(pages("55d0-55d1 r--p 00000000 08:01 42 /usr/bin/plinth", [0, 4]), []);
+        assert_eq!(pages("55d0-55d1 rw-p 00000000 08:01 42 /usr/bin/plinth", [0, 0]), []);
+        assert_eq!(pages("7f00-7f10 r-xp 00000000 08:01 44 /cache/components/ab.cwasm", [0, 0]), []);
+        assert_eq!(pages("7f00-7f10 r-xp 00000000 00:00 0", [0, 0]), []);
+        assert_eq!(pages("7ffd-7ffe r-xp 00000000 00:00 0 [vdso]", [0, 0]), []);
     }
 }

@@ -22,7 +22,7 @@ pub struct Answerer {
 #[derive(Debug)]
 pub(crate) struct Answers {
     most: usize,
-    /// Nobody can choose ids that it takes for one.
+    /// Of this server alone, so that no caller can make two ids that it takes for one.
     keys: RandomState,
     inner: Mutex<Inner>,
 }

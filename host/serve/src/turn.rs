@@ -8,12 +8,10 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::AcqRel},
     },
-    task::Poll,
 };
 
 /// After so many requests somebody is woken at once.
@@ -50,20 +48,6 @@ fn tell(sleepers: &dyn Sleepers) {
 #[must_use = "dropped at once it wakes a thread for each request"]
 pub struct Queued(Option<Arc<dyn Sleepers>>);
 
-/// Lets the tasks of this thread go first that are known to have something to do. The runtime's own way to do that asks the
-/// system for more of them before, which costs a request that came alone more than it gains those that come together.
-async fn behind_others() {
-    let mut waited = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 impl Queued {
     /// Somebody sees to the job without being woken.
     pub(crate) const fn seen() -> Self {
@@ -88,7 +72,7 @@ impl Queued {
         if self.0.is_none() {
             return;
         }
-        behind_others().await;
+        tokio::task::yield_now().await;
         if self.leaves_some() {
             tokio::spawn(async move {
                 tokio::task::yield_now().await;

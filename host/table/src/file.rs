@@ -195,12 +195,12 @@ pub fn write_in_pieces<W: Write + Send>(
         .set_write_batch_size(PIECE_ROWS)
         .set_dictionary_page_size_limit(PIECE_DICTIONARY_BYTES);
     // A dictionary so small makes 32-bit numbers hardly smaller than Snappy does, unless there are few different ones, and
-    // takes longer than anything else that is done with them. Times and counts grow by little at a time, or stay as they are.
+    // takes longer than anything else that is done with them. Times grow by little at a time.
     for field in schema.fields() {
         let column = || ColumnPath::new(vec![field.name.clone()]);
         pages = match field.kind {
             Kind::Float32 => pages.set_column_dictionary_enabled(column(), false),
-            Kind::Int64 | Kind::TimestampUs => pages
+            Kind::TimestampUs => pages
                 .set_column_dictionary_enabled(column(), false)
                 .set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED),
             _ => pages,
@@ -446,6 +446,9 @@ mod tests {
         assert_eq!(read.rows(), rows.num_rows() as u64);
         assert!(same(&read.read_all().unwrap(), &rows));
         let pieces = parts.iter().map(|part| part.num_rows().div_ceil(PIECE_ROWS)).sum::<usize>();
+        let times = Kind::ALL.iter().position(|kind| *kind == Kind::TimestampUs).unwrap();
+        let group = read.metadata.metadata().row_group(0);
+        assert!(group.column(times).encodings().any(|encoding| encoding == Encoding::DELTA_BINARY_PACKED));
         // Each of the two groups begins, and each column ends there and goes to the file.
         assert_eq!(pauses, (pieces + 2 * 2) * rows.num_columns() + 2);
     }

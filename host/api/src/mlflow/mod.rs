@@ -311,7 +311,7 @@ pub(crate) fn cors(origins: Vec<String>) -> CorsLayer {
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        // Of what a browser asks first no cache keeps the answer, so nothing else differs.
+        // What else a browser asks first with only answers to OPTIONS depend on, which are kept nowhere.
         .vary([header::ORIGIN])
 }
 

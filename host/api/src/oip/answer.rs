@@ -156,7 +156,7 @@ impl Out<'_> {
 /// The answer over HTTP.
 pub(crate) fn http(call: &Call, rest: &Rest, scored: &Output, chosen: &Chosen) -> Result<Written, ApiError> {
     let outs = outs(call, scored, chosen, rest.parameters.binary_output)?;
-    let values: usize = outs.iter().map(Out::len).sum();
+    let values: usize = outs.iter().filter(|one| !one.binary).map(Out::len).sum();
     let mut out = Vec::with_capacity(192 + outs.len() * 96 + values * 12);
     let mut raw = Vec::new();
     out.extend_from_slice(b"{\"model_name\":");

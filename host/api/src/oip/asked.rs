@@ -18,7 +18,7 @@ use crate::{cells::Fault, error::ApiError};
 
 /// Most dimensions of a tensor.
 const RANK_MAX: usize = 32;
-/// Most values that room is made for because a shape says so: it may say more than the body holds.
+/// For how many values of the first tensor room is made because its shape says so: it may say more than the body holds.
 const ROOM_MAX: usize = 4096;
 
 /// What was asked.
@@ -258,8 +258,11 @@ impl<'de> Visitor<'de> for Tensors<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(draft) = items.next_element_seed(Tensor { fault: self.fault })? {
+        // Many tensors could promise much more together than the body holds.
+        let mut room = ROOM_MAX;
+        while let Some(draft) = items.next_element_seed(Tensor { fault: self.fault, room })? {
             self.tensors.push(draft);
+            room = 0;
         }
         Ok(())
     }
@@ -267,6 +270,8 @@ impl<'de> Visitor<'de> for Tensors<'_> {
 
 struct Tensor<'a> {
     fault: &'a mut Fault,
+    /// For how many values room is made at most because the shape says so.
+    room: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Tensor<'_> {
@@ -302,7 +307,7 @@ impl<'de> Visitor<'de> for Tensor<'_> {
                                 draft.shape.iter().flatten().try_fold(1_usize, |product, size| {
                                     product.checked_mul(usize::try_from(*size).ok()?)
                                 });
-                            let mut data = Data::with_capacity(dtype, told.unwrap_or(0).min(ROOM_MAX));
+                            let mut data = Data::with_capacity(dtype, told.unwrap_or(0).min(self.room));
                             entries.next_value_seed(Flat { data: &mut data, name, fault: self.fault })?;
                             Written::Typed(data)
                         }

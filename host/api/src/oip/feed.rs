@@ -59,9 +59,7 @@ pub(crate) fn shape_of(slot: &Slot) -> Vec<i64> {
 pub(crate) fn rows(scorer: &Scorer, given: &[Named], rows_max: usize) -> Result<Batch, ApiError> {
     let signature = scorer.signature();
     let columns = signature.columns();
-    if let [named] = given
-        && is_matrix(columns, named)
-    {
+    if let Some(named) = lone_matrix(columns, given) {
         return matrix(columns, named, rows_max);
     }
     let mut rows = Rows::new(columns, given.first().map_or(0, |named| named.data.len().min(rows_max)));
@@ -121,6 +119,12 @@ pub(crate) fn check_column(kind: Kind, name: &str, shape: &[i64], len: usize, gi
 }
 
 /// A model that is known by its columns may still be asked as other servers serve it: by the matrix it was made for.
+/// The matrix of all columns, if that is all that is given.
+pub(crate) fn lone_matrix<'a>(columns: &Schema, given: &'a [Named]) -> Option<&'a Named> {
+    let [named] = given else { return None };
+    is_matrix(columns, named).then_some(named)
+}
+
 fn is_matrix(columns: &Schema, named: &Named) -> bool {
     let numbers = columns.fields().iter().all(|field| field.kind.is_numeric());
     numbers

@@ -69,8 +69,8 @@ impl From<ApiError> for Unread {
 /// How much of a body a glance takes in.
 const GLANCE_BYTES: usize = 1 << 10;
 
-/// Whether the first tensor of a body has the name of a column, as far as that is seen at a glance; where it is not, it is
-/// taken to have one.
+/// Whether what seems to be the first tensor of a body has the name of a column. It is only a glance: the first name may be
+/// another one's, or escaped.
 pub(crate) fn begins_with_column(scorer: &Scorer, body: &[u8]) -> bool {
     const KEY: &[u8] = b"\"name\"";
     let start = &body[..body.len().min(GLANCE_BYTES)];

@@ -275,17 +275,21 @@ impl Protocol for Infer {
     fn read(&mut self, call: &mut Call, headers: &HeaderMap, body: &Bytes) -> Result<(Input, Kept), ApiError> {
         let Some(length) = header_length(headers, body)? else {
             if let Served::Rows(scorer) = call.deployment().served() {
-                let by_column = || infer::read(scorer, body, call.rows_max());
-                let in_any_way = || asked::read(body, &[]).and_then(|asked| feed(call, asked));
-                let rows = |(rows, rest)| (Input::Rows(rows), rest);
-                // Of two ways to write it, the likely one is tried first. What neither reads gets the error of the first.
-                let (input, rest) = if infer::begins_with_column(scorer, body) {
-                    let otherwise =
-                        |unread: infer::Unread| in_any_way().map_err(|error| unread.told(scorer, body, error));
-                    by_column().map(rows).or_else(otherwise)?
-                } else {
-                    let otherwise = |error| by_column().map_err(|unread| unread.told(scorer, body, error));
-                    in_any_way().or_else(|error| otherwise(error).map(rows))?
+                // Most who send a matrix name it otherwise than a column; reading it as columns first would be in vain.
+                if !infer::begins_with_column(scorer, body)
+                    && let Ok(asked) = asked::read(body, &[])
+                    && feed::lone_matrix(scorer.signature().columns(), &asked.inputs).is_some()
+                    && let Ok((input, rest)) = feed(call, asked)
+                {
+                    return kept(call, input, rest);
+                }
+                let (input, rest) = match infer::read(scorer, body, call.rows_max()) {
+                    Ok((rows, rest)) => (Input::Rows(rows), rest),
+                    // It may be written in a way that is not the quick one; if not, the first error is the one to tell.
+                    Err(unread) => {
+                        let other = asked::read(body, &[]).and_then(|asked| feed(call, asked));
+                        other.map_err(|error| unread.told(scorer, body, error))?
+                    }
                 };
                 return kept(call, input, rest);
             }

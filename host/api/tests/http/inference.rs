@@ -89,6 +89,24 @@ fn the_answer_is_the_same_by_the_short_way_and_by_the_routes() {
 }
 
 #[test]
+fn values_are_the_same_wherever_the_inputs_stand() {
+    let serving = serving();
+    // A tenth is not the same number in 32 bits and in 64, which the column has.
+    let inputs = json!([
+        tensor("age", "INT64", json!([40])),
+        tensor("plan", "BYTES", json!(["gold"])),
+        tensor("minutes", "FP32", json!([0.1])),
+        tensor("since", "INT64", json!([null])),
+    ]);
+    let outputs = json!([{"name": "probability_yes"}]);
+    let before = serving.post(INFER, "", format!(r#"{{"id":"1","outputs":{outputs},"inputs":{inputs}}}"#));
+    let after = serving.post(INFER, "", format!(r#"{{"id":"1","inputs":{inputs},"outputs":{outputs}}}"#));
+    assert_eq!((before.status, &before.text), (200, &after.text));
+    assert_eq!(before.json()["outputs"][0]["data"], json!([(40.0 + 10.0 + 0.1) / 100.0]));
+    serving.stop().unwrap();
+}
+
+#[test]
 fn raw_rows_are_scored_without_a_content_type_and_parameters_do_no_harm() {
     let serving = serving();
     let wanted = json!([

@@ -33,8 +33,8 @@ const PEERS: [Peer; 5] = [
     Peer { name: "litserve", called: "LitServe", path: PREDICT, least: 25.0, expected: 18.0 },
 ];
 
-/// Measures each peer, after it gave the `right` answer, in turns with our own server, which is idle meanwhile: what the machine does
-/// to one of them it does to the other.
+/// Measures each peer, after it gave the `right` answer, in turns with our own server: what the machine does to one of them it
+/// does to the other. What ours keeps of its last requests it writes in the peer's turn, which takes it some 20 ms.
 pub(super) fn measure(
     place: &Place,
     halves: &Halves,
