@@ -231,15 +231,23 @@ async fn talk_http2(
     let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), told)));
     let mut requests = FuturesUnordered::new();
     let ended = poll_fn(|context| {
+        let mut heard = false;
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                return Poll::Ready(ended);
-            }
             while let Ok(request) = come.try_recv() {
                 requests.push(request);
             }
-            // What a request has to say the connection writes.
-            let Poll::Ready(Some(())) = requests.poll_next_unpin(context) else { return Poll::Pending };
+            // What a request has to say the connection writes; where none says anything, it is enough to hear it once.
+            let mut said = false;
+            while let Poll::Ready(Some(())) = requests.poll_next_unpin(context) {
+                said = true;
+            }
+            if heard && !said {
+                return Poll::Pending;
+            }
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended);
+            }
+            heard = true;
         }
     });
     if let Err(error) = ended.await {

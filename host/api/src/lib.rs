@@ -72,6 +72,8 @@ pub(crate) struct Parts {
     metrics: Arc<Metrics>,
     /// Whether errors keep to themselves what a model takes.
     hide_schema: bool,
+    /// Whether there is a log of all requests, which wants to know who answered.
+    logged: bool,
     control: control::Control,
     settings: oip::Settings,
     spans: Option<Arc<Spans>>,
@@ -199,6 +201,7 @@ fn routes_of(serving: Serving, log: Option<LogControl>, cors_origins: Vec<String
     let control = control::Control::new(&serving);
     let app = App(Arc::new(Parts {
         hide_schema: server.hides_schema(),
+        logged: serving.access_log.is_some(),
         server,
         metrics,
         control,

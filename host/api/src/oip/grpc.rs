@@ -242,7 +242,8 @@ fn trace(app: &App, asked: TraceSettings) -> Result<TraceSettings, ApiError> {
 async fn one(app: &App, headers: HeaderMap, asked: InferRequest, streamed: bool) -> Told {
     let whom = Asked::of(asked.model_name.clone(), Some(asked.model_version.clone()));
     let protocol = Infer { request: Some(asked), streamed };
-    ask(app, Surface::Grpc, &whom, headers, Sent::Whole(Bytes::new()), |_| Ok(()), protocol).await
+    // See `answer`: it is large.
+    Box::pin(ask(app, Surface::Grpc, &whom, headers, Sent::Whole(Bytes::new()), |_| Ok(()), protocol)).await
 }
 
 /// A stream of requests; each answer says for itself what went wrong.
@@ -333,7 +334,7 @@ where
             within.as_millis()
         )))
     };
-    let given = timeout(&headers);
+    let (given, logged) = (timeout(&headers), app.logged);
     let answer = pin!(async {
         let body_max = Duration::from_millis(body_ms_max);
         let message = unary::message(&headers, body, bytes_max, parts_max);
@@ -343,7 +344,9 @@ where
             Err(_) => return late(body_max),
         };
         let mut response = outcome.map_or_else(|error| refusal(&error), |message| unary::answer(&message));
-        response.extensions_mut().insert(who);
+        if logged {
+            response.extensions_mut().insert(who);
+        }
         response
     });
     // A timer costs a small request something, and most callers give no time.
