@@ -1,8 +1,8 @@
 //! The way of a request to its handler: the routes, and a shorter one for what is asked far more often than anything else.
 //!
-//! To find one route among all, to unpack its path and to go through the layers around it takes about a third of the pieces of
-//! memory that a request of one row needs. The shorter way leads to the same handlers, which give the same answer. What has to be let
-//! in or logged before, or is asked in an unusual way, takes the routes.
+//! To find one route among all, to unpack its path and to go through the layers around it takes about a third of the
+//! pieces of memory that a request of one row needs. The shorter way leads to the same handlers, which give the same
+//! answer. What has to be let in or logged before, or is asked in an unusual way, takes the routes.
 
 use std::convert::Infallible;
 

@@ -1,8 +1,8 @@
 //! The program's own memory, once a server has started: what only the start needed is not held for as long as it runs.
 
 /// Lets go of the pages of this program and of the ONNX Runtime that hold code and constants. What is used again is mapped
-/// again from the system's cache; the rest of a start (reading arguments and configuration,
-/// optimising models, loading plugins) is not used again. What it has freed of larger pieces goes back as well. Does nothing where it cannot.
+/// again from the system's cache; the rest of a start (reading arguments and configuration, optimising models, loading
+/// plugins) is not used again. What it has freed of larger pieces goes back as well. Does nothing where it cannot.
 pub(crate) fn let_go() {
     crate::allocator::trim();
     #[cfg(target_os = "linux")]

@@ -118,13 +118,13 @@ pub(crate) fn check_column(kind: Kind, name: &str, shape: &[i64], len: usize, gi
     Err(ApiError::bad(format!("input `{name}` has datatype {given} where {wanted} is expected")))
 }
 
-/// A model that is known by its columns may still be asked as other servers serve it: by the matrix it was made for.
 /// The matrix of all columns, if that is all that is given.
 pub(crate) fn lone_matrix<'a>(columns: &Schema, given: &'a [Named]) -> Option<&'a Named> {
     let [named] = given else { return None };
     is_matrix(columns, named).then_some(named)
 }
 
+/// A model that is known by its columns may still be asked as other servers serve it: by the matrix it was made for.
 fn is_matrix(columns: &Schema, named: &Named) -> bool {
     let numbers = columns.fields().iter().all(|field| field.kind.is_numeric());
     numbers

@@ -49,7 +49,8 @@ pub(super) fn write(place: &Place, figures: &Figures, all: &[Served]) -> Result<
     page.push_str(
         "\nThe peers are the releases named, from PyPI, with the same version of ONNX Runtime as Plinth and one thread \
          in a call, each in the quickest of its ordinary ways with one process that predicts \
-         (`tests/bench/peers/*/serve.py`); a peer is measured in turns with Plinth, after it gave the same answer as the others. \
+         (`tests/bench/peers/*/serve.py`); a peer is measured in turns with Plinth, after it gave the same answer as \
+         the others. \
          The trained forest is the one of `examples/churn` with `trainer=random-forest`: its transform imputes, \
          encodes and scales a row of 18 raw columns, and the bare server beside it gets the transformed row.\n\n",
     );

@@ -45,9 +45,10 @@ requests at once (`limits.serve.requests-in-flight-max`), of 256 rows each: half
 many requests of one row as the other half answers. Who is refused gets 503 at once. What is answered is told of the mean \
 of what saturation is before and after, in the median of five rounds.
 
-Requests come before what is kept of them: while threads score, the thread that captures works for a tenth of the time, \
-for a sixth if an eighth of its queue is full, and for a quarter if half of it is, unless somebody waits for long. Rows that find no room in the queue are \
-dropped and counted. So a part of the goodput under overload is paid for with rows that are not kept; the table says how many.
+Requests come before what is kept of them: while threads score, the thread that captures works for a tenth of the \
+time, for a sixth if an eighth of its queue is full, and for a quarter if half of it is, unless somebody waits for long. \
+Rows that find no room in the queue are dropped and counted. So a part of the goodput under overload is paid for with \
+rows that are not kept; the table says how many.
 
 On the server's half a loop of the lowest priority (`SCHED_IDLE`) runs beside, which makes room at once for anything else: \
 the owner of a virtual machine may take milliseconds to give a processor back that had nothing to do.
